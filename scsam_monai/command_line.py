@@ -1,0 +1,150 @@
+"""What ``python -m monai.bundle`` lacks: one-line errors, a check of overrides, and a bundle that finds itself.
+
+The bundle's configs call these first, so that a typo ends the run before it has begun.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import logging
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from monai.bundle import ConfigParser
+from monai.bundle import run as monai_run
+
+from scsam_monai.errors import InputError
+
+SEPARATORS = ("::", "#")
+
+
+def guard(argv: Sequence[str] | None = None) -> None:
+    """Check the overrides of a ``monai.bundle run`` command and turn input errors into one line.
+
+    Elsewhere, in a MONAI Label server or a notebook, this does nothing: exceptions stay exceptions.
+
+    Args:
+        argv: the command, by default this process's.
+
+    Raises:
+        InputError: if an override names a key that no config file has.
+    """
+    argv = list(sys.argv if argv is None else argv)
+    if not is_bundle_command(argv):
+        return
+    sys.excepthook = print_in_one_line
+    logging.getLogger("ignite").setLevel(logging.CRITICAL)  # it would print the error a second time
+    check_overrides(argv)
+
+
+def is_bundle_command(argv: Sequence[str]) -> bool:
+    """Whether ``argv`` is that of ``python -m monai.bundle``."""
+    return bool(argv) and Path(argv[0]).parts[-3:] == ("monai", "bundle", "__main__.py")
+
+
+def locate_bundle(argv: Sequence[str] | None = None) -> str:
+    """Return the bundle's folder: that of the config on the command line, else the one beside this package.
+
+    Raises:
+        InputError: if there is none.
+    """
+    argv = list(sys.argv if argv is None else argv)
+    files = config_files(argv) if is_bundle_command(argv) else []
+    beside = Path(__file__).resolve().parents[1] / "bundle"
+    for root in [*(file.resolve().parent.parent for file in files), beside]:
+        if (root / "configs" / "metadata.json").is_file():
+            return str(root)
+    raise InputError(
+        "bundle_root",
+        expected="a folder that holds configs/metadata.json",
+        met="none beside the config file",
+        remedy="name it with --bundle_root DIR",
+    )
+
+
+def check_overrides(argv: Sequence[str]) -> None:
+    """Refuse overrides of keys that the config files do not have; MONAI would accept them in silence.
+
+    Raises:
+        InputError: for the first such key, with the closest one that exists.
+    """
+    config = ConfigParser.load_config_files([str(file) for file in config_files(argv)])
+    own = set(inspect.signature(monai_run).parameters) - {"override"}
+    for key, _ in _flags(argv):
+        if key not in own and not _exists(config, _split(key)):
+            close = difflib.get_close_matches(key, _all_keys(config), n=1)
+            hint = f"did you mean --{close[0]}?" if close else "see the config file for its keys"
+            raise InputError(f"--{key}", expected="a key of the config", met="no such key", remedy=hint)
+
+
+def config_files(argv: Sequence[str]) -> list[Path]:
+    """Return the config files that a ``monai.bundle run`` command names, in its order."""
+    flags = dict(_flags(argv))
+    if "config_file" not in flags and "args_file" in flags:
+        flags.update(ConfigParser.load_config_file(flags["args_file"]))
+    value = flags.get("config_file", "")
+    names = value.strip("[]").split(",") if isinstance(value, str) else value
+    return [Path(str(name).strip(" '\"")) for name in names if str(name).strip(" '\"")]
+
+
+def print_in_one_line(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Exception hook: an :class:`InputError`, however deeply wrapped, is printed as its one line."""
+    cause = _input_error_in(error)
+    if cause is None:
+        sys.__excepthook__(kind, error, trace)
+    else:
+        print(f"error: {cause}", file=sys.stderr)
+
+
+def _input_error_in(error: BaseException | None) -> InputError | None:
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        if isinstance(error, InputError):
+            return error
+        seen.add(id(error))
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def _flags(argv: Sequence[str]) -> Iterator[tuple[str, Any]]:
+    """Yield ``--key value`` and ``--key=value`` pairs."""
+    for position, word in enumerate(argv):
+        if not word.startswith("--"):
+            continue
+        key, equals, value = word[2:].partition("=")
+        following = argv[position + 1] if position + 1 < len(argv) else ""
+        yield key, value if equals else following
+
+
+def _split(key: str) -> list[str]:
+    for separator in SEPARATORS:
+        key = key.replace(separator, "\n")
+    return key.split("\n")
+
+
+def _exists(config: Any, path: list[str]) -> bool:
+    for step in path:
+        if isinstance(config, dict):
+            if step not in config:
+                return False
+            config = config[step]
+        elif isinstance(config, list):
+            if not step.isdigit() or int(step) >= len(config):
+                return False
+            config = config[int(step)]
+        else:
+            return isinstance(config, str) and config.startswith("%")  # a macro is expanded later
+    return True
+
+
+def _all_keys(config: Any, prefix: str = "") -> list[str]:
+    if not isinstance(config, dict):
+        return []
+    keys = []
+    for key, value in config.items():
+        keys += [f"{prefix}{key}", *_all_keys(value, f"{prefix}{key}::")]
+    return keys

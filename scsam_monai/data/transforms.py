@@ -1,0 +1,138 @@
+"""MONAI transforms that know about electron microscopy: regions, voxel sizes, intensities.
+
+Tensors are in MONAI's order here: ``(1, X, Y)`` or ``(1, X, Y, Z)``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from monai.config import KeysCollection
+from monai.data import MetaTensor
+from monai.transforms import MapTransform, Transform
+
+from scsam_monai.io.intensity import intensity_range, normalise
+
+Item = dict[Hashable, Any]
+
+
+class CropToRegiond(MapTransform):
+    """Cut out the item's ``region``, given as (z, y, x) bounds; items without one stay whole.
+
+    Args:
+        keys: images to crop.
+        region_key: where the item keeps its bounds.
+    """
+
+    def __init__(
+        self, keys: KeysCollection, region_key: str = "region", allow_missing_keys: bool = False
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.region_key = region_key
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> Item:
+        """Crop each of the keys."""
+        item = dict(data)
+        region = item.get(self.region_key)
+        if region is None:
+            return item
+        for key in self.key_iterator(item):
+            spatial = item[key].ndim - 1
+            bounds = [slice(start, stop) for start, stop in reversed(region)][:spatial]
+            item[key] = item[key][(slice(None), *bounds)]
+        return item
+
+
+class ScaleByPercentilesd(MapTransform):
+    """Scale grey values to [0, 1] between two percentiles of the whole image or volume, and clip.
+
+    Args:
+        keys: images to scale.
+        lower: percentile that becomes 0.
+        upper: percentile that becomes 1.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        lower: float = 0.5,
+        upper: float = 99.5,
+        allow_missing_keys: bool = False,
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.lower, self.upper = lower, upper
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> Item:
+        """Scale each of the keys."""
+        item = dict(data)
+        for key in self.key_iterator(item):
+            # In our own axis order, so that the sample of voxels is the one that training draws.
+            image = np.asarray(item[key][0]).T
+            scaled = normalise(image, *intensity_range(image, self.lower, self.upper)).T[None]
+            item[key] = _like(item[key], scaled)
+        return item
+
+
+class SetVoxelSized(MapTransform):
+    """Note each image's voxel size where the inferer looks for it.
+
+    The item's own entry wins over the argument, and the argument over what the file states.
+
+    Args:
+        keys: images to note it for.
+        voxel_size_nm: (z, y, x) in nm for images whose items do not say; None to rely on the files.
+        size_key: where the item keeps its voxel size.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        voxel_size_nm: Sequence[float] | None = None,
+        size_key: str = "voxel_size_nm",
+        allow_missing_keys: bool = False,
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.voxel_size_nm = voxel_size_nm
+        self.size_key = size_key
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> Item:
+        """Write the voxel size into each key's meta data."""
+        item = dict(data)
+        size = item.get(self.size_key, self.voxel_size_nm)
+        for key in self.key_iterator(item):
+            if size is not None:
+                item[key].meta["voxel_size_nm"] = [float(nm) for nm in size]
+        return item
+
+
+class AnnotatedMaskd(Transform):
+    """Turn the item's list of annotated class ids into a mask ``(K',)``.
+
+    Args:
+        n_classes: K', background included.
+        annotated_key: where the item keeps the list; absent means all.
+    """
+
+    def __init__(self, n_classes: int, annotated_key: str = "annotated") -> None:
+        self.n_classes = n_classes
+        self.annotated_key = annotated_key
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> Item:
+        """Replace the list by the mask."""
+        item = dict(data)
+        mask = torch.zeros(self.n_classes, dtype=torch.bool)
+        mask[list(item.get(self.annotated_key, range(self.n_classes)))] = True
+        item[self.annotated_key] = mask
+        return item
+
+
+def _like(source: Any, array: np.ndarray) -> Any:
+    tensor = torch.as_tensor(np.ascontiguousarray(array))
+    return (
+        MetaTensor(tensor, meta=source.meta, affine=source.affine)
+        if isinstance(source, MetaTensor)
+        else tensor
+    )

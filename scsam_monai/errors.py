@@ -1,0 +1,35 @@
+"""Errors for people: one line that names what is wrong and what to do about it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class InputError(ValueError):
+    """Something the user handed in does not fit.
+
+    The message is one line: ``WHERE: expected EXPECTED, met MET; REMEDY``.
+
+    Args:
+        where: the file or configuration key at fault.
+        expected: what would have been right.
+        met: what was found instead.
+        remedy: what the user can do about it.
+
+    Example:
+        >>> from scsam_monai.errors import InputError
+        >>> print(InputError("cell.tif", expected="a grey image", met="3 channels", remedy="save it as grey"))
+        cell.tif: expected a grey image, met 3 channels; save it as grey
+    """
+
+    def __init__(self, where: str | Path, *, expected: str, met: str, remedy: str) -> None:
+        self.where, self.expected, self.met, self.remedy = str(where), expected, met, remedy
+        super().__init__(" ".join(f"{where}: expected {expected}, met {met}; {remedy}".split()))
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Survive pickling between data-loading workers, which replay positional arguments only."""
+        return _rebuild, (self.where, self.expected, self.met, self.remedy)
+
+
+def _rebuild(where: str, expected: str, met: str, remedy: str) -> InputError:
+    return InputError(where, expected=expected, met=met, remedy=remedy)

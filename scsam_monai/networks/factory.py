@@ -1,0 +1,118 @@
+"""Compose a ScSAM from names and switches, with fresh weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from scsam_monai.networks.class_prompt import ClassPromptEncoder
+from scsam_monai.networks.fafm import build_fusion
+from scsam_monai.networks.mae import DepthMixer, MAEEncoder
+from scsam_monai.networks.mask_decoder import ClassMaskDecoder
+from scsam_monai.networks.sam import SAMImageEncoder
+from scsam_monai.networks.scsam import ScSAM
+from scsam_monai.networks.skip import HighResolutionSkip
+
+ZOOMS = (1, 2, 4)
+MAE_SCALES = (1.0, 0.5, 0.25)
+
+
+@dataclass(frozen=True)
+class Preset:
+    """What the two presets differ in; every switch can also be set by itself."""
+
+    skip: bool
+
+
+PRESETS = {
+    "paper": Preset(skip=False),
+    "plus": Preset(skip=True),
+}
+
+
+def compose_scsam(
+    n_classes: int,
+    *,
+    preset: str = "plus",
+    sam: str = "vit_t",
+    mae: str = "mae_tiny",
+    zoom: int = 1,
+    mae_scale: float = 0.5,
+    fusion: str = "fafm",
+    learned_depths: bool = True,
+    prototypes: int = 4,
+    tokens: int = 4,
+    visible_tokens: str = "own",
+    dense: bool = True,
+    similarity: str = "cosine",
+    skip: bool | None = None,
+    skip_channels: int = 16,
+    chunk: int = 4,
+) -> ScSAM:
+    """Return a ScSAM with fresh weights.
+
+    Args:
+        n_classes: K', background included.
+        preset: ``paper`` keeps to the published description, ``plus`` adds the high-resolution skip.
+        sam: SAM encoder, ``vit_t``, ``vit_b``, ``vit_l`` or ``vit_h``.
+        mae: MAE encoder, ``mae_tiny``, ``mae_small`` or ``mae_base``.
+        zoom: 1, 2 or 4; enlarges the crop before the encoders, at its square in cost.
+        mae_scale: 1, 0.5 or 0.25; size of the MAE's input relative to SAM's.
+        fusion: ``fafm``, or for ablation ``add``, ``concat``, ``sam``, ``mae``.
+        learned_depths: learn the weights of the MAE's four depths.
+        prototypes: prototypes of each class.
+        tokens: sparse tokens of each class; 0 for none.
+        visible_tokens: ``own`` or ``all``.
+        dense: whether dense prompts are given.
+        similarity: ``cosine`` or ``dot``.
+        skip: high-resolution skip; None for the preset's choice.
+        skip_channels: channels of the skip at full resolution.
+        chunk: image-class pairs decoded at once; 0 for all.
+
+    Raises:
+        ValueError: for a name or number that is not among the valid ones.
+
+    Example:
+        >>> import torch
+        >>> from scsam_monai.networks.factory import compose_scsam
+        >>> network = compose_scsam(n_classes=3).eval()
+        >>> network(torch.rand(1, 1, 50, 70)).shape
+        torch.Size([1, 3, 50, 70])
+    """
+    if preset not in PRESETS:
+        raise ValueError(f"unknown preset {preset!r}; valid are {', '.join(PRESETS)}")
+    if zoom not in ZOOMS:
+        raise ValueError(f"zoom: expected one of {ZOOMS}, met {zoom}")
+    if mae_scale not in MAE_SCALES:
+        raise ValueError(f"mae_scale: expected one of {MAE_SCALES}, met {mae_scale}")
+    with_skip = PRESETS[preset].skip if skip is None else skip
+    fuse = build_fusion(fusion)
+    sam_encoder = SAMImageEncoder(sam) if fuse.uses_sam else None
+    mae_encoder = MAEEncoder(mae) if fuse.uses_mae else None
+    early = sam_encoder.width if sam_encoder is not None else 0
+    return ScSAM(
+        sam_encoder=sam_encoder,
+        mae_encoder=mae_encoder,
+        depth_mixer=DepthMixer(mae_encoder.width, learned=learned_depths)
+        if mae_encoder is not None
+        else None,
+        fusion=fuse,
+        prompt_encoder=ClassPromptEncoder(
+            n_classes,
+            prototypes=prototypes,
+            tokens=tokens,
+            dense=dense,
+            similarity=similarity,
+            visible=visible_tokens,
+        ),
+        mask_decoder=ClassMaskDecoder(chunk=chunk, skip_channels=skip_channels if with_skip else 0),
+        skip=HighResolutionSkip(early, skip_channels) if with_skip else None,
+        zoom=zoom,
+        mae_scale=mae_scale,
+    )
+
+
+def trainable_parameters(network: nn.Module) -> int:
+    """Count the parameters that receive gradients."""
+    return sum(p.numel() for p in network.parameters() if p.requires_grad)

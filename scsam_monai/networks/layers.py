@@ -1,0 +1,32 @@
+"""Small blocks that several parts share."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+
+import scsam_monai._torchvision  # noqa: F401  isort: skip
+import torch
+from segment_anything.modeling.common import LayerNorm2d
+from torch import nn
+
+
+def project(in_channels: int, out_channels: int) -> nn.Sequential:
+    """1x1 convolution and channel normalisation."""
+    return nn.Sequential(nn.Conv2d(in_channels, out_channels, 1, bias=False), LayerNorm2d(out_channels))
+
+
+def align(in_channels: int, out_channels: int) -> nn.Sequential:
+    """The alignment head ``phi``: 1x1, norm, GELU, depthwise 3x3, 1x1, norm."""
+    return nn.Sequential(
+        *project(in_channels, out_channels),
+        nn.GELU(),
+        nn.Conv2d(out_channels, out_channels, 3, padding=1, groups=out_channels),
+        *project(out_channels, out_channels),
+    )
+
+
+def full_precision(device: torch.device) -> AbstractContextManager[None]:
+    """Context in which automatic mixed precision is off, on devices that know it."""
+    if torch.amp.is_autocast_available(device.type):
+        return torch.autocast(device.type, enabled=False)
+    return nullcontext()

@@ -1,0 +1,204 @@
+"""ScSAM (Fang et al., ECAI 2025): two frozen encoders, fused, prompt SAM's mask decoder for every class."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from scsam_monai.errors import InputError
+from scsam_monai.networks.class_prompt import ClassPromptEncoder
+from scsam_monai.networks.fafm import Fused
+from scsam_monai.networks.freezing import refreeze
+from scsam_monai.networks.mae import DepthMixer, MAEEncoder
+from scsam_monai.networks.mask_decoder import ClassMaskDecoder
+from scsam_monai.networks.sam import PATCH, SAMFeatures, SAMImageEncoder
+from scsam_monai.networks.skip import HighResolutionSkip
+
+
+class Embeddings(NamedTuple):
+    """What the encoders see in a crop; all that depends on frozen weights and image alone."""
+
+    sam: SAMFeatures | None
+    mae: tuple[Tensor, ...] | None
+    grid: tuple[int, int]
+    """Height and width of the SAM grid, g = encoder input / 16."""
+
+
+class ScSAMOutput(NamedTuple):
+    """Logits, and what the training losses look at besides."""
+
+    logits: Tensor
+    """``(B, K', H, W)``."""
+    similarity: Tensor
+    """``(B, K', g, g)``, of the fused features to the class prototypes."""
+    aligned_sam: Tensor | None
+    """``(B, 256, g, g)``."""
+    aligned_mae: Tensor | None
+    """``(B, 256, g, g)``."""
+    fused: Tensor
+    """``(B, 256, g, g)``."""
+    prototypes: Tensor
+    """``(K', M, 256)``."""
+
+
+class ScSAM(nn.Module):
+    """Prompt-free semantic segmentation of grey electron micrographs.
+
+    Args:
+        sam_encoder: SAM's image encoder; None where the fusion does not use it.
+        mae_encoder: the MAE's encoder; None where the fusion does not use it.
+        depth_mixer: mixes the MAE's depths; None without MAE.
+        fusion: aligns and fuses both embeddings.
+        prompt_encoder: turns fused features into prompts of each class.
+        mask_decoder: draws each class.
+        skip: high-resolution skip; None to do without.
+        zoom: factor by which the crop is enlarged before the encoders.
+        mae_scale: size of the MAE's input relative to SAM's.
+
+    Attributes:
+        pixel_size_nm: scalar buffer, nm per pixel the network was trained at; NaN until set.
+    """
+
+    pixel_size_nm: Tensor
+
+    def __init__(
+        self,
+        *,
+        sam_encoder: SAMImageEncoder | None,
+        mae_encoder: MAEEncoder | None,
+        depth_mixer: DepthMixer | None,
+        fusion: nn.Module,
+        prompt_encoder: ClassPromptEncoder,
+        mask_decoder: ClassMaskDecoder,
+        skip: HighResolutionSkip | None = None,
+        zoom: int = 1,
+        mae_scale: float = 0.5,
+    ) -> None:
+        super().__init__()
+        self.sam_encoder = sam_encoder
+        self.mae_encoder = mae_encoder
+        self.depth_mixer = depth_mixer
+        self.fusion = fusion
+        self.prompt_encoder = prompt_encoder
+        self.mask_decoder = mask_decoder
+        self.skip = skip
+        self.zoom, self.mae_scale = zoom, mae_scale
+        self.n_classes = prompt_encoder.n_classes
+        self.register_buffer("pixel_size_nm", torch.tensor(float("nan")))
+        self.missing_weights: tuple[str, ...] = ()
+        self.register_load_state_dict_post_hook(_note_missing_weights)
+
+    def forward(self, image: Tensor) -> Tensor | ScSAMOutput:
+        """Segment images.
+
+        Args:
+            image: ``(B, 1, H, W)`` float32 in [0, 1], any H and W.
+
+        Returns:
+            logits ``(B, K', H, W)`` in evaluation mode, :class:`ScSAMOutput` in training mode.
+
+        Raises:
+            InputError: if weights were loaded and some were missing.
+        """
+        self._refuse_missing_weights()
+        with torch.autocast("cuda", torch.bfloat16, enabled=image.is_cuda):
+            output = self.decode(self.encode(image), image)
+        return output if self.training else output.logits
+
+    def encode(self, image: Tensor) -> Embeddings:
+        """Return the encoders' embeddings of ``image (B, 1, H, W)``; with frozen encoders, a constant of it."""
+        enlarged = self._enlarge(self._pad(image))
+        grid = (enlarged.shape[-2] // PATCH, enlarged.shape[-1] // PATCH)
+        sam = self.sam_encoder(enlarged) if self.sam_encoder is not None else None
+        mae = self.mae_encoder(self._for_mae(enlarged)) if self.mae_encoder is not None else None
+        return Embeddings(sam, mae, grid)
+
+    def fuse(self, image: Tensor) -> Tensor:
+        """Return the fused features ``(B, 256, g, g)`` of ``image (B, 1, H, W)``."""
+        return self._fuse(self.encode(image)).features
+
+    def decode(self, embeddings: Embeddings, image: Tensor) -> ScSAMOutput:
+        """Fuse, prompt and draw: all that trains when the encoders are frozen."""
+        fused = self._fuse(embeddings)
+        prompts = self.prompt_encoder(fused.features)
+        skip = None
+        if self.skip is not None:
+            skip = self.skip(self._pad(image), embeddings.sam.early if embeddings.sam is not None else None)
+        masks = self.mask_decoder(fused.features, prompts, skip)
+        logits = masks if skip is not None else self._to_native(masks, embeddings.grid)
+        H, W = image.shape[-2:]
+        return ScSAMOutput(
+            logits=logits[..., :H, :W].float(),
+            similarity=prompts.similarity,
+            aligned_sam=fused.aligned_sam,
+            aligned_mae=fused.aligned_mae,
+            fused=fused.features,
+            prototypes=self.prompt_encoder.prototypes,
+        )
+
+    @torch.no_grad()
+    def set_prototypes(self, prototypes: Tensor) -> None:
+        """Replace the class prototypes ``(K', M, 256)``, as is done once at the start of training."""
+        self.prompt_encoder.prototypes.copy_(prototypes)
+
+    @torch.no_grad()
+    def set_pixel_size(self, nm: float) -> None:
+        """Record the nm per pixel that the network is trained at."""
+        self.pixel_size_nm.fill_(nm)
+
+    def requires_grad_(self, requires_grad: bool = True) -> ScSAM:
+        """Switch gradients of the trainable parts; frozen ones and unused heads stay without."""
+        super().requires_grad_(requires_grad)
+        self.mask_decoder.requires_grad_(requires_grad)
+        refreeze(self)
+        return self
+
+    def _fuse(self, embeddings: Embeddings) -> Fused:
+        sam = embeddings.sam.embedding if embeddings.sam is not None else None
+        mae = None
+        if self.depth_mixer is not None and embeddings.mae is not None:
+            mae = self.depth_mixer(embeddings.mae, embeddings.grid)
+        return self.fusion(sam, mae)
+
+    def _pad(self, image: Tensor) -> Tensor:
+        """Pad right and below, so that the enlarged image is whole patches of both encoders."""
+        patch = PATCH if self.mae_encoder is None else max(PATCH, round(PATCH / self.mae_scale))
+        step = patch // self.zoom
+        # Not under one patch, or the skip's coarsest level is a single pixel and cannot be normalised.
+        below, right = (max(-side % step, PATCH - side) for side in image.shape[-2:])
+        if not below and not right:
+            return image
+        return F.pad(image, (0, right, 0, below), mode="replicate")
+
+    def _enlarge(self, padded: Tensor) -> Tensor:
+        if self.zoom == 1:
+            return padded
+        return F.interpolate(padded, scale_factor=self.zoom, mode="bilinear", align_corners=False)
+
+    def _for_mae(self, enlarged: Tensor) -> Tensor:
+        if self.mae_scale == 1:
+            return enlarged
+        return F.interpolate(enlarged, scale_factor=self.mae_scale, mode="area")
+
+    def _to_native(self, masks: Tensor, grid: tuple[int, int]) -> Tensor:
+        """Bring masks ``(B, K', 4g, 4g)`` to the padded image's own grid."""
+        padded = (grid[0] * PATCH // self.zoom, grid[1] * PATCH // self.zoom)
+        return F.interpolate(masks, padded, mode="bilinear", align_corners=False)
+
+    def _refuse_missing_weights(self) -> None:
+        if self.missing_weights:
+            first = ", ".join(self.missing_weights[:3])
+            raise InputError(
+                "network weights",
+                expected="a checkpoint with every weight",
+                met=f"{len(self.missing_weights)} missing ({first}, ...)",
+                remedy="load a checkpoint of the same architecture and classes",
+            )
+
+
+def _note_missing_weights(network: ScSAM, incompatible: Any) -> None:
+    """Remember what a load left out: a network that is partly random must not answer."""
+    network.missing_weights = tuple(incompatible.missing_keys)

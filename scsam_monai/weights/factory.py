@@ -1,0 +1,62 @@
+"""Build the network that the bundle's configs describe: composed, loaded, frozen."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from scsam_monai.networks.factory import compose_scsam
+from scsam_monai.networks.freezing import Freezable
+from scsam_monai.networks.scsam import ScSAM
+from scsam_monai.weights.files import load_checked, read_state_dict
+from scsam_monai.weights.sam_checkpoint import load_sam_checkpoint
+
+logger = logging.getLogger(__name__)
+
+
+def build_scsam(
+    n_classes: int,
+    *,
+    sam_weights: str | Path | None = None,
+    mae_weights: str | Path | None = None,
+    freeze_encoders: bool | None = None,
+    pixel_size_nm: float | None = None,
+    **architecture: Any,
+) -> ScSAM:
+    """Return a ScSAM with its encoders' weights in place.
+
+    Args:
+        n_classes: K', background included.
+        sam_weights: checkpoint in the layout of Meta's ``sam_vit_*.pth``; None for random weights, with a warning.
+        mae_weights: state dict of the MAE's ViT; None for random weights, with a warning.
+        freeze_encoders: None freezes the encoders that have weights, and trains the others.
+        pixel_size_nm: nm per pixel that the network is for; None where a checkpoint brings it.
+        **architecture: everything that :func:`compose_scsam` takes.
+
+    Raises:
+        InputError: if a weights file does not fit the architecture.
+    """
+    network = compose_scsam(n_classes, **architecture)
+    if sam_weights is not None:
+        load_sam_checkpoint(network, sam_weights)
+    if mae_weights is not None and network.mae_encoder is not None:
+        load_checked(network.mae_encoder.vit, mae_weights, read_state_dict(mae_weights))
+    for encoder, weights in ((network.sam_encoder, sam_weights), (network.mae_encoder, mae_weights)):
+        if encoder is not None:
+            _settle(encoder, encoder.name, weights, freeze_encoders)
+    if pixel_size_nm is not None:
+        network.set_pixel_size(pixel_size_nm)
+    return network
+
+
+def _settle(encoder: Freezable, name: str, weights: str | Path | None, freeze: bool | None) -> None:
+    """Freeze or not, and say aloud when an encoder starts from nothing."""
+    freeze = weights is not None if freeze is None else freeze
+    if weights is None:
+        fate = (
+            "stays frozen at random weights" if freeze else "starts from random weights and trains end to end"
+        )
+        logger.warning("%s has no pre-trained weights: it %s unless a checkpoint is loaded", name, fate)
+    if freeze:
+        encoder.freeze()

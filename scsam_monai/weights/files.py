@@ -1,0 +1,85 @@
+"""Read weight files without ever running code from them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from scsam_monai.errors import InputError
+
+
+def read_state_dict(path: str | Path) -> dict[str, Tensor]:
+    """Read a state dict from ``.safetensors`` or a PyTorch file; the latter restricted to plain tensors.
+
+    A PyTorch file may hold the state dict itself or hold it under ``model`` or ``state_dict``.
+
+    Raises:
+        InputError: if the file is missing, unreadable, or holds anything but tensors.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(path, expected="a weights file", met="no such file", remedy="check the path")
+    try:
+        content: dict[str, Any] = load_file(path) if path.suffix == ".safetensors" else _read_torch(path)
+    except Exception as error:
+        first_line = str(error).strip().split("\n")[0][:120]
+        raise InputError(
+            path,
+            expected="a safetensors file or a PyTorch state dict of plain tensors",
+            met=f"{type(error).__name__} ({first_line})",
+            remedy="fetch or save the file again",
+        ) from error
+    for key in ("model", "state_dict"):
+        if isinstance(content.get(key), Mapping):
+            content = content[key]
+    strangers = [key for key, value in content.items() if not isinstance(value, Tensor)]
+    if strangers:
+        raise InputError(path, expected="tensors only", met=f"{strangers[0]!r}", remedy="save a state dict")
+    return dict(content)
+
+
+def _read_torch(path: Path) -> dict[str, Any]:
+    return dict(torch.load(path, map_location="cpu", weights_only=True))
+
+
+def check_layout(path: str | Path, met: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
+    """Compare keys and shapes.
+
+    Raises:
+        InputError: naming the first keys that differ.
+    """
+    missing = [key for key in expected if key not in met]
+    unknown = [key for key in met if key not in expected]
+    shapes = [
+        f"{key} {tuple(met[key].shape)} not {tuple(value.shape)}"
+        for key, value in expected.items()
+        if key in met and met[key].shape != value.shape
+    ]
+    faults = [
+        f"{len(keys)} {what} ({_first(keys)})"
+        for what, keys in (("missing", missing), ("unknown", unknown), ("of another shape", shapes))
+        if keys
+    ]
+    if faults:
+        raise InputError(
+            path,
+            expected=f"{len(expected)} weights of this architecture",
+            met=", ".join(faults),
+            remedy="use a checkpoint of the same architecture and classes",
+        )
+
+
+def load_checked(module: nn.Module, path: str | Path, state: Mapping[str, Tensor]) -> None:
+    """Load ``state`` into ``module`` strictly, after comparing layouts."""
+    check_layout(path, state, module.state_dict())
+    module.load_state_dict(dict(state))
+
+
+def _first(keys: Iterable[str], count: int = 3) -> str:
+    keys = list(keys)
+    return ", ".join(keys[:count]) + (", ..." if len(keys) > count else "")

@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from scsam_monai.training.losses import SegmentationLoss
+from scsam_monai.training.losses.segmentation import dice_per_class
+
+ALL_THREE = torch.ones(1, 3, dtype=torch.bool)
+
+
+def test_cross_entropy_by_hand() -> None:
+    logits = torch.tensor([[0.0, 0.0], [math.log(3), 0.0], [0.0, math.log(2)]]).view(1, 3, 1, 2)
+    label = torch.tensor([[[[1, 0]]]])
+    loss = SegmentationLoss(dice_weight=0)(logits, label, ALL_THREE)
+    assert loss.item() == pytest.approx((math.log(5 / 3) + math.log(4)) / 2)
+
+
+def test_class_weights_are_a_weighted_mean() -> None:
+    logits = torch.tensor([[0.0, 0.0], [math.log(3), 0.0], [0.0, math.log(2)]]).view(1, 3, 1, 2)
+    loss = SegmentationLoss(dice_weight=0, class_weights=[1, 3, 7])
+    assert loss(logits, torch.tensor([[[[1, 0]]]]), ALL_THREE).item() == pytest.approx(
+        (3 * math.log(5 / 3) + math.log(4)) / 4
+    )
+
+
+def test_dice_by_hand() -> None:
+    truth = torch.tensor([1.0, 1, 0, 0]).view(1, 1, 2, 2)
+    probabilities = torch.tensor([1.0, 0.5, 0.5, 0]).view(1, 1, 2, 2)
+    loss, present = dice_per_class(probabilities, truth, torch.ones(1, 1, 2, 2), smooth=0)
+    assert loss.item() == pytest.approx(1 - 2 * 1.5 / 4)
+    assert present.item()
+    smooth, _ = dice_per_class(probabilities, truth, torch.ones(1, 1, 2, 2), smooth=1)
+    assert smooth.item() == pytest.approx(1 - 4 / 5)
+
+
+def test_dice_is_pooled_over_the_batch() -> None:
+    truth = torch.tensor([1.0, 1, 1, 0]).view(2, 1, 1, 2)
+    probabilities = torch.tensor([1.0, 1, 0, 0]).view(2, 1, 1, 2)
+    loss, _ = dice_per_class(probabilities, truth, torch.ones(2, 1, 1, 2), smooth=0)
+    assert loss.item() == pytest.approx(1 - 2 * 2 / 5)
+
+
+def test_an_absent_class_has_no_dice_gradient_but_a_cross_entropy_gradient() -> None:
+    probabilities = torch.rand(2, 3, 4, 4, requires_grad=True)
+    truth = torch.zeros(2, 3, 4, 4)
+    truth[:, 1] = 1
+    loss, present = dice_per_class(probabilities, truth, torch.ones(2, 1, 4, 4), smooth=0)
+    (loss * present).sum().backward()
+    assert probabilities.grad is not None
+    assert not probabilities.grad[:, 2].any()
+    assert probabilities.grad[:, 1].all()
+    logits = torch.randn(1, 3, 4, 4, requires_grad=True)
+    SegmentationLoss(dice_weight=0)(logits, torch.ones(1, 1, 4, 4), ALL_THREE).backward()
+    assert logits.grad is not None
+    assert (logits.grad[:, 2] > 0).all()
+
+
+def test_absent_classes_do_not_dilute_dice() -> None:
+    label = torch.ones(1, 1, 2, 2)
+    logits = torch.zeros(1, 3, 2, 2)
+    loss = SegmentationLoss(cross_entropy_weight=0, smooth=0)(logits, label, ALL_THREE)
+    assert loss.item() == pytest.approx(1 - 2 * (4 / 3) / (4 / 3 + 4))
+
+
+def test_background_joins_dice_on_demand() -> None:
+    label = torch.zeros(1, 1, 2, 2)
+    logits = torch.zeros(1, 3, 2, 2)
+    assert SegmentationLoss(cross_entropy_weight=0)(logits, label, ALL_THREE).item() == 0
+    assert SegmentationLoss(cross_entropy_weight=0, include_background=True)(logits, label, ALL_THREE).item() > 0.3
+
+
+def test_unknown_voxels_get_no_gradient() -> None:
+    label = torch.randint(0, 3, (2, 1, 6, 6))
+    label[:, :, :3] = 255
+    logits = torch.randn(2, 3, 6, 6, requires_grad=True)
+    SegmentationLoss()(logits, label.to(torch.uint8), ALL_THREE.expand(2, 3)).backward()
+    assert logits.grad is not None
+    assert not logits.grad[:, :, :3].any()
+    assert logits.grad[:, :, 3:].abs().sum() > 0
+
+
+@pytest.mark.parametrize("weights", [None, [1.0, 2.0, 3.0]])
+def test_a_wholly_unknown_crop_costs_nothing_and_is_finite(weights: list[float] | None) -> None:
+    logits = torch.randn(1, 3, 4, 4, requires_grad=True)
+    loss = SegmentationLoss(class_weights=weights)(logits, torch.full((1, 1, 4, 4), 255), ALL_THREE)
+    loss.backward()
+    assert loss.item() == 0
+    assert logits.grad is not None
+    assert not logits.grad.any()
+
+
+def test_an_unannotated_class_is_free_on_background() -> None:
+    annotated = torch.tensor([[True, True, False]])
+    label = torch.zeros(1, 1, 4, 4)
+    label[..., 0] = 1
+    right = 30 * torch.nn.functional.one_hot(label[:, 0].long(), 3).movedim(-1, 1).float()
+    bold = right.clone()
+    bold[:, 2, :, 1:] = 60.0
+    loss = SegmentationLoss()
+    assert loss(bold, label, annotated).item() == pytest.approx(loss(right, label, annotated).item(), abs=1e-5)
+    assert loss(bold, label, ALL_THREE).item() > 10
+
+
+def test_half_precision_is_cast_up() -> None:
+    loss = SegmentationLoss()(torch.randn(1, 3, 4, 4).bfloat16(), torch.ones(1, 1, 4, 4), ALL_THREE)
+    assert loss.dtype == torch.float32
+
+
+def test_sizes_that_differ_are_named() -> None:
+    with pytest.raises(ValueError, match=r"\(1, 3, 4, 4\).*\(1, 1, 8, 8\)"):
+        SegmentationLoss()(torch.zeros(1, 3, 4, 4), torch.zeros(1, 1, 8, 8), ALL_THREE)
+
+
+def test_gradient_matches_finite_differences() -> None:
+    label = torch.tensor([[[[0, 1], [2, 255]]]])
+    logits = torch.randn(1, 3, 2, 2)
+    loss = SegmentationLoss()
+    variable = logits.clone().requires_grad_()
+    loss(variable, label, ALL_THREE).backward()
+    assert variable.grad is not None
+    step = 1e-2
+    for index in ((0, 1, 0, 1), (0, 0, 1, 0), (0, 2, 1, 1)):
+        up, down = logits.clone(), logits.clone()
+        up[index] += step
+        down[index] -= step
+        slope = (loss(up, label, ALL_THREE) - loss(down, label, ALL_THREE)).item() / (2 * step)
+        assert variable.grad[index].item() == pytest.approx(slope, abs=2e-3)

@@ -81,6 +81,21 @@ def check_overrides(argv: Sequence[str]) -> None:
             raise InputError(f"--{key}", expected="a key of the config", met="no such key", remedy=hint)
 
 
+def merged_config(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
+    """Return the configuration that a ``monai.bundle run`` command asks for, overrides included.
+
+    None where the process was not started by such a command.
+    """
+    argv = list(sys.argv if argv is None else argv)
+    if not is_bundle_command(argv):
+        return None
+    own = set(inspect.signature(monai_run).parameters) - {"override"}
+    parser = ConfigParser(ConfigParser.load_config_files([str(file) for file in config_files(argv)]))
+    parser.update({key: value for key, value in _flags(argv) if key not in own})
+    config: dict[str, Any] = parser.get()
+    return config
+
+
 def config_files(argv: Sequence[str]) -> list[Path]:
     """Return the config files that a ``monai.bundle run`` command names, in its order."""
     flags = dict(_flags(argv))

@@ -34,9 +34,9 @@ class CropToRegiond(MapTransform):
         self.region_key = region_key
 
     def __call__(self, data: Mapping[Hashable, Any]) -> Item:
-        """Crop each of the keys."""
+        """Crop each of the keys; the bounds are spent and leave the item."""
         item = dict(data)
-        region = item.get(self.region_key)
+        region = item.pop(self.region_key, None)
         if region is None:
             return item
         for key in self.key_iterator(item):
@@ -99,9 +99,9 @@ class SetVoxelSized(MapTransform):
         self.size_key = size_key
 
     def __call__(self, data: Mapping[Hashable, Any]) -> Item:
-        """Write the voxel size into each key's meta data."""
+        """Move the voxel size into the meta data of each key."""
         item = dict(data)
-        size = item.get(self.size_key, self.voxel_size_nm)
+        size = item.pop(self.size_key, None) or self.voxel_size_nm
         for key in self.key_iterator(item):
             if size is not None:
                 item[key].meta["voxel_size_nm"] = [float(nm) for nm in size]

@@ -12,8 +12,9 @@ from torch import nn
 class Freezable(nn.Module):
     """A module that can be frozen for good: evaluation mode, no gradients.
 
-    ``freeze()`` is not undone by ``train()`` or ``requires_grad_()`` of this module or of any module that
-    holds it; build a new one to train it again.
+    ``freeze()`` is not undone by ``train()`` or ``requires_grad_()``; build a new one to train it again. A module
+    that holds it and sets ``requires_grad_()`` calls :func:`refreeze` after, as torch sets flags past the parts;
+    even without, a frozen module records no graph.
     """
 
     _frozen: bool = False

@@ -60,6 +60,7 @@ class ScSAM(nn.Module):
 
     Attributes:
         pixel_size_nm: scalar buffer, nm per pixel the network was trained at; NaN until set.
+        recipe: the factory's arguments that built it, to be recorded beside its weights; empty if built by hand.
     """
 
     pixel_size_nm: Tensor
@@ -88,6 +89,7 @@ class ScSAM(nn.Module):
         self.zoom, self.mae_scale = zoom, mae_scale
         self.n_classes = prompt_encoder.n_classes
         self.register_buffer("pixel_size_nm", torch.tensor(float("nan")))
+        self.recipe: dict[str, Any] = {}
         self.missing_weights: tuple[str, ...] = ()
         self.register_load_state_dict_post_hook(_note_missing_weights)
 
@@ -190,11 +192,11 @@ class ScSAM(nn.Module):
 
     def _refuse_missing_weights(self) -> None:
         if self.missing_weights:
-            first = ", ".join(self.missing_weights[:3])
+            first = ", ".join(self.missing_weights[:3]) + (", ..." if len(self.missing_weights) > 3 else "")
             raise InputError(
                 "network weights",
                 expected="a checkpoint with every weight",
-                met=f"{len(self.missing_weights)} missing ({first}, ...)",
+                met=f"{len(self.missing_weights)} missing ({first})",
                 remedy="load a checkpoint of the same architecture and classes",
             )
 

@@ -38,6 +38,7 @@ def build_scsam(
         InputError: if a weights file does not fit the architecture.
     """
     network = compose_scsam(n_classes, **architecture)
+    network.recipe = {"n_classes": n_classes, **architecture}
     if sam_weights is not None:
         load_sam_checkpoint(network, sam_weights)
     if mae_weights is not None and network.mae_encoder is not None:

@@ -69,7 +69,10 @@ def test_background_joins_dice_on_demand() -> None:
     label = torch.zeros(1, 1, 2, 2)
     logits = torch.zeros(1, 3, 2, 2)
     assert SegmentationLoss(cross_entropy_weight=0)(logits, label, ALL_THREE).item() == 0
-    assert SegmentationLoss(cross_entropy_weight=0, include_background=True)(logits, label, ALL_THREE).item() > 0.3
+    assert (
+        SegmentationLoss(cross_entropy_weight=0, include_background=True)(logits, label, ALL_THREE).item()
+        > 0.3
+    )
 
 
 def test_unknown_voxels_get_no_gradient() -> None:
@@ -100,7 +103,9 @@ def test_an_unannotated_class_is_free_on_background() -> None:
     bold = right.clone()
     bold[:, 2, :, 1:] = 60.0
     loss = SegmentationLoss()
-    assert loss(bold, label, annotated).item() == pytest.approx(loss(right, label, annotated).item(), abs=1e-5)
+    assert loss(bold, label, annotated).item() == pytest.approx(
+        loss(right, label, annotated).item(), abs=1e-5
+    )
     assert loss(bold, label, ALL_THREE).item() > 10
 
 

@@ -36,7 +36,9 @@ def target() -> dict[str, Tensor]:
 def test_total_is_the_sum_of_the_named_terms(target: dict[str, Tensor]) -> None:
     loss = ScSAMLoss()
     total = loss(output(), target)
-    terms = {name: value for name, value in loss.terms.items() if name != "total" and not name.startswith("rank")}
+    terms = {
+        name: value for name, value in loss.terms.items() if name != "total" and not name.startswith("rank")
+    }
     assert set(terms) == {"cross_entropy", "dice", "similarity", "contrast", "alignment"}
     assert sum(value.item() for value in terms.values()) == pytest.approx(total.item(), rel=1e-6)
     assert loss.terms["total"].item() == total.item()

@@ -11,7 +11,9 @@ from scsam_monai.training.losses import PrototypeContrast
 
 def test_two_classes_by_hand() -> None:
     prototypes = torch.tensor([[[1.0, 0.0]], [[0.6, 0.8]]])
-    assert PrototypeContrast(temperature=0.5)(prototypes).item() == pytest.approx(math.log(1 + math.exp(-0.8)))
+    assert PrototypeContrast(temperature=0.5)(prototypes).item() == pytest.approx(
+        math.log(1 + math.exp(-0.8))
+    )
 
 
 def test_length_does_not_matter() -> None:

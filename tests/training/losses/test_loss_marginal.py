@@ -19,8 +19,8 @@ def test_unannotated_probability_moves_to_the_background() -> None:
     logits = torch.tensor([0.0, 1.0, 2.0, 3.0]).view(1, 4, 1, 1)
     merged = marginal_logits(logits, torch.tensor([[True, True, False, True]]))
     assert merged[0, 0].item() == pytest.approx(math.log(1 + math.e**2))
-    before, after = logits.softmax(1).flatten(), merged.softmax(1).flatten()
-    assert after.tolist() == pytest.approx([before[0] + before[2], before[1], 0.0, before[3]])
+    before, after = logits.softmax(1).flatten().tolist(), merged.softmax(1).flatten().tolist()
+    assert after == pytest.approx([before[0] + before[2], before[1], 0.0, before[3]])
 
 
 def test_items_of_one_batch_are_merged_each_in_its_own_way() -> None:
@@ -57,7 +57,9 @@ def test_gradients_are_finite() -> None:
     values=st.lists(st.floats(-50, 50), min_size=5, max_size=5),
     annotated=st.lists(st.booleans(), min_size=4, max_size=4),
 )
-def test_softmax_stays_a_distribution_over_annotated_classes(values: list[float], annotated: list[bool]) -> None:
+def test_softmax_stays_a_distribution_over_annotated_classes(
+    values: list[float], annotated: list[bool]
+) -> None:
     mask = torch.tensor([[True, *annotated]])
     shares = marginal_logits(torch.tensor(values).view(1, 5, 1, 1), mask).softmax(1).flatten()
     assert shares.sum().item() == pytest.approx(1, abs=1e-5)

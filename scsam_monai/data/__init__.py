@@ -1,0 +1,1 @@
+"""Data sets: their description on disk, importers, generated samples and transforms."""

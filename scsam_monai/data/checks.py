@@ -1,0 +1,204 @@
+"""Look at every voxel of a data set before hours are spent on it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from scsam_monai.data.description import DatasetDescription
+from scsam_monai.data.items import as_uint8, volume_shape
+from scsam_monai.data.labels import IGNORE_LABEL
+from scsam_monai.errors import InputError
+from scsam_monai.io import crop, read_header, read_image, read_labels
+from scsam_monai.io.contents import check_values
+
+
+@dataclass
+class ItemReport:
+    """What was found in one item.
+
+    Attributes:
+        section: "training", "validation" or "test".
+        item: as in the description.
+        shape: (z, y, x) of the part used, one section for images.
+        voxels: by label value, where the label was read.
+        problems: why the item cannot be used.
+    """
+
+    section: str
+    item: Mapping[str, Any]
+    shape: tuple[int, ...]
+    voxels: Counter[int] = field(default_factory=Counter)
+    problems: list[InputError] = field(default_factory=list)
+
+
+@dataclass
+class DatasetReport:
+    """What was found in a data set.
+
+    Attributes:
+        items: one report per item, in the order of the description.
+        warnings: what is allowed but seldom meant.
+    """
+
+    items: list[ItemReport]
+    warnings: list[str]
+
+    @property
+    def problems(self) -> list[InputError]:
+        """The problems of all items."""
+        return [problem for report in self.items for problem in report.problems]
+
+
+def check_dataset(description: DatasetDescription, deep: bool = True) -> DatasetReport:
+    """Refuse a data set that cannot be trained on.
+
+    Args:
+        description: whose files' headers were checked when it was loaded.
+        deep: also read every image and label.
+
+    Raises:
+        InputError: the first problem found.
+    """
+    report = inspect_dataset(description, deep=deep)
+    if report.problems:
+        raise report.problems[0]
+    return report
+
+
+def inspect_dataset(description: DatasetDescription, deep: bool = True) -> DatasetReport:
+    """Collect everything worth knowing about a data set, problems included."""
+    read = _Files()
+    reports = [
+        _inspect(section, item, description.labels, read if deep else None)
+        for section, items in description.sections.items()
+        for item in items
+    ]
+    warnings = _contradictions(reports) + _overlaps(description)
+    warnings += _never_seen(description, reports) if deep else []
+    return DatasetReport(reports, warnings)
+
+
+class _Files:
+    """Reads files, keeping the last image and label: items of one stack follow one another."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, tuple[str, np.ndarray]] = {}
+
+    def image(self, path: str) -> np.ndarray:
+        return self._read("image", path, lambda: read_image(path).array)
+
+    def label(self, path: str) -> np.ndarray:
+        return self._read("label", path, lambda: as_uint8(read_labels(path).array, where=path))
+
+    def _read(self, kind: str, path: str, read: Callable[[], np.ndarray]) -> np.ndarray:
+        if kind not in self._kept or self._kept[kind][0] != path:
+            self._kept[kind] = (path, read())
+        return self._kept[kind][1]
+
+
+def _inspect(
+    section: str, item: Mapping[str, Any], labels: Mapping[int, str], read: _Files | None
+) -> ItemReport:
+    report = ItemReport(section, item, _shape(item))
+    if read is None:
+        return report
+    try:
+        image = crop(read.image(item["image"]), item["region"], where=item["image"])
+        check_values(item["image"], image, whole=True)  # a region may be empty where the image is not
+        label = crop(read.label(item["label"]), item["region"], where=item["label"])
+    except InputError as problem:
+        report.problems.append(problem)
+        return report
+    report.voxels = _count(label)
+    report.problems += _label_problems(item, labels, report.voxels)
+    return report
+
+
+def _label_problems(
+    item: Mapping[str, Any], labels: Mapping[int, str], voxels: Counter[int]
+) -> list[InputError]:
+    met = set(voxels) - {IGNORE_LABEL}
+    problems = []
+    if unknown := sorted(met - set(labels)):
+        problems.append(
+            InputError(
+                item["label"],
+                expected=f"label values 0 to {len(labels) - 1} and {IGNORE_LABEL} (unknown)",
+                met=f"{unknown[:8]} in {sum(voxels[value] for value in unknown)} voxels",
+                remedy="map values to classes with `scsam import files`",
+            )
+        )
+    if silent := sorted((met & set(labels)) - set(item["annotated"])):
+        problems.append(
+            InputError(
+                item["label"],
+                expected=f"only annotated classes ({[labels[index] for index in item['annotated']]})",
+                met=f"voxels of {[labels[index] for index in silent]}",
+                remedy="add the class to annotated, or remap it",
+            )
+        )
+    if not met:
+        problems.append(
+            InputError(
+                item["label"],
+                expected="some known voxels",
+                met=f"{IGNORE_LABEL} everywhere",
+                remedy="drop the item",
+            )
+        )
+    return problems
+
+
+def _count(label: np.ndarray) -> Counter[int]:
+    counts = np.bincount(label.reshape(-1), minlength=IGNORE_LABEL + 1)
+    return Counter({int(value): int(counts[value]) for value in np.flatnonzero(counts)})
+
+
+def _shape(item: Mapping[str, Any]) -> tuple[int, ...]:
+    if item["region"] is not None:
+        return tuple(stop - start for start, stop in item["region"])
+    return volume_shape(read_header(item["image"]).shape)
+
+
+def _contradictions(reports: list[ItemReport]) -> list[str]:
+    used = {report.item["image"]: report.item["voxel_size_nm"] for report in reports}
+    stated = {image: read_header(image).voxel_size_nm for image in used}
+    return [
+        f"{image} states voxels of {_nm(file)} nm, the description {_nm(used[image])} nm, which is used"
+        for image, file in stated.items()
+        if file is not None and not np.allclose(file[1:], used[image][1:], rtol=0.01)
+    ]
+
+
+def _nm(size: Sequence[float]) -> str:
+    return " x ".join(f"{length:g}" for length in size)
+
+
+def _never_seen(description: DatasetDescription, reports: list[ItemReport]) -> list[str]:
+    training: Counter[int] = Counter()
+    for report in reports:
+        if report.section == "training":
+            training.update(report.voxels)
+    missing = [name for index, name in description.labels.items() if training[index] == 0]
+    return [f"training: no voxel of class {name}" for name in missing]
+
+
+def _overlaps(description: DatasetDescription) -> list[str]:
+    parts = [(section, item) for section, items in description.sections.items() for item in items]
+    return [
+        f"{first} and {second} share voxels of {one['image']}: scores will flatter"
+        for index, (first, one) in enumerate(parts)
+        for second, other in parts[index + 1 :]
+        if first != second and one["image"] == other["image"] and _overlap(one["region"], other["region"])
+    ]
+
+
+def _overlap(one: list[list[int]] | None, other: list[list[int]] | None) -> bool:
+    if one is None or other is None:
+        return True
+    return all(a[0] < b[1] and b[0] < a[1] for a, b in zip(one, other, strict=True))

@@ -1,0 +1,186 @@
+"""Items of a data set: one image or volume with its label, completed and checked."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from scsam_monai.data.labels import IGNORE_LABEL, class_ids
+from scsam_monai.errors import InputError
+from scsam_monai.io import ImageHeader, check_region, read_header, read_image, read_labels
+
+_KEYS = {"image", "label", "voxel_size_nm", "region", "annotated"}
+
+
+def complete_item(
+    item: object,
+    defaults: Mapping[str, Any],
+    labels: Mapping[int, str],
+    *,
+    folder: Path,
+    where: str,
+) -> dict[str, Any]:
+    """Check one item against the headers of its files and fill in what it inherits.
+
+    Args:
+        item: ``{"image", "label"}`` and optionally ``voxel_size_nm``, ``region``, ``annotated``.
+        defaults: where ``voxel_size_nm`` and ``annotated`` are taken from if the item has none; the voxel
+            size that the image file states comes last.
+        labels: class names by id.
+        folder: where relative paths start.
+        where: file and key to name in errors.
+
+    Returns:
+        The item with absolute paths and all five keys.
+
+    Raises:
+        InputError: anything missing, unknown or inconsistent.
+    """
+    if not isinstance(item, dict) or not {"image", "label"} <= set(item):
+        raise InputError(
+            where, expected='{"image": ..., "label": ...}', met=repr(item), remedy="name both files"
+        )
+    if unknown := set(item) - _KEYS:
+        raise InputError(
+            where,
+            expected=f"keys {', '.join(sorted(_KEYS))}",
+            met=", ".join(sorted(map(str, unknown))),
+            remedy="remove or correct it",
+        )
+    image, label = (_header(item[key], folder, f"{where}: {key}") for key in ("image", "label"))
+    if volume_shape(image.shape) != volume_shape(label.shape):
+        raise InputError(
+            f"{where}: {label.path}",
+            expected=f"the shape of {image.path.name}, {image.shape}",
+            met=f"{label.shape}",
+            remedy="pair each image with its own label file",
+        )
+    stated = (item.get("voxel_size_nm"), defaults.get("voxel_size_nm"), image.voxel_size_nm)
+    size = next((size for size in stated if size is not None), None)
+    annotated = item.get("annotated", defaults.get("annotated", list(labels)))
+    return {
+        "image": str(image.path),
+        "label": str(label.path),
+        "voxel_size_nm": parse_voxel_size(size, where=f"{where}: voxel_size_nm"),
+        "region": _region(item.get("region"), volume_shape(image.shape), where=f"{where}: region"),
+        "annotated": class_ids(annotated, labels, where=f"{where}: annotated"),
+    }
+
+
+def items_from_pairs(
+    pairs: Sequence[Mapping[str, Any]],
+    class_names: Sequence[str],
+    voxel_size_nm: Sequence[float] | None = None,
+) -> list[dict[str, Any]]:
+    """Complete image and label pairs, as an annotation server hands them over, to items.
+
+    Args:
+        pairs: ``{"image", "label"}``; further item keys are kept, others dropped.
+        class_names: index is the class id; all of them count as annotated unless a pair says otherwise.
+        voxel_size_nm: (z, y, x) for files that state none.
+
+    Raises:
+        InputError: as :func:`complete_item`.
+    """
+    labels = dict(enumerate(class_names))
+    items = []
+    for index, pair in enumerate(pairs):
+        where = f"pair {index}"
+        item = {key: value for key, value in pair.items() if key in _KEYS and value is not None}
+        if "voxel_size_nm" not in item and "image" in item:
+            stated = _header(item["image"], Path.cwd(), where).voxel_size_nm
+            item["voxel_size_nm"] = stated if stated is not None else voxel_size_nm
+        items.append(complete_item(item, {}, labels, folder=Path.cwd(), where=where))
+    return items
+
+
+def load_item(item: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+    """Read an item, cropped to its region.
+
+    Args:
+        item: as :func:`complete_item` returns it.
+
+    Returns:
+        The image (z, y, x) in the file's own type and the label (z, y, x) uint8; one section for images.
+
+    Raises:
+        InputError: the files cannot be read, or labels do not fit into uint8.
+    """
+    image = read_image(item["image"], item["region"]).array
+    label = as_uint8(read_labels(item["label"], item["region"]).array, where=item["label"])
+    return _as_volume(image), _as_volume(label)
+
+
+def volume_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """(z, y, x) of a volume or of an image, which is one section."""
+    return (1, *shape) if len(shape) == 2 else shape
+
+
+def as_uint8(label: np.ndarray, *, where: str | Path) -> np.ndarray:
+    """Labels as uint8.
+
+    Raises:
+        InputError: a value lies outside 0 to 255.
+    """
+    if label.dtype == np.uint8:
+        return label
+    low, high = int(label.min()), int(label.max())
+    if low < 0 or high > IGNORE_LABEL:
+        raise InputError(
+            where,
+            expected=f"label values from 0 to {IGNORE_LABEL}",
+            met=f"values from {low} to {high}",
+            remedy="these look like instance numbers: map them to classes with `scsam import files`",
+        )
+    return label.astype(np.uint8)
+
+
+def parse_voxel_size(size: object, *, where: str | Path) -> list[float]:
+    """Three positive lengths (z, y, x) in nm.
+
+    Raises:
+        InputError: missing, or no three positive numbers.
+    """
+    values = list(size) if isinstance(size, list | tuple) else []
+    if len(values) != 3 or not all(type(value) in (int, float) and 0 < value < math.inf for value in values):
+        raise InputError(
+            where,
+            expected="three positive lengths [z, y, x] in nm",
+            met="none, and the image file states none" if size is None else repr(size),
+            remedy='add "voxel_size_nm": [z, y, x]; it is never guessed',
+        )
+    return [float(value) for value in values]
+
+
+def _header(name: object, folder: Path, where: str) -> ImageHeader:
+    if not isinstance(name, str | Path) or not str(name):
+        raise InputError(where, expected="a path", met=repr(name), remedy="name the file")
+    return read_header((folder / Path(name).expanduser()).resolve())
+
+
+def _region(region: object, shape: tuple[int, ...], *, where: str) -> list[list[int]] | None:
+    if region is None:
+        return None
+    bounds = region if isinstance(region, list | tuple) and len(region) == 3 else [()] * 3
+    filled = [(0, size) if bound is None else bound for bound, size in zip(bounds, shape, strict=True)]
+    if not all(_is_bound(bound) for bound in filled):
+        raise InputError(
+            where,
+            expected="[[z0, z1], [y0, y1], [x0, x1]] of integers, null for all of an axis",
+            met=repr(region),
+            remedy="correct the bounds (the end is excluded)",
+        )
+    check_region(filled, shape, where=where)
+    return [list(bound) for bound in filled]
+
+
+def _is_bound(bound: object) -> bool:
+    return isinstance(bound, list | tuple) and len(bound) == 2 and all(type(end) is int for end in bound)
+
+
+def _as_volume(array: np.ndarray) -> np.ndarray:
+    return array[None] if array.ndim == 2 else array

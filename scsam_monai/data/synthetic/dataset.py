@@ -1,0 +1,157 @@
+"""The sample data set: generated volumes on disk, with the description that training reads."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import NAMESPACE_URL, uuid5
+
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+
+from scsam_monai.data.synthetic.canvas import CLASSES
+from scsam_monai.data.synthetic.volume import generate_volume
+from scsam_monai.errors import InputError
+from scsam_monai.io.atomic import atomic_path
+
+GENERATOR = "scsam_monai.data.synthetic"
+GENERATOR_VERSION = 1
+"""Raised whenever the same seed would give other voxels, so that an older data set is made anew."""
+
+_IGNORE_LABEL = 255
+
+
+@dataclass(frozen=True)
+class _Volume:
+    section: str
+    name: str
+    style: str
+
+
+_VOLUMES = (
+    _Volume("training", "train_0", "fib-sem"),
+    _Volume("training", "train_1", "sbf-sem"),
+    _Volume("training", "train_2", "sstem"),
+    _Volume("training", "train_3", "fib-sem"),
+    _Volume("validation", "validation_0", "sbf-sem"),
+    _Volume("test", "test_0", "unseen-low-dose"),
+)
+
+
+def write_sample_dataset(
+    folder: str | Path,
+    seed: int = 0,
+    *,
+    shape: tuple[int, int, int] = (24, 320, 320),
+    voxel_size_nm: tuple[float, float, float] = (16.0, 16.0, 16.0),
+    dtype: str = "uint8",
+    progress: Callable[[float, str], None] | None = None,
+) -> Path:
+    """Write four training volumes, one for validation and one for testing, unless they are there already.
+
+    The test volume is drawn in a style whose every range lies outside those of the training styles.
+
+    Args:
+        folder: where the data set goes; made if missing.
+        seed: seed of the whole set; each volume derives its own from it.
+        shape: voxels of each volume along z, y, x.
+        voxel_size_nm: voxel size along z, y, x.
+        dtype: ``"uint8"`` or ``"uint16"``.
+        progress: called with the share done and what is being done.
+
+    Returns:
+        Path of ``dataset.json``.
+
+    Raises:
+        InputError: if the folder holds a data set that is not a generated one, or an argument does not fit.
+    """
+    folder = Path(folder)
+    made_by = _generator(seed, shape, voxel_size_nm, dtype)
+    description = folder / "dataset.json"
+    if _is_complete(description, made_by):
+        return description
+    # Without its description a half-written folder cannot pass for a finished one.
+    description.unlink(missing_ok=True)
+    report = progress or (lambda share, what: None)
+    for index, wanted in enumerate(_VOLUMES):
+        report(index / len(_VOLUMES), wanted.name)
+        own_seed = int(np.random.SeedSequence([seed, index]).generate_state(1)[0])
+        volume = generate_volume(shape, voxel_size_nm, own_seed, wanted.style, dtype)
+        _write_tiff(folder / "images" / f"{wanted.name}.tif", volume.image, voxel_size_nm)
+        _write_tiff(folder / "labels" / f"{wanted.name}.tif", volume.labels, voxel_size_nm)
+    with atomic_path(description) as temporary:
+        temporary.write_text(json.dumps(_describe(made_by), indent=2) + "\n", encoding="utf-8")
+    report(1.0, "done")
+    return description
+
+
+def _generator(
+    seed: int, shape: tuple[int, ...], voxel_size_nm: tuple[float, ...], dtype: str
+) -> dict[str, Any]:
+    return {
+        "name": GENERATOR,
+        "version": GENERATOR_VERSION,
+        "seed": seed,
+        "shape": list(shape),
+        "voxel_size_nm": [float(size) for size in voxel_size_nm],
+        "dtype": dtype,
+        "styles": {volume.name: volume.style for volume in _VOLUMES},
+    }
+
+
+def _describe(made_by: dict[str, Any]) -> dict[str, Any]:
+    sections: dict[str, list[dict[str, str]]] = {"training": [], "validation": [], "test": []}
+    for volume in _VOLUMES:
+        item = {"image": f"images/{volume.name}.tif", "label": f"labels/{volume.name}.tif"}
+        sections[volume.section].append(item)
+    return {
+        "name": "Generated islet cells",
+        "description": "EM-like volumes of pancreatic islet cells with labels, drawn by a program; no specimen.",
+        "licence": "CC0-1.0",
+        "generator": made_by,
+        "labels": {str(number): name for number, name in enumerate(CLASSES)},
+        "voxel_size_nm": made_by["voxel_size_nm"],
+        "ignore_label": _IGNORE_LABEL,
+        **sections,
+    }
+
+
+def _is_complete(description: Path, made_by: dict[str, Any]) -> bool:
+    """Whether exactly this data set stands there with all its files."""
+    if not description.exists():
+        return False
+    try:
+        found = json.loads(description.read_text(encoding="utf-8"))
+        name = found.get("generator", {}).get("name")
+    except (ValueError, AttributeError):
+        name = None
+    if name != GENERATOR:
+        raise InputError(
+            description,
+            expected="no data set or a generated one",
+            met="a description that this generator did not write",
+            remedy="choose another folder for the sample data set",
+        )
+    files = [item[key] for part in ("training", "validation", "test") for item in found[part] for key in item]
+    return found["generator"] == made_by and all((description.parent / file).is_file() for file in files)
+
+
+def _write_tiff(path: Path, volume: NDArray[Any], voxel_size_nm: tuple[float, float, float]) -> None:
+    z, y, x = voxel_size_nm
+    # tifffile's own identifier differs at each run and the file with it.
+    sizes: dict[str, Any] = {"UUID": str(uuid5(NAMESPACE_URL, f"{GENERATOR}/{path.name}"))}
+    for axis, size in (("X", x), ("Y", y), ("Z", z)):
+        sizes[f"PhysicalSize{axis}"], sizes[f"PhysicalSize{axis}Unit"] = float(size), "nm"
+    with atomic_path(path) as temporary:
+        tifffile.imwrite(
+            temporary,
+            volume,
+            ome=True,
+            compression="zlib",
+            photometric="minisblack",
+            metadata={"axes": "ZYX", **sizes},
+        )

@@ -1,0 +1,184 @@
+"""Read and write whole images by file name: one registry of formats, one door for their errors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from scsam_monai.errors import InputError
+from scsam_monai.io.atomic import atomic_path
+from scsam_monai.io.contents import as_label_array, check_dtype, check_shape, check_values
+from scsam_monai.io.image import EMImage, ImageFormat, ImageHeader
+from scsam_monai.io.nifti import NiftiFormat
+from scsam_monai.io.npy import NpyFormat
+from scsam_monai.io.png import PngFormat
+from scsam_monai.io.region import Region, crop
+from scsam_monai.io.tiff import TiffFormat
+
+FORMATS: dict[str, ImageFormat] = {
+    suffix: image_format
+    for image_format in (TiffFormat(), PngFormat(), NiftiFormat(), NpyFormat())
+    for suffix in image_format.suffixes
+}
+
+_Result = TypeVar("_Result")
+
+
+def image_suffix(path: str | Path) -> str:
+    """The part of the name that chooses the format (``.nii.gz`` counts as one), as it is spelt in ``path``.
+
+    Raises:
+        InputError: no reader knows the suffix.
+    """
+    name = Path(path).name
+    known = [suffix for suffix in FORMATS if name.lower().endswith(suffix)]
+    if not known:
+        raise InputError(
+            path,
+            expected=f"an image file ({', '.join(FORMATS)})",
+            met=f"suffix {Path(path).suffix or 'none'}",
+            remedy="convert it to one of these formats",
+        )
+    return name[-len(max(known, key=len)) :]
+
+
+def is_supported(path: str | Path) -> bool:
+    """Whether a reader knows the suffix of ``path``."""
+    return Path(path).name.lower().endswith(tuple(FORMATS))
+
+
+def read_header(path: str | Path) -> ImageHeader:
+    """Read shape, type, voxel size and layout of an image without its pixels.
+
+    Raises:
+        InputError: the file is missing, empty, unreadable, of an unknown format, in colour or not 2-D or 3-D.
+    """
+    path = Path(path)
+    image_format = _format_of(path)
+    _check_file(path)
+    header = _readable(path, lambda: image_format.header(path))
+    check_shape(header)
+    check_dtype(header)
+    return header
+
+
+def read_image(path: str | Path, region: Region | None = None) -> EMImage:
+    """Read a grey image (y, x) or volume (z, y, x).
+
+    Args:
+        path: TIFF (stacks whole, in axis order), PNG, NIfTI or NumPy file.
+        region: (z, y, x) bounds of the part to return; None returns all.
+
+    Raises:
+        InputError: as :func:`read_header`, or the values are NaN, infinite, or all the same.
+    """
+    header = read_header(path)
+    if header.photometric != "grey":
+        raise InputError(
+            path,
+            expected="a grey image with dark as 0",
+            met=f"{header.photometric} colours",
+            remedy="save it as 8- or 16-bit grey",
+        )
+    array = _pixels(header, region)
+    check_values(path, array, whole=region is None)
+    return EMImage(array, header)
+
+
+def read_labels(path: str | Path, region: Region | None = None) -> EMImage:
+    """Read a label image: integers, where any values, one value only and palettes are all right.
+
+    Raises:
+        InputError: as :func:`read_header`, or the values are not whole numbers.
+    """
+    header = read_header(path)
+    return EMImage(as_label_array(path, _pixels(header, region)), header)
+
+
+def write_labels_like(path: str | Path, labels: np.ndarray, like: EMImage | ImageHeader) -> None:
+    """Write a label image in the format, shape and data layout of the image it belongs to.
+
+    TIFF keeps axes, resolution and flavour (ImageJ, OME); NIfTI keeps affine and orientation. The file
+    appears whole or not at all.
+
+    Args:
+        path: where to write; its suffix must be of the format of ``like``.
+        labels: whole numbers from 0, shaped like the whole of ``like``.
+        like: the image.
+
+    Raises:
+        InputError: another format or shape than ``like``, or values that are no labels.
+    """
+    path, header = Path(path), like.header if isinstance(like, EMImage) else like
+    image_format = _format_of(path)
+    if image_format is not _format_of(header.path):
+        raise InputError(
+            path,
+            expected=f"the format of {header.path.name}",
+            met=f"suffix {image_suffix(path)}",
+            remedy=f"use the suffix {image_suffix(header.path)}",
+        )
+    if labels.shape != header.shape:
+        raise InputError(
+            path,
+            expected=f"labels of shape {header.shape} like {header.path.name}",
+            met=f"shape {labels.shape}",
+            remedy="bring the labels back to the grid of the image before writing",
+        )
+    smallest = _smallest_unsigned(path, as_label_array(path, labels))
+    with atomic_path(path) as temporary:
+        image_format.write_labels(temporary, smallest, header)
+
+
+def _pixels(header: ImageHeader, region: Region | None) -> np.ndarray:
+    image_format = _format_of(header.path)
+    array = _readable(header.path, lambda: image_format.array(header))
+    array = crop(array, region, where=header.path)
+    # Byte order is the file's affair: torch takes the machine's own only.
+    return np.ascontiguousarray(array.astype(array.dtype.newbyteorder("="), copy=False))
+
+
+def _smallest_unsigned(path: Path, labels: np.ndarray) -> np.ndarray:
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or high > np.iinfo(np.uint16).max:
+        raise InputError(
+            path,
+            expected="label values from 0 to 65535",
+            met=f"values from {low} to {high}",
+            remedy="renumber the labels",
+        )
+    return labels.astype(np.uint8 if high <= np.iinfo(np.uint8).max else np.uint16)
+
+
+def _format_of(path: Path) -> ImageFormat:
+    return FORMATS[image_suffix(path).lower()]
+
+
+def _check_file(path: Path) -> None:
+    if not path.is_file():
+        met = "a folder" if path.is_dir() else "no such file"
+        raise InputError(path, expected="an image file", met=met, remedy="check the path")
+    if path.stat().st_size == 0:
+        raise InputError(path, expected="an image", met="an empty file", remedy="copy or export it again")
+
+
+def _readable(path: Path, read: Callable[[], _Result]) -> _Result:
+    """Turn whatever a library raises on a broken file into one line.
+
+    The libraries document no common error for broken files (struct.error, KeyError, zlib.error, EOFError
+    and more were met), hence the wide net; programming errors stay visible as the cause.
+    """
+    try:
+        return read()
+    except (InputError, MemoryError):
+        raise
+    except Exception as error:
+        raise InputError(
+            path,
+            expected="a readable image",
+            met=f"{type(error).__name__}: {error}".rstrip("."),
+            remedy="open it in another program, or copy or export it again",
+        ) from error

@@ -1,0 +1,72 @@
+"""Bring volumes to the pixel size a network is trained at."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from scsam_monai.errors import InputError
+
+logger = logging.getLogger(__name__)
+
+SAME = 0.01
+"""Voxel sizes that differ by less than this fraction count as equal."""
+WARN_BEYOND, REFUSE_BEYOND = 2.0, 8.0
+
+
+def resample(volume: np.ndarray, factors: Sequence[float], *, labels: bool) -> np.ndarray:
+    """Scale a volume, plane by plane first and along z after.
+
+    Grey values are interpolated linearly, with a low-pass filter where the volume shrinks; labels keep the
+    nearest value. The dtype is kept.
+
+    Args:
+        volume: (z, y, x).
+        factors: (z, y, x), output voxels per input voxel; factors within 1 % of 1 leave an axis alone.
+        labels: whether the values are labels.
+    """
+    shape = [
+        size if abs(factor - 1) <= SAME else max(1, round(size * factor))
+        for size, factor in zip(volume.shape, factors, strict=True)
+    ]
+    if shape[1:] != list(volume.shape[1:]):
+        volume = np.stack([_resize(plane, shape[1], shape[2], labels) for plane in volume])
+    if shape[0] != volume.shape[0]:
+        columns = volume.transpose(2, 0, 1)
+        volume = np.stack([_resize(plane, shape[0], shape[1], labels) for plane in columns]).transpose(
+            1, 2, 0
+        )
+    return np.ascontiguousarray(volume)
+
+
+def check_factor(factor: float, where: str | Path) -> None:
+    """Warn of a large change of scale and refuse a huge one.
+
+    Raises:
+        InputError: beyond a factor of 8 the pixels carry no detail, or all of it is lost.
+    """
+    change = max(factor, 1 / factor)
+    if change > REFUSE_BEYOND:
+        raise InputError(
+            where,
+            expected=f"a voxel size within a factor of {REFUSE_BEYOND:g} of the pixel size trained at",
+            met=f"a factor of {change:.3g}",
+            remedy="check voxel_size_nm (it is in nm, z y x) and pixel_size_nm",
+        )
+    if change > WARN_BEYOND:
+        logger.warning("%s is resampled by a factor of %.3g; expect lost or invented detail", where, factor)
+
+
+def _resize(plane: np.ndarray, height: int, width: int, labels: bool) -> np.ndarray:
+    tensor = torch.from_numpy(np.ascontiguousarray(plane, dtype=np.float32))[None, None]
+    if labels:
+        resized = F.interpolate(tensor, (height, width), mode="nearest-exact")
+    else:
+        resized = F.interpolate(tensor, (height, width), mode="bilinear", antialias=True)
+    values = resized[0, 0].numpy()
+    return (np.rint(values) if plane.dtype.kind in "iu" else values).astype(plane.dtype)

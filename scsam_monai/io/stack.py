@@ -1,0 +1,47 @@
+"""Write volumes of our own: zlib TIFF stacks that state their voxel size."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tifffile
+
+from scsam_monai.io.atomic import atomic_path
+from scsam_monai.io.image import VoxelSize
+
+_CLASSIC_TIFF_BYTES = 2**32 - 2**25  # offsets are 32-bit; leave room for the tags
+_IMAGEJ_TYPES = ("uint8", "uint16", "float32")
+
+
+def write_stack(path: str | Path, array: np.ndarray, voxel_size_nm: VoxelSize) -> None:
+    """Write an image or volume as a TIFF that Fiji opens with its scale; whole or not at all.
+
+    ImageJ's flavour holds 8- and 16-bit integers and float32 up to 4 GiB; the rest is written as OME.
+
+    Args:
+        path: ends in ``.tif`` or ``.tiff``.
+        array: (y, x) or (z, y, x).
+        voxel_size_nm: (z, y, x) in nm.
+    """
+    z, y, x = (float(size) for size in voxel_size_nm)
+    imagej = array.nbytes < _CLASSIC_TIFF_BYTES and array.dtype.name in _IMAGEJ_TYPES
+    metadata: dict[str, Any] = {"axes": "ZYX"[-array.ndim :]}
+    if imagej:
+        metadata |= {"unit": "nm", "spacing": z}
+    else:
+        metadata |= {f"PhysicalSize{axis}": size for axis, size in zip("ZYX", (z, y, x), strict=True)}
+        metadata |= {f"PhysicalSize{axis}Unit": "nm" for axis in "ZYX"}
+    with atomic_path(path) as temporary:
+        tifffile.imwrite(
+            temporary,
+            array,
+            bigtiff=array.nbytes >= _CLASSIC_TIFF_BYTES,
+            imagej=imagej,
+            ome=not imagej,
+            compression="zlib",
+            photometric="minisblack",
+            resolution=(1 / x, 1 / y) if imagej else None,
+            metadata=metadata,
+        )

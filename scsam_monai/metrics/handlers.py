@@ -1,0 +1,97 @@
+"""Whole-volume scores for MONAI's evaluators."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from ignite.engine import Engine
+from ignite.metrics.metric import reinit__is_reduced
+from monai.handlers import IgniteMetricHandler, from_engine
+from torch import Tensor
+
+from scsam_monai.metrics.confusion import ConfusionIoU, dice_per_class, iou_per_class, mean_foreground
+
+MEAN_IOU = "mean_iou"
+
+
+class VolumeIoUHandler(IgniteMetricHandler):
+    """Score an evaluator's epoch over all its voxels.
+
+    After each epoch ``engine.state.metrics`` holds scalars: the mean foreground IoU under the name it was
+    attached by (``mean_iou``), ``mean_iou_with_background``, ``mean_dice``, and ``iou_<class>`` and
+    ``dice_<class>`` for every class. Scores that do not exist are NaN. ``engine.state.metric_details[name]``
+    holds the confusion matrix.
+
+    Serves as an evaluator's ``key_val_metric`` (``{"mean_iou": VolumeIoUHandler(...)}``) and as one of its
+    handlers.
+
+    Args:
+        class_names: name of each class id, background first.
+        output_transform: takes ``(y_pred, y)`` or ``(y_pred, y, annotated)`` from ``engine.state.output``:
+            label maps (B, 1, ...) or lists of (1, ...).
+        annotated_key: where the items of the batch keep the ids or mask of their annotated classes, looked up
+            when ``output_transform`` does not return them. Items without it are annotated in full.
+        ignore_label: ground truth value of voxels that are not scored.
+    """
+
+    def __init__(
+        self,
+        class_names: Sequence[str],
+        output_transform: Callable[[Any], Sequence[Any]] | None = None,
+        annotated_key: str = "annotated",
+        ignore_label: int = 255,
+    ) -> None:
+        self.class_names = list(class_names)
+        self.annotated_key = annotated_key
+        self.confusion = ConfusionIoU(len(self.class_names), ignore_label=ignore_label)
+        super().__init__(
+            metric_fn=self.confusion,
+            output_transform=from_engine(["pred", "label"]) if output_transform is None else output_transform,
+            save_details=True,
+        )
+
+    def attach(self, engine: Engine, name: str = MEAN_IOU) -> None:  # type: ignore[override]
+        """Connect to an evaluator; ``name`` is the metric that holds the mean foreground IoU."""
+        super().attach(engine, name)
+
+    def iteration_completed(self, engine: Engine) -> None:
+        """Count the iteration's items.
+
+        The base class would unroll lists into pairs and lose what each item's annotated classes are.
+        """
+        output = tuple(self._output_transform(engine.state.output))
+        self.update(output if len(output) == 3 else (*output, self._annotated(engine)))
+
+    @reinit__is_reduced
+    def update(self, output: Sequence[Any]) -> None:
+        """Count ``(y_pred, y, annotated)``."""
+        y_pred, y, annotated = output
+        self.confusion(y_pred, y, annotated)
+
+    def completed(self, engine: Engine, name: str) -> None:
+        """Write the epoch's scores into ``engine.state.metrics``."""
+        super().completed(engine, name)
+        confusion: Tensor = engine.state.metric_details[name]  # type: ignore[attr-defined]
+        engine.state.metrics.update(named_scores(confusion, self.class_names))
+
+    def _annotated(self, engine: Engine) -> Any:
+        batch = engine.state.batch
+        if isinstance(batch, Mapping):
+            return batch.get(self.annotated_key)
+        if isinstance(batch, Sequence) and all(isinstance(item, Mapping) for item in batch):
+            return [item.get(self.annotated_key) for item in batch]
+        return None
+
+
+def named_scores(confusion: Tensor, class_names: Sequence[str]) -> dict[str, float]:
+    """Name the scores of a confusion matrix (K', K'), except for the mean IoU itself."""
+    iou, dice = iou_per_class(confusion), dice_per_class(confusion)
+    scores = {
+        f"{MEAN_IOU}_with_background": mean_foreground(confusion, iou, include_background=True).item(),
+        "mean_dice": mean_foreground(confusion, dice).item(),
+    }
+    for index, name in enumerate(class_names):
+        scores[f"iou_{name}"] = iou[index].item()
+        scores[f"dice_{name}"] = dice[index].item()
+    return scores

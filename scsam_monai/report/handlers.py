@@ -1,0 +1,155 @@
+"""Pictures that a run writes by itself: what it trains on, and what it predicts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import ignite.distributed as idist
+import numpy as np
+from ignite.engine import Engine, Events
+from torch import Tensor
+
+from scsam_monai.report.figures import comparison_panel, crop_sheet, prediction_panel, save_png
+from scsam_monai.report.planes import planes, richest_slice, unique_name, volume
+
+
+class FirstBatchPicture:
+    """Write ``first_batch.png`` after a trainer's first iteration: the crops and labels the network really saw.
+
+    Args:
+        folder: where to.
+        class_names: name of each class id, background first.
+        ignore_label: marks unknown voxels.
+    """
+
+    def __init__(self, folder: str | Path, class_names: Sequence[str], ignore_label: int = 255) -> None:
+        self.folder = Path(folder)
+        self.class_names = list(class_names)
+        self.ignore_label = ignore_label
+
+    def attach(self, engine: Engine) -> None:
+        """Connect to a trainer whose output holds image and label (B, 1, H, W)."""
+        engine.add_event_handler(Events.ITERATION_COMPLETED(once=1), self)
+
+    def __call__(self, engine: Engine) -> None:
+        """Draw the batch."""
+        if idist.get_rank() != 0:
+            return
+        crops, labels = (planes(engine.state.output, key) for key in ("image", "label"))
+        title = f"First training batch: {len(crops)} crops of {crops.shape[1]} x {crops.shape[2]} pixels"
+        figure = crop_sheet(
+            crops, labels.astype(np.int64), self.class_names, title, ignore_label=self.ignore_label
+        )
+        save_png(figure, self.folder / "first_batch.png")
+
+
+class ValidationPictures:
+    """Write ``validation_<name>_epoch<NNN>.png`` for the first items of each validation: image, truth, prediction.
+
+    Of a stack the slice with most classes is shown, and of several such the one nearest to the middle. Each
+    item has an own file for each epoch, so that progress can be leafed through.
+
+    Args:
+        folder: where to.
+        class_names: name of each class id, background first.
+        max_pictures: how many items are drawn per validation.
+        prefix: of the file names.
+        ignore_label: marks unknown voxels.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        class_names: Sequence[str],
+        max_pictures: int = 4,
+        ignore_label: int = 255,
+        prefix: str = "validation",
+    ) -> None:
+        self.folder = Path(folder)
+        self.prefix = prefix
+        self.class_names = list(class_names)
+        self.max_pictures = max_pictures
+        self.ignore_label = ignore_label
+        self._names: list[str] = []
+
+    def attach(self, engine: Engine) -> None:
+        """Connect to an evaluator whose decollated output holds image, label and pred (1, X, Y[, Z])."""
+        engine.add_event_handler(Events.EPOCH_STARTED, self._start)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self)
+
+    def _start(self, engine: Engine) -> None:
+        self._names = []
+
+    def __call__(self, engine: Engine) -> None:
+        """Draw the items of an iteration."""
+        if idist.get_rank() != 0:
+            return
+        items: Sequence[Mapping[str, Tensor]] = engine.state.output  # type: ignore[assignment]
+        for item in items[: self.max_pictures - len(self._names)]:
+            self._draw(item, engine.state.epoch)
+
+    def _draw(self, item: Mapping[str, Tensor], epoch: int) -> None:
+        image, truth, prediction = (volume(item[key]) for key in ("image", "label", "pred"))
+        z = richest_slice(truth, self.ignore_label)
+        name = unique_name(item["image"], self._names)
+        title = f"{name}, epoch {epoch}" + (f", slice {z}" if len(truth) > 1 else "")
+        figure = comparison_panel(
+            image[z],
+            truth[z].astype(np.int64),
+            prediction[z].astype(np.int64),
+            self.class_names,
+            title,
+            self.ignore_label,
+        )
+        save_png(figure, self.folder / f"{self.prefix}_{name}_epoch{epoch:03d}.png")
+
+
+class PredictionPictures:
+    """Write ``<name>_prediction.png`` for the first items of a run without ground truth: image and prediction.
+
+    Of a stack the slice with most predicted classes is shown, as in :class:`ValidationPictures`.
+
+    Args:
+        folder: where to.
+        class_names: name of each class id, background first; None to call them by their ids.
+        max_pictures: how many items are drawn per run.
+    """
+
+    def __init__(
+        self, folder: str | Path, class_names: Sequence[str] | None = None, max_pictures: int = 16
+    ) -> None:
+        self.folder = Path(folder)
+        self.class_names = None if class_names is None else list(class_names)
+        self.max_pictures = max_pictures
+        self._names: list[str] = []
+
+    def attach(self, engine: Engine) -> None:
+        """Connect to an evaluator whose decollated output holds image (1, X, Y[, Z]) and pred, channel or not."""
+        engine.add_event_handler(Events.EPOCH_STARTED, self._start)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self)
+
+    def _start(self, engine: Engine) -> None:
+        self._names = []
+
+    def __call__(self, engine: Engine) -> None:
+        """Draw the items of an iteration."""
+        if idist.get_rank() != 0:
+            return
+        items: Sequence[Mapping[str, Tensor]] = engine.state.output  # type: ignore[assignment]
+        for item in items[: self.max_pictures - len(self._names)]:
+            self._draw(item)
+
+    def _draw(self, item: Mapping[str, Tensor]) -> None:
+        image = volume(item["image"])
+        prediction = volume(item["pred"].reshape(item["image"].shape)).astype(np.int64)
+        z = richest_slice(prediction)
+        name = unique_name(item["image"], self._names)
+        names = self.class_names or [
+            "background",
+            *(f"class {k}" for k in range(1, int(prediction.max()) + 1)),
+        ]
+        title = name + (f", slice {z}" if len(prediction) > 1 else "")
+        save_png(
+            prediction_panel(image[z], prediction[z], names, title), self.folder / f"{name}_prediction.png"
+        )

@@ -1,0 +1,1 @@
+"""Losses, class-balanced crops, parameter groups and handlers that train a network."""

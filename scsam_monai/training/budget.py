@@ -1,0 +1,63 @@
+"""Train for a given process CPU time, so that networks of different cost can be compared fairly."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+
+from ignite.engine import Engine, Events
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+
+class CpuBudget:
+    """A clock of process CPU time, all threads counted, that starts when it is built.
+
+    Attached to a trainer it ends the run after the step in which the time is up.
+
+    Args:
+        minutes: of CPU time.
+        clock: gives CPU seconds.
+    """
+
+    def __init__(self, minutes: float, clock: Callable[[], float] = time.process_time) -> None:
+        if not minutes > 0:
+            raise ValueError(f"cpu_minutes: expected more than 0, met {minutes}")
+        self.seconds = minutes * 60
+        self.clock = clock
+        self.start = clock()
+
+    @property
+    def share(self) -> float:
+        """How much of the time is spent; 1 and more when it is up."""
+        return (self.clock() - self.start) / self.seconds
+
+    def attach(self, engine: Engine) -> None:
+        """Register with the trainer."""
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        """End the run when the time is up."""
+        if self.share >= 1:
+            engine.terminate()
+
+
+class BudgetCosine(LambdaLR):
+    """Linear warm-up and cosine decay over a CPU budget in place of a number of steps.
+
+    Args:
+        optimizer: whose learning rates follow the curve.
+        budget: the time.
+        warmup: share of the budget that warms up.
+    """
+
+    def __init__(self, optimizer: Optimizer, budget: CpuBudget, warmup: float = 0.05) -> None:
+        self.budget, self.warmup = budget, warmup
+        super().__init__(optimizer, self._factor)
+
+    def _factor(self, _step: int) -> float:
+        share = min(self.budget.share, 1.0)
+        if share < self.warmup:
+            return max(share / self.warmup, 0.01)
+        return 0.5 * (1 + math.cos(math.pi * (share - self.warmup) / (1 - self.warmup)))

@@ -1,0 +1,105 @@
+"""The weights that scored best, as a bare state dict with its record beside it."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from ignite.engine import Events
+from monai.engines import Workflow
+from torch import nn
+
+from scsam_monai.errors import InputError
+from scsam_monai.io.atomic import atomic_path
+from scsam_monai.training.handlers.record import RunRecord, write_json
+
+logger = logging.getLogger(__name__)
+
+
+class BestWeights:
+    """Writes ``model.pt`` and ``model.json`` whenever the key metric of the evaluator improves.
+
+    ``model.pt`` is ``network.state_dict()`` and nothing else, which MONAI Label and the model zoo ask for;
+    ``model.json`` says what it is: metric, epoch, classes, pixel size, versions, hashes of data, configuration
+    and of the weights file. Hand it to ``RunCheckpoint(stateful={"best": ...})`` to survive a resume.
+
+    Args:
+        path: of ``model.pt``.
+        network: whose weights.
+        key_metric: name in ``engine.state.metrics``; None takes the evaluator's key metric.
+        record: goes into ``model.json``, without the configuration's text.
+
+    Attributes:
+        metric: the best score so far, None before the first.
+        epoch: when it was reached.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        network: nn.Module,
+        key_metric: str | None = None,
+        record: RunRecord | None = None,
+    ) -> None:
+        self.path = Path(path)
+        self.network = network
+        self.key_metric = key_metric
+        self.record = record
+        self.metric: float | None = None
+        self.epoch = 0
+
+    def attach(self, engine: Workflow) -> None:
+        """Register with the evaluator."""
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self)
+
+    def __call__(self, engine: Workflow) -> None:
+        """Save if the metric is better than ever; the first of equals stays.
+
+        Raises:
+            InputError: if the metric was not computed.
+        """
+        name = self.key_metric or engine.state.key_metric_name
+        if name not in engine.state.metrics:
+            met = ", ".join(engine.state.metrics) or "no metric"
+            raise InputError("key_metric", expected=f"a metric {name}", met=met, remedy="correct the name")
+        value = float(engine.state.metrics[name])
+        if math.isnan(value):
+            logger.warning("%s is not a number after epoch %d; no weights kept", name, engine.state.epoch)
+        elif self.metric is None or value > self.metric:
+            self.metric, self.epoch = value, engine.state.epoch
+            self._write(name)
+            logger.info("best %s so far: %.4f after epoch %d", name, value, self.epoch)
+
+    def keep_last(self) -> None:
+        """Keep the weights as they are if none have been kept, as in a run without validation."""
+        if self.metric is None:
+            logger.warning("nothing was validated: %s holds the last weights, not the best", self.path)
+            self._write(None)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Best score and its epoch."""
+        return {"metric": self.metric, "epoch": self.epoch}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take up :meth:`state_dict`."""
+        self.metric, self.epoch = state["metric"], state["epoch"]
+
+    def _write(self, name: str | None) -> None:
+        with atomic_path(self.path) as temporary:
+            torch.save(self.network.state_dict(), temporary)
+            with temporary.open("rb") as stream:
+                sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+        facts = {} if self.record is None else {k: v for k, v in self.record.content.items() if k != "config"}
+        pixel = float(getattr(self.network, "pixel_size_nm", math.nan))
+        own = {
+            "metric": {"name": name, "value": self.metric},
+            "epoch": self.epoch,
+            "pixel_size_nm": None if math.isnan(pixel) else pixel,
+            "model_sha256": sha256,
+        }
+        write_json(self.path.with_suffix(".json"), own | facts)

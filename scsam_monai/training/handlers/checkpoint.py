@@ -1,0 +1,192 @@
+"""A run that was stopped at any moment goes on as if nothing had happened."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from ignite.engine import Events
+from monai.engines import Workflow
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from scsam_monai.errors import InputError
+from scsam_monai.io.atomic import atomic_path
+from scsam_monai.training.handlers.network_state import check_fit, digest, split_state
+from scsam_monai.training.handlers.random_state import random_state, set_random_state
+from scsam_monai.training.handlers.record import RunRecord
+
+logger = logging.getLogger(__name__)
+
+FORMAT = 1
+RESUME = (True, False, "auto")
+
+
+class Stateful(Protocol):
+    """Something that remembers across a resume, such as the best score so far."""
+
+    def state_dict(self) -> Mapping[str, Any]:
+        """Tensors, numbers, strings, lists and dicts only."""
+
+    def load_state_dict(self, state: Any) -> Any:
+        """Take back what :meth:`state_dict` returned."""
+
+
+class RunCheckpoint:
+    """Writes ``last.pt`` whole after every epoch and takes a run up again from it.
+
+    A run stopped inside an epoch, by whatever, starts that epoch again: views, augmentation and order follow from
+    the epoch number, and all random states are restored, so the weights come out the same bit for bit. The state
+    inside an epoch is never saved, because its first crops would be shown twice.
+
+    The file holds the trained weights and the digest of the frozen ones, optimizer, schedule, progress, best score,
+    random states and the run record. It is read with ``weights_only=True`` alone.
+
+    Put it first among the trainer's handlers: others may ask ``engine.state.resumed`` at the start.
+
+    Args:
+        run_dir: folder of ``last.pt``.
+        network: what trains.
+        optimizer: of the network.
+        lr_scheduler: None for a constant rate.
+        stateful: further objects to save and restore by name, such as ``{"best": BestWeights(...)}``.
+        record: stored along.
+        resume: True goes on from ``last.pt`` and insists on it, ``"auto"`` does if there is one, False starts
+            afresh.
+    """
+
+    def __init__(
+        self,
+        run_dir: str | Path,
+        network: nn.Module,
+        optimizer: Optimizer,
+        lr_scheduler: LRScheduler | None = None,
+        stateful: Mapping[str, Stateful] | None = None,
+        record: RunRecord | None = None,
+        resume: bool | str = False,
+    ) -> None:
+        if resume not in RESUME:
+            raise ValueError(f"resume must be one of {RESUME}, got {resume!r}")
+        self.path = Path(run_dir) / "last.pt"
+        self.network, self.optimizer, self.lr_scheduler = network, optimizer, lr_scheduler
+        self.stateful = dict(stateful or {})
+        self.record = record
+        self.resume = resume
+        self._frozen_digest = ""
+
+    def attach(self, engine: Workflow) -> None:
+        """Register with the trainer."""
+        engine.add_event_handler(Events.STARTED, self.start)
+
+    def start(self, engine: Workflow) -> None:
+        """Restore if asked to, then save after every epoch."""
+        self._frozen_digest = digest(split_state(self.network)[1])
+        engine.state.resumed = self.resume is True or (self.resume == "auto" and self.path.exists())
+        if engine.state.resumed:
+            self.restore(engine)
+        else:
+            # The state before the first step: else a run killed in its first epoch would resume an older one.
+            engine.add_event_handler(Events.EPOCH_STARTED(once=1), self.save)
+        # Registered as late as possible, so that validation of the epoch has run and its result is saved too.
+        if not engine.has_event_handler(self.save, Events.EPOCH_COMPLETED):
+            engine.add_event_handler(Events.EPOCH_COMPLETED, self.save)
+
+    def save(self, engine: Workflow) -> None:
+        """Write ``last.pt``."""
+        scaler = getattr(engine, "scaler", None)
+        state = {
+            "format": FORMAT,
+            "network": split_state(self.network)[0],
+            "frozen_sha256": self._frozen_digest,
+            "optimizer": self.optimizer.state_dict(),
+            "lr_scheduler": None if self.lr_scheduler is None else self.lr_scheduler.state_dict(),
+            "scaler": None if scaler is None else scaler.state_dict(),
+            "stateful": {name: dict(part.state_dict()) for name, part in self.stateful.items()},
+            "progress": {
+                name: getattr(engine.state, name) for name in ("iteration", "epoch_length", "max_epochs")
+            },
+            "random": random_state(),
+            "record": None if self.record is None else self.record.content,
+        }
+        with atomic_path(self.path) as temporary:
+            torch.save(state, temporary)
+
+    def restore(self, engine: Workflow) -> None:
+        """Bring everything back to where ``last.pt`` left it.
+
+        Raises:
+            InputError: if it is missing, broken, or of another network, data or schedule.
+        """
+        state = _read(self.path)
+        self._restore_network(state)
+        try:
+            self.optimizer.load_state_dict(state["optimizer"])
+            for name, part in self.stateful.items():
+                part.load_state_dict(state["stateful"][name])
+        except (KeyError, ValueError) as error:
+            raise self._misfit("the optimizer and handlers of this run", str(error)) from error
+        if (scaler := getattr(engine, "scaler", None)) is not None and state["scaler"]:
+            scaler.load_state_dict(state["scaler"])
+        self._restore_progress(engine, state["progress"])
+        self._restore_schedule(
+            state["lr_scheduler"], state["progress"]["max_epochs"] == engine.state.max_epochs
+        )
+        set_random_state(state["random"])
+        logger.info(
+            "resumed from %s after epoch %d of %d", self.path, engine.state.epoch, engine.state.max_epochs
+        )
+
+    def _restore_network(self, state: dict[str, Any]) -> None:
+        trained, frozen = split_state(self.network)
+        check_fit(self.path, state["network"], trained)
+        if state["frozen_sha256"] != self._frozen_digest:
+            raise self._misfit("the frozen weights it was trained on", "other encoder weights")
+        self.network.load_state_dict(frozen | state["network"])
+
+    def _restore_progress(self, engine: Workflow, progress: dict[str, int]) -> None:
+        length = progress["epoch_length"]
+        if length != engine.state.epoch_length:
+            raise self._misfit(f"epochs of {engine.state.epoch_length} steps", f"{length}")
+        epoch = progress["iteration"] // length
+        if epoch > engine.state.max_epochs:
+            raise self._misfit(f"at most {engine.state.max_epochs} epochs (max_epochs)", f"{epoch} done")
+        engine.state.iteration, engine.state.epoch = progress["iteration"], epoch
+
+    def _restore_schedule(self, saved: dict[str, Any] | None, same_horizon: bool) -> None:
+        if self.lr_scheduler is None or saved is None:
+            return
+        # A longer or shorter run follows its own curve from here; the saved horizon would end it elsewhere.
+        own = (
+            {}
+            if same_horizon
+            else {name: vars(self.lr_scheduler).get(name) for name in ("t_total", "warmup_steps")}
+        )
+        self.lr_scheduler.load_state_dict(
+            saved | {name: value for name, value in own.items() if value is not None}
+        )
+
+    def _misfit(self, expected: str, met: str) -> InputError:
+        remedy = "use the configuration it was started with, or resume: false to start afresh"
+        return InputError(self.path, expected=expected, met=met, remedy=remedy)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise InputError(
+            path, expected="a checkpoint to resume", met="no such file", remedy="set resume to false"
+        )
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        known = state["format"] == FORMAT
+    except Exception as error:  # torch, zipfile and pickle raise a dozen kinds on broken files
+        met = f"a broken file ({type(error).__name__})"
+        remedy = "delete it and start again, or restore a copy"
+        raise InputError(path, expected="a checkpoint to resume", met=met, remedy=remedy) from error
+    if not known:
+        met, remedy = f"format {state['format']}", "resume with the version that wrote it"
+        raise InputError(path, expected=f"checkpoint format {FORMAT}", met=met, remedy=remedy)
+    return state

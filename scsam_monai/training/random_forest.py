@@ -1,0 +1,167 @@
+"""A random forest over local image features: what users of interactive pixel classifiers have, and the floor."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+from skimage.feature import multiscale_basic_features
+from sklearn.ensemble import RandomForestClassifier
+from torch import Tensor, nn
+
+from scsam_monai.errors import InputError
+
+LOWEST_PROBABILITY = 1e-6
+
+
+class RandomForestSegmenter(nn.Module):
+    """Pixel classifier on intensity, edges and texture at several scales, in the place of a network.
+
+    Features are those of scikit-image's trainable segmentation
+    (:func:`skimage.feature.multiscale_basic_features`): the smoothed image, its gradient magnitude and the
+    eigenvalues of its Hessian.
+
+    Pixels are drawn evenly over the classes, so that rare organelles are learned at all. A forest trained that
+    way takes every class for equally frequent; its probabilities are brought back towards the frequencies in
+    the crops, by ``prior_power``: 0 leaves them, 1 restores the frequencies in full.
+
+    Args:
+        n_classes: K', background included.
+        n_trees: number of trees.
+        max_depth: of each tree.
+        max_samples: fraction of the pixels that each tree sees.
+        sigma_min: finest scale in pixels.
+        sigma_max: coarsest scale in pixels; scales double in between.
+        prior_power: how far class frequencies are restored.
+        n_jobs: threads, for features and forest.
+
+    Attributes:
+        pixel_size_nm: scalar buffer, nm per pixel of the crops; NaN until set.
+    """
+
+    pixel_size_nm: Tensor
+
+    def __init__(
+        self,
+        n_classes: int,
+        *,
+        n_trees: int = 100,
+        max_depth: int = 16,
+        max_samples: float = 0.25,
+        sigma_min: float = 0.5,
+        sigma_max: float = 16.0,
+        prior_power: float = 0.5,
+        n_jobs: int = 1,
+    ) -> None:
+        super().__init__()
+        self.n_classes = n_classes
+        self.n_trees, self.max_depth, self.max_samples = n_trees, max_depth, max_samples
+        self.sigma_min, self.sigma_max = sigma_min, sigma_max
+        self.prior_power = prior_power
+        self.n_jobs = n_jobs
+        self.forest: RandomForestClassifier | None = None
+        self._weights = np.ones(n_classes)
+        self.register_buffer("pixel_size_nm", torch.tensor(float("nan")))
+
+    def fit(
+        self,
+        crops: Iterable[tuple[np.ndarray, np.ndarray]],
+        pixels_per_crop: int = 2000,
+        seed: int = 0,
+        ignore_label: int = 255,
+    ) -> RandomForestSegmenter:
+        """Train on crops.
+
+        Args:
+            crops: pairs of image (H, W) float32 in [0, 1] and label (H, W) of class ids or ``ignore_label``.
+            pixels_per_crop: largest number of pixels drawn from a crop, shared evenly by its classes.
+            seed: of the draw and of the forest.
+            ignore_label: marks pixels that are never drawn.
+
+        Raises:
+            InputError: if there are no labelled pixels at all.
+        """
+        generator = np.random.default_rng(seed)
+        features, labels, frequency = [], [], np.zeros(self.n_classes)
+        for image, label in crops:
+            drawn = _draw(label, pixels_per_crop, generator, ignore_label)
+            features.append(self._features(image).reshape(label.size, -1)[drawn])
+            labels.append(label.reshape(-1)[drawn])
+            frequency += np.bincount(label[label != ignore_label], minlength=self.n_classes)
+        if frequency.sum() == 0:
+            raise InputError(
+                "crops",
+                expected="labelled pixels to train the random forest on",
+                met=f"none in {len(labels)} crops",
+                remedy="check the training list of dataset.json",
+            )
+        targets = np.concatenate(labels)
+        self.forest = RandomForestClassifier(
+            n_estimators=self.n_trees,
+            max_depth=self.max_depth,
+            max_samples=self.max_samples,
+            n_jobs=self.n_jobs,
+            random_state=seed,
+        ).fit(np.concatenate(features), targets)
+        self._weights = self._prior(frequency, np.bincount(targets, minlength=self.n_classes))
+        return self
+
+    def predict(self, image: np.ndarray) -> np.ndarray:
+        """Return the labels (H, W) uint8 of an image (H, W) in [0, 1]."""
+        return self.probabilities(image).argmax(axis=0).astype(np.uint8)
+
+    def probabilities(self, image: np.ndarray) -> np.ndarray:
+        """Return the class probabilities (K', H, W) float32 of an image (H, W) in [0, 1]."""
+        if self.forest is None:
+            raise RuntimeError("the random forest has not been trained; call fit first")
+        features = self._features(image)
+        # A class that never occurred in training has no column in the forest.
+        known = np.zeros((image.size, self.n_classes), dtype=np.float32)
+        known[:, self.forest.classes_] = self.forest.predict_proba(features.reshape(image.size, -1))
+        weighted = known * self._weights
+        weighted /= weighted.sum(axis=1, keepdims=True)
+        return weighted.T.reshape(self.n_classes, *image.shape).astype(np.float32)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Segment images like a network.
+
+        Args:
+            image: (B, 1, H, W) in [0, 1].
+
+        Returns:
+            Logits (B, K', H, W) whose softmax are the forest's probabilities.
+        """
+        planes = image.detach().cpu().numpy()[:, 0]
+        probabilities = np.stack([self.probabilities(plane) for plane in planes])
+        return torch.from_numpy(np.log(np.maximum(probabilities, LOWEST_PROBABILITY))).to(image.device)
+
+    def set_pixel_size(self, nm: float) -> None:
+        """Record the pixel size (nm) of the crops."""
+        self.pixel_size_nm.fill_(nm)
+
+    def _features(self, image: np.ndarray) -> np.ndarray:
+        pixels = np.asarray(image, dtype=np.float32)
+        # By position: releases of scikit-image call the last argument num_workers or workers.
+        features: np.ndarray = multiscale_basic_features(
+            pixels, True, True, True, self.sigma_min, self.sigma_max, None, self.n_jobs
+        )
+        return features
+
+    def _prior(self, frequency: np.ndarray, drawn: np.ndarray) -> np.ndarray:
+        ratio = np.divide(frequency, drawn, out=np.zeros(self.n_classes), where=drawn > 0)
+        weights: np.ndarray = ratio**self.prior_power
+        return weights / weights.max()
+
+
+def _draw(label: np.ndarray, budget: int, generator: np.random.Generator, ignore_label: int) -> np.ndarray:
+    """Return flat indices of up to ``budget`` pixels; what a small class leaves over goes to the larger ones."""
+    flat = label.reshape(-1)
+    classes, counts = np.unique(flat[flat != ignore_label], return_counts=True)
+    drawn = []
+    for left, position in zip(range(len(classes), 0, -1), np.argsort(counts), strict=True):
+        share = min(int(counts[position]), budget // left)
+        candidates = np.flatnonzero(flat == classes[position])
+        drawn.append(generator.choice(candidates, share, replace=False))
+        budget -= share
+    return np.concatenate(drawn) if drawn else np.zeros(0, dtype=np.int64)

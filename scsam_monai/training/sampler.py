@@ -1,0 +1,73 @@
+"""Which crops an epoch shows, and in what order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sized
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+
+class EpochSampler(Sampler[int]):
+    """A permutation that follows from the seed and the epoch alone, so that a resumed run repeats it.
+
+    Args:
+        dataset: what is drawn from, or anything of its length.
+        epoch_length: crops per epoch; None shows each once. More than there are begins another permutation.
+        seed: of all permutations.
+
+    Example:
+        >>> sampler = EpochSampler(range(4), epoch_length=6)
+        >>> sorted(list(sampler)[:4]), len(sampler)
+        ([0, 1, 2, 3], 6)
+    """
+
+    def __init__(self, dataset: Sized, epoch_length: int | None = None, seed: int = 0) -> None:
+        self.size, self.seed = len(dataset), seed
+        self.epoch_length = self.size if epoch_length is None else epoch_length
+        if self.size < 1 or self.epoch_length < 1:
+            raise ValueError(f"nothing to draw: {self.size} crops, epoch_length {self.epoch_length}")
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch whose order is drawn next."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        """Crops per epoch."""
+        return self.epoch_length
+
+    def __iter__(self) -> Iterator[int]:
+        """Indices of one epoch."""
+        rng = np.random.default_rng((self.seed, self.epoch))
+        rounds = -(-self.epoch_length // self.size)
+        order = np.concatenate([rng.permutation(self.size) for _ in range(rounds)])
+        return iter(order[: self.epoch_length].tolist())
+
+
+def epoch_loader(
+    dataset: Dataset[Any],
+    batch_size: int,
+    epoch_length: int | None = None,
+    seed: int = 0,
+    num_workers: int = 0,
+) -> DataLoader[Any]:
+    """Loader over an :class:`EpochSampler`; ``len(loader)`` is the number of steps in an epoch.
+
+    Args:
+        dataset: with a length, such as ``BalancedCropDataset``.
+        batch_size: crops per step; the last step of an epoch may have fewer.
+        epoch_length: crops per epoch; None shows each once.
+        seed: of the order.
+        num_workers: processes that read ahead.
+    """
+    return DataLoader(
+        dataset,
+        batch_size=batch_size,
+        sampler=EpochSampler(dataset, epoch_length, seed),  # type: ignore[arg-type]
+        num_workers=num_workers,
+        persistent_workers=num_workers > 0,
+        pin_memory=torch.cuda.is_available(),
+    )

@@ -1,0 +1,177 @@
+"""Annotated volumes in memory, checked and brought to one pixel size."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from scsam_monai.data.description import IGNORE_LABEL
+from scsam_monai.errors import InputError
+from scsam_monai.io.files import read_header, read_image, read_labels
+from scsam_monai.io.intensity import intensity_range, normalise
+from scsam_monai.io.region import crop
+from scsam_monai.io.resample import SAME, check_factor, resample
+
+VoxelSize = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class TrainingVolume:
+    """One annotated region.
+
+    Attributes:
+        name: the image's file, for messages.
+        image: (z, y, x) grey values as the file has them.
+        label: (z, y, x) uint8 class ids.
+        annotated: (K',) bool, the classes somebody looked for.
+        low: grey value that becomes 0.
+        high: grey value that becomes 1.
+        voxel_size_nm: (z, y, x) after resampling.
+    """
+
+    name: str
+    image: np.ndarray
+    label: np.ndarray
+    annotated: np.ndarray
+    low: float
+    high: float
+    voxel_size_nm: VoxelSize
+
+    def normalised(self, part: np.ndarray) -> np.ndarray:
+        """Grey values of a part of the image as float32 in [0, 1]."""
+        return normalise(part, self.low, self.high)
+
+
+def load_volumes(
+    data: Sequence[Mapping[str, Any]],
+    n_classes: int,
+    *,
+    pixel_size_nm: float | None = None,
+    voxel_size_nm: Sequence[float] | None = None,
+    isotropic: bool = False,
+    ignore_label: int = IGNORE_LABEL,
+) -> tuple[list[TrainingVolume], float]:
+    """Read every item once.
+
+    Args:
+        data: items ``{image, label, voxel_size_nm, region, annotated}``; the last three may be left out: the voxel
+            size is then the file's own, the region everything, and all classes are annotated.
+        n_classes: K', background included.
+        pixel_size_nm: in-plane size to resample to; None takes the one all items share.
+        voxel_size_nm: (z, y, x) of items that neither name one nor have it in their file.
+        isotropic: resample z too, to the pixel size; asks for isotropic volumes.
+        ignore_label: label of unknown voxels.
+
+    Returns:
+        The volumes and their common in-plane pixel size in nm.
+
+    Raises:
+        InputError: for a missing or unequal voxel size, an unknown label, or shapes that differ.
+    """
+    if not data:
+        raise InputError(
+            "training", expected="at least one item", met="none", remedy="add items to dataset.json"
+        )
+    sizes = [_voxel_size(item, voxel_size_nm) for item in data]
+    pixel = pixel_size_nm or _shared_pixel_size(data, sizes)
+    images: dict[str, tuple[np.ndarray, tuple[float, float]]] = {}
+    volumes = []
+    for item, size in zip(data, sizes, strict=True):
+        path = str(item["image"])
+        if path not in images:
+            array = read_image(path).array
+            images[path] = array, intensity_range(array, 0.5, 99.5)
+        image = _volume(crop(images[path][0], item.get("region"), where=path))
+        label = _volume(read_labels(item["label"], item.get("region")).array)
+        annotated = _annotated(item, n_classes)
+        _check_labels(item, image, label, annotated, ignore_label)
+        label = np.where(label == ignore_label, IGNORE_LABEL, label).astype(np.uint8)
+        factors = _factors(item, size, pixel, isotropic)
+        volumes.append(
+            TrainingVolume(
+                name=Path(path).name,
+                image=resample(image, factors, labels=False),
+                label=resample(label, factors, labels=True),
+                annotated=annotated,
+                low=images[path][1][0],
+                high=images[path][1][1],
+                voxel_size_nm=(size[0] / factors[0], size[1] / factors[1], size[2] / factors[2]),
+            )
+        )
+    return volumes, pixel
+
+
+def _volume(array: np.ndarray) -> np.ndarray:
+    return array if array.ndim == 3 else array[None]
+
+
+def _voxel_size(item: Mapping[str, Any], default: Sequence[float] | None) -> VoxelSize:
+    size = item.get("voxel_size_nm") or default or read_header(item["image"]).voxel_size_nm
+    if size is None:
+        raise InputError(
+            item["image"],
+            expected="a voxel size",
+            met="none in the item or the file",
+            remedy='add "voxel_size_nm": [z, y, x] to dataset.json',
+        )
+    z, y, x = (float(edge) for edge in size)
+    return z, y, x
+
+
+def _shared_pixel_size(data: Sequence[Mapping[str, Any]], sizes: Sequence[VoxelSize]) -> float:
+    pixel = sizes[0][2]
+    for item, size in zip(data, sizes, strict=True):
+        if any(abs(edge / pixel - 1) > SAME for edge in size[1:]):
+            raise InputError(
+                item["image"],
+                expected=f"pixels of {pixel:g} nm like the first item's along x",
+                met=f"{size[1]:g} x {size[2]:g} nm",
+                remedy="set pixel_size_nm to the size that all items shall be resampled to",
+            )
+    return pixel
+
+
+def _factors(item: Mapping[str, Any], size: VoxelSize, pixel: float, isotropic: bool) -> VoxelSize:
+    if isotropic and max(size) > min(size) * 1.1:
+        raise InputError(
+            item["image"],
+            expected="isotropic voxels (within 10 %) for crops from three planes",
+            met=f"{size} nm (z, y, x)",
+            remedy='set planes to "xy"',
+        )
+    for edge in size[1:]:
+        check_factor(edge / pixel, item["image"])
+    z, y, x = (1.0 if abs(edge / pixel - 1) <= SAME else edge / pixel for edge in size)
+    return (z if isotropic else 1.0), y, x
+
+
+def _annotated(item: Mapping[str, Any], n_classes: int) -> np.ndarray:
+    named = item.get("annotated")
+    mask = np.zeros(n_classes, dtype=bool)
+    mask[list(range(n_classes)) if named is None else [0, *named]] = True
+    return mask
+
+
+def _check_labels(
+    item: Mapping[str, Any], image: np.ndarray, label: np.ndarray, annotated: np.ndarray, ignore_label: int
+) -> None:
+    if label.shape != image.shape:
+        raise InputError(
+            item["label"],
+            expected=f"the shape of its image, {image.shape}",
+            met=f"{label.shape}",
+            remedy="pair every image with its own label file",
+        )
+    allowed = np.append(np.flatnonzero(annotated), ignore_label)
+    strange = np.setdiff1d(np.unique(label), allowed)
+    if strange.size:
+        raise InputError(
+            item["label"],
+            expected=f"labels among the annotated classes {allowed[:-1].tolist()} or {ignore_label} (unknown)",
+            met=f"{strange[:8].tolist()}",
+            remedy='correct "labels" and "annotated" in dataset.json, or mark those voxels as unknown',
+        )

@@ -1,0 +1,54 @@
+"""A trained network from its files: ``model.pt`` holds the weights, ``model.json`` beside it says of what."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from scsam_monai.errors import InputError
+from scsam_monai.networks.scsam import ScSAM
+from scsam_monai.weights.factory import build_scsam
+from scsam_monai.weights.files import load_checked, read_state_dict
+
+logger = logging.getLogger(__name__)
+
+
+def load_weights(network: nn.Module, path: str | Path) -> None:
+    """Load a trained network's weights, all of them.
+
+    Raises:
+        InputError: if the file is missing, unreadable or of another architecture or number of classes.
+    """
+    load_checked(network, path, read_state_dict(path))
+    logger.info("weights from %s", path)
+
+
+def rebuild_scsam(weights: str | Path, **recipe: Any) -> ScSAM:
+    """Build the network that ``weights`` belong to, with fresh weights.
+
+    Args:
+        weights: a ``model.pt``; the ``model.json`` beside it, where there is one, holds its recipe.
+        **recipe: arguments of :func:`build_scsam` where no record says otherwise.
+    """
+    recorded = read_record(weights).get("network", {})
+    return build_scsam(**{**recipe, **recorded})
+
+
+def read_record(weights: str | Path) -> dict[str, Any]:
+    """Return what is recorded beside weights, or nothing where there is no record.
+
+    Raises:
+        InputError: if the record is not JSON.
+    """
+    path = Path(weights).with_suffix(".json")
+    if not path.is_file():
+        return {}
+    try:
+        record: dict[str, Any] = json.loads(path.read_text())
+    except json.JSONDecodeError as error:
+        raise InputError(path, expected="JSON", met=str(error), remedy="restore it or remove it") from error
+    return record

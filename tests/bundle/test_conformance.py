@@ -1,0 +1,137 @@
+"""What MONAI and the model zoo ask of a bundle."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from monai.bundle import ConfigWorkflow
+
+from scsam_monai import __version__
+from scsam_monai.data.synthetic import CLASSES
+
+SCHEMA = Path(__file__).with_name("metadata_schema.json")
+
+
+def workflow(config, files, workflow_type, **overrides):
+    return ConfigWorkflow(
+        config_file=[config(name) for name in files],
+        workflow_type=workflow_type,
+        logging_file=False,
+        **overrides,
+    )
+
+
+def test_train_has_all_properties(config, bundle, small_dataset, small_run, tmp_path):
+    overrides = {"bundle_root": str(bundle), "dataset_dir": str(small_dataset), "run_dir": str(tmp_path)}
+    train = workflow(config, ["train"], "train", **overrides, **small_run)
+    train.initialize()
+    assert train.check_properties() == []
+
+
+def test_evaluate_has_all_properties(config, bundle, small_dataset, small_run, trained, tmp_path):
+    overrides = {"bundle_root": str(bundle), "dataset_dir": str(small_dataset), "run_dir": str(tmp_path)}
+    overrides["ckpt_path"] = str(trained / "model.pt")
+    evaluate = workflow(config, ["train", "evaluate"], "train", **overrides, **small_run)
+    evaluate.initialize()
+    assert evaluate.check_properties() == []
+
+
+def test_inference_has_all_properties(config, bundle, small_dataset, trained, tmp_path):
+    overrides = {"bundle_root": str(bundle), "dataset_dir": str(small_dataset / "test.tif")}
+    overrides |= {"ckpt_path": str(trained / "model.pt"), "output_dir": str(tmp_path)}
+    inference = workflow(config, ["inference"], "inference", **overrides)
+    inference.initialize()
+    assert inference.check_properties() == []
+
+
+def test_metadata_fits_the_schema(monai_bundle, config):
+    done = monai_bundle(
+        "verify_metadata", "--meta_file", config("metadata"), "--filepath", str(SCHEMA), check=False
+    )
+    assert "metadata is verified with no error" in done.stdout + done.stderr
+
+
+def test_a_broken_metadata_file_is_caught(monai_bundle, config, tmp_path):
+    broken = json.loads(Path(config("metadata")).read_text())
+    del broken["network_data_format"]
+    (tmp_path / "metadata.json").write_text(json.dumps(broken))
+    done = monai_bundle(
+        "verify_metadata",
+        "--meta_file",
+        str(tmp_path / "metadata.json"),
+        "--filepath",
+        str(SCHEMA),
+        check=False,
+    )
+    assert "metadata is verified with no error" not in done.stdout + done.stderr
+
+
+def test_metadata_agrees_with_the_package(config):
+    metadata = json.loads(Path(config("metadata")).read_text())
+    classes = metadata["network_data_format"]["outputs"]["pred"]["channel_def"]
+    assert metadata["version"] == __version__
+    assert metadata["version"] in metadata["changelog"]
+    assert list(classes.values()) == list(CLASSES)
+
+
+def test_network_takes_and_gives_what_metadata_says(monai_bundle, config):
+    monai_bundle(
+        "verify_net_in_out",
+        "network_def",
+        "--meta_file",
+        config("metadata"),
+        "--config_file",
+        config("inference"),
+        "--n",
+        "4",
+        "--device",
+        "cpu",
+        "--bundle_root",
+        str(Path(config("inference")).parents[1]),
+    )
+
+
+def test_export_to_torchscript_takes_any_batch(monai_bundle, config, trained, tmp_path):
+    traced = tmp_path / "model.ts"
+    monai_bundle(
+        "ckpt_export",
+        "network_def",
+        "--filepath",
+        str(traced),
+        "--ckpt_file",
+        str(trained / "model.pt"),
+        "--meta_file",
+        config("metadata"),
+        "--config_file",
+        config("inference"),
+        "--ckpt_path",
+        str(trained / "model.pt"),
+        "--use_trace",
+        "True",
+        "--input_shape",
+        "[1,1,64,64]",
+    )
+    script = torch.jit.load(str(traced))
+    images = torch.rand(3, 1, 64, 64)
+    with torch.no_grad():
+        together = script(images)
+        singly = torch.cat([script(image[None]) for image in images])
+    assert together.shape == (3, 8, 64, 64)
+    torch.testing.assert_close(together, singly, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["train", "inference", "evaluate", "multi_gpu_train", "vit_b", "unet"])
+def test_configs_are_json_objects(config, name):
+    assert isinstance(json.loads(Path(config(name)).read_text()), dict)
+
+
+def test_large_files_name_what_vit_b_needs(bundle, config):
+    import yaml
+
+    files = yaml.safe_load((bundle / "large_files.yml").read_text())["large_files"]
+    wanted = json.loads(Path(config("vit_b")).read_text())["sam_weights"]
+    assert any(entry["path"] in wanted for entry in files)
+    assert all(entry["hash_type"] == "sha256" and len(entry["hash_val"]) == 64 for entry in files)

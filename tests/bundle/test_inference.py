@@ -1,0 +1,59 @@
+"""Label images come back as the images went in."""
+
+from __future__ import annotations
+
+import nibabel
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from scsam_monai.io import read_header
+
+
+@pytest.fixture(scope="module")
+def noise():
+    return np.random.default_rng(0).integers(0, 255, (3, 70, 50), dtype=np.uint8)
+
+
+def run_inference(monai_bundle, config, trained, source, output, *flags, **options):
+    files = ["--config_file", config("inference"), "--ckpt_path", str(trained / "model.pt"), "--roi_size", "64"]
+    folders = ["--dataset_dir", str(source), "--output_dir", str(output)]
+    return monai_bundle("run", "inferring", *files, *folders, *flags, **options)
+
+
+def test_every_format_keeps_its_shape_and_layout(monai_bundle, config, trained, noise, tmp_path):
+    source, output = tmp_path / "in", tmp_path / "out"
+    source.mkdir()
+    tifffile.imwrite(source / "stack.tif", noise, photometric="minisblack")
+    tifffile.imwrite(source / "plane.tif", noise[0])
+    Image.fromarray(noise[0]).save(source / "picture.png")
+    affine = np.diag([16e-6, 16e-6, 16e-6, 1.0])
+    nibabel.save(nibabel.Nifti1Image(noise.T, affine), source / "volume.nii.gz")
+    # From another folder: the bundle finds itself.
+    run_inference(
+        monai_bundle, config, trained, source, output, "--voxel_size_nm", "[16,16,16]", cwd=tmp_path
+    )
+    stack = tifffile.imread(output / "stack_labels.tif")
+    assert stack.shape == noise.shape
+    assert stack.dtype == np.uint8
+    assert stack.max() < 8
+    np.testing.assert_array_equal(tifffile.imread(output / "plane_labels.tif"), np.asarray(Image.open(output / "picture_labels.png")))
+    volume = nibabel.load(output / "volume_labels.nii.gz")
+    np.testing.assert_array_equal(np.asarray(volume.dataobj).T, stack)
+    np.testing.assert_allclose(volume.affine, affine)
+    assert len(list(output.glob("*.png"))) >= 4  # an overlay for each input besides the labels of the picture
+
+
+def test_voxel_size_of_the_input_reaches_the_output(monai_bundle, config, trained, grey_stack, tmp_path):
+    run_inference(monai_bundle, config, trained, grey_stack, tmp_path / "out")
+    assert read_header(tmp_path / "out" / "stack_labels.tif").voxel_size_nm == pytest.approx((16, 16, 16))
+
+
+def test_a_missing_voxel_size_is_asked_for(monai_bundle, config, trained, noise, tmp_path):
+    tifffile.imwrite(tmp_path / "bare.tif", noise, photometric="minisblack")
+    done = run_inference(monai_bundle, config, trained, tmp_path / "bare.tif", tmp_path / "out", check=False)
+    assert done.returncode != 0
+    assert "voxel_size_nm" in done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    assert not list((tmp_path / "out").glob("*.tif"))

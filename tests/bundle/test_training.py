@@ -1,0 +1,110 @@
+"""The main job, from the command line."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+import torch
+
+from scsam_monai.weights.files import read_state_dict
+
+
+def test_leaves_weights_scores_events_and_pictures(trained):
+    for name in ("model.pt", "model.json", "last.pt", "run.json", "metrics.csv", "metrics.json"):
+        assert (trained / name).stat().st_size > 0, name
+    assert (trained / "first_batch.png").is_file()
+    assert list(trained.glob("validation_validation_epoch*.png"))
+    assert list((trained / "events").glob("events.out.tfevents.*"))
+    assert (trained / "test" / "metrics.json").is_file()
+    assert list((trained / "test").glob("*.png"))
+
+
+def test_prints_the_score_of_every_class_and_the_mean(trained):
+    text = (trained / "stdout.txt").read_text()
+    table = text[text.rindex("class") :]
+    for word in ("membrane", "nucleus", "mitochondrion", "granule", "golgi", "er", "vacuole", "mean foreground"):
+        assert word in table
+
+
+def test_says_that_the_encoders_are_untrained(trained):
+    text = (trained / "stdout.txt").read_text()
+    assert "vit_t has no pre-trained weights" in text
+    assert "mae_tiny has no pre-trained weights" in text
+
+
+def test_weights_are_a_bare_state_dict_with_a_record(trained):
+    state = torch.load(trained / "model.pt", weights_only=True)
+    assert all(isinstance(value, torch.Tensor) for value in state.values())
+    assert float(state["pixel_size_nm"]) == 16
+    record = json.loads((trained / "model.json").read_text())
+    assert record["class_names"][3] == "mitochondrion"
+    assert record["network"]["sam"] == "vit_t"
+    assert record["versions"]["torch"] == torch.__version__
+    assert len(record["data_sha256"]) == 64
+    assert "crop_size" in json.loads((trained / "run.json").read_text())["config"]
+
+
+def test_evaluation_repeats_the_score_of_the_training(trained, monai_bundle, config, small_dataset, tmp_path):
+    files = f"['{config('train')}','{config('evaluate')}']"
+    arguments = ["--config_file", files, "--dataset_dir", str(small_dataset), "--crop_size", "64"]
+    monai_bundle(
+        "run",
+        "evaluating",
+        *arguments,
+        "--ckpt_path",
+        str(trained / "model.pt"),
+        "--run_dir",
+        str(tmp_path),
+        cwd=tmp_path,
+    )
+    first, again = (
+        json.loads((folder / "test" / "metrics.json").read_text())["confusion"] for folder in (trained, tmp_path)
+    )
+    assert first == again
+
+
+@pytest.mark.parametrize("peer", ["unet", "random_forest"])
+def test_peers_train_by_the_same_harness(peer, monai_bundle, config, small_dataset, small_flags, tmp_path):
+    files = f"['{config('train')}','{config(peer)}']"
+    flags = ["--dataset_dir", str(small_dataset), "--run_dir", str(tmp_path), *small_flags]
+    monai_bundle("run", "training", "--config_file", files, *flags)
+    assert json.loads((tmp_path / "test" / "metrics.json").read_text())["mean_iou"] is not None
+
+
+def test_cpu_budget_ends_a_run(monai_bundle, config, small_dataset, small_flags, tmp_path):
+    files = f"['{config('train')}','{config('cpu_budget')}']"
+    sizes = [word for word in small_flags[:8]]
+    flags = ["--dataset_dir", str(small_dataset), "--run_dir", str(tmp_path), "--cpu_minutes", "0.05", *sizes]
+    monai_bundle("run", "training", "--config_file", files, *flags)
+    assert (tmp_path / "model.pt").is_file()
+
+
+def test_a_killed_run_resumes_to_the_same_weights(
+    trained, monai_bundle, config, small_dataset, small_flags, tmp_path
+):
+    """Stop after the first epoch's checkpoint, go on in a new process, compare with the uninterrupted run."""
+    flags = ["--config_file", config("train"), "--dataset_dir", str(small_dataset), "--run_dir", str(tmp_path)]
+    kill = "--train::handlers::0::_target_"
+    stopped = monai_bundle("run", "training", *flags, *small_flags, kill, "tests.bundle.killer.Killer", check=False)
+    assert stopped.returncode == 137 or stopped.returncode == -9
+    assert not (tmp_path / "test").exists()
+    monai_bundle("run", "training", *flags, *small_flags, "--resume", "True")
+    whole, resumed = (read_state_dict(folder / "model.pt") for folder in (trained, tmp_path))
+    assert whole.keys() == resumed.keys()
+    for key in whole:
+        assert torch.equal(whole[key], resumed[key]), key
+
+
+def test_without_validation_the_last_weights_are_kept(
+    monai_bundle, config, small_dataset, small_flags, tmp_path
+):
+    data = tmp_path / "data"
+    shutil.copytree(small_dataset, data)
+    content = json.loads((data / "dataset.json").read_text())
+    del content["validation"], content["test"]
+    (data / "dataset.json").write_text(json.dumps(content))
+    flags = ["--config_file", config("train"), "--dataset_dir", str(data), "--run_dir", str(tmp_path / "run")]
+    monai_bundle("run", "training", *flags, *small_flags)
+    assert (tmp_path / "run" / "model.pt").is_file()

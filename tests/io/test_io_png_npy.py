@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from scsam_monai.errors import InputError
+from scsam_monai.io import read_header, read_image, read_labels, write_labels_like
+
+IMAGE = np.random.default_rng(0).integers(0, 200, (8, 10)).astype(np.uint8)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_grey_png(tmp_path, dtype):
+    Image.fromarray(IMAGE.astype(dtype) * dtype(1)).save(tmp_path / "a.png", dpi=(6.35e6, 5.08e6))
+    image = read_image(tmp_path / "a.png")
+    np.testing.assert_array_equal(image.array, IMAGE)
+    assert (image.array.dtype, image.header.dtype) == (dtype, dtype)
+    assert image.voxel_size_nm == pytest.approx((5, 5, 4), rel=1e-6)
+    write_labels_like(tmp_path / "b.png", IMAGE % 4, image)
+    with Image.open(tmp_path / "b.png") as written:
+        assert written.mode == "L"
+        np.testing.assert_array_equal(np.asarray(written), IMAGE % 4)
+    assert read_header(tmp_path / "b.png").voxel_size_nm == pytest.approx((5, 5, 4), rel=1e-6)
+
+
+@pytest.mark.parametrize("dpi", [None, (72, 72)])
+def test_print_resolution_is_no_voxel_size(tmp_path, dpi):
+    Image.fromarray(IMAGE).save(tmp_path / "a.png", **({"dpi": dpi} if dpi else {}))
+    assert read_header(tmp_path / "a.png").voxel_size_nm is None
+
+
+def test_labels_beyond_255_need_16_bit(tmp_path):
+    Image.fromarray(IMAGE).save(tmp_path / "a.png")
+    labels = IMAGE.astype(np.int64) * 100
+    write_labels_like(tmp_path / "b.png", labels, read_header(tmp_path / "a.png"))
+    np.testing.assert_array_equal(read_labels(tmp_path / "b.png").array, labels)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA"])
+def test_colour_is_refused(tmp_path, mode):
+    Image.fromarray(IMAGE).convert(mode).save(tmp_path / "a.png")
+    with pytest.raises(InputError, match=f"met colour mode {mode}; convert it to grey"):
+        read_image(tmp_path / "a.png")
+
+
+def test_large_micrographs_are_no_decompression_bombs(tmp_path, monkeypatch):
+    Image.fromarray(IMAGE).save(tmp_path / "a.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png").array, IMAGE)
+
+
+def test_an_animation_is_not_cut_to_its_first_frame(tmp_path):
+    frames = [Image.fromarray(IMAGE), Image.fromarray(255 - IMAGE)]
+    frames[0].save(tmp_path / "a.png", save_all=True, append_images=frames[1:])
+    with pytest.raises(InputError, match="met 2 frames"):
+        read_image(tmp_path / "a.png")
+
+
+def test_a_palette_is_a_label_image_only(tmp_path):
+    palette = Image.fromarray(IMAGE % 4)
+    palette.putpalette([255, 0, 0, 0, 255, 0, 0, 0, 255, 9, 9, 9])
+    palette.save(tmp_path / "a.png")
+    with pytest.raises(InputError, match="palette"):
+        read_image(tmp_path / "a.png")
+    np.testing.assert_array_equal(read_labels(tmp_path / "a.png").array, IMAGE % 4)
+
+
+@pytest.mark.parametrize("shape", [(8, 10), (3, 8, 10)])
+def test_npy(tmp_path, shape):
+    array = np.random.default_rng(0).normal(size=shape).astype(">f4")
+    np.save(tmp_path / "a.npy", array)
+    image = read_image(tmp_path / "a.npy")
+    np.testing.assert_array_equal(image.array, array)
+    assert image.array.dtype.isnative
+    assert image.voxel_size_nm is None
+    write_labels_like(tmp_path / "b.npy", np.ones(shape, np.int64), image)
+    assert np.load(tmp_path / "b.npy").dtype == np.uint8
+
+
+@pytest.mark.parametrize(
+    ("array", "met"),
+    [
+        (np.zeros((8, 10, 3), np.uint8), "colour channels"),
+        (np.zeros((2, 2, 8, 10), np.uint8), "4 dimensions"),
+        (np.zeros((0, 10), np.uint8), r"shape \(0, 10\)"),
+        (np.array([{}, {}], dtype=object), "Python objects"),
+        (np.zeros((8, 10), np.complex128), "complex128"),
+        (np.full((8, 10), "a"), "<U1"),
+    ],
+)
+def test_npy_that_is_no_image(tmp_path, array, met):
+    np.save(tmp_path / "a.npy", array, allow_pickle=True)
+    with pytest.raises(InputError, match=met):
+        read_image(tmp_path / "a.npy")

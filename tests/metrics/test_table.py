@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from scsam_monai.metrics import class_scores, format_markdown, format_text, write_metrics
+
+NAMES = ["background", "nucleus", "golgi"]
+CONFUSION = torch.tensor([[1_000_000, 0, 0], [100, 300, 0], [0, 0, 0]])
+
+
+def test_text_is_aligned() -> None:
+    lines = format_text(CONFUSION, NAMES).splitlines()
+    assert len({len(line) for line in lines}) == 1
+    assert lines[0].split() == ["class", "IoU", "Dice", "voxels"]
+    assert lines[3].split() == ["nucleus", "0.750", "0.857", "400"]
+    assert lines[4].split() == ["golgi", "-", "-", "0"]
+    assert lines[6].split() == ["mean", "foreground", "0.750", "0.857", "400"]
+
+
+def test_markdown_has_a_row_per_class_and_mean() -> None:
+    lines = format_markdown(CONFUSION, NAMES).splitlines()
+    assert lines[:2] == ["| class | IoU | Dice | voxels |", "| --- | ---: | ---: | ---: |"]
+    assert "| background | 1.000 | 1.000 | 1,000,000 |" in lines
+    assert len(lines) == 2 + 3 + 2
+
+
+def test_means_leave_classes_without_truth_out() -> None:
+    _, (foreground, everything) = class_scores(CONFUSION, NAMES)
+    assert foreground.iou == 0.75
+    assert everything.iou == pytest.approx((0.75 + 1_000_000 / 1_000_100) / 2)
+    assert everything.voxels == 1_000_400
+
+
+def test_files_hold_the_same_scores(tmp_path: Path) -> None:
+    json_path, csv_path = write_metrics(tmp_path / "new", CONFUSION, NAMES, extra={"epoch": 3})
+    document = json.loads(json_path.read_text())
+    assert document["epoch"] == 3
+    assert document["mean_iou"] == 0.75
+    assert document["classes"][1] == {
+        "name": "nucleus",
+        "iou": 0.75,
+        "dice": pytest.approx(6 / 7),
+        "voxels": 400,
+    }
+    assert document["classes"][2]["iou"] is None
+    assert document["confusion"] == CONFUSION.tolist()
+    rows = list(csv.DictReader(csv_path.open(newline="")))
+    assert [row["name"] for row in rows] == [*NAMES, "mean foreground", "mean with background"]
+    assert float(rows[1]["iou"]) == 0.75
+    assert rows[2]["iou"] == ""
+    assert sorted(path.name for path in json_path.parent.iterdir()) == ["metrics.csv", "metrics.json"]
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
+    json_path, _ = write_metrics(tmp_path, CONFUSION, NAMES)
+    before = json_path.read_text()
+    with pytest.raises(TypeError):
+        write_metrics(tmp_path, CONFUSION, NAMES, extra={"folder": object()})
+    assert json_path.read_text() == before

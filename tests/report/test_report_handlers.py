@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from ignite.engine import Engine
+from monai.data import MetaTensor
+from monai.engines import SupervisedEvaluator, SupervisedTrainer
+from torch import Tensor, nn
+
+from scsam_monai.report import FirstBatchPicture, PredictionPictures, ValidationPictures
+from scsam_monai.report import handlers as module
+from scsam_monai.report.planes import item_name, richest_slice
+
+NAMES = ["background", "nucleus"]
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[tuple]:
+    """Arguments of the figures drawn, which are drawn all the same."""
+    calls: list[tuple] = []
+    for name in ("crop_sheet", "comparison_panel", "prediction_panel"):
+        draw = getattr(module, name)
+
+        def spy(*args, _draw=draw, **kwargs):
+            calls.append(args)
+            return _draw(*args, **kwargs)
+
+        monkeypatch.setattr(module, name, spy)
+    return calls
+
+
+def crops(count: int) -> list[dict[str, Tensor]]:
+    generator = torch.Generator().manual_seed(0)
+    return [
+        {"image": torch.rand(1, 16, 24, generator=generator), "label": torch.randint(0, 2, (1, 16, 24))}
+        for _ in range(count)
+    ]
+
+
+@pytest.mark.parametrize("decollate", [True, False])
+def test_first_batch_of_a_monai_trainer(tmp_path: Path, drawn: list[tuple], decollate: bool) -> None:
+    network = nn.Conv2d(1, 2, 1)
+    data = crops(4)
+    trainer = SupervisedTrainer(
+        device="cpu",
+        max_epochs=2,
+        train_data_loader=torch.utils.data.DataLoader(data, batch_size=2),
+        network=network,
+        optimizer=torch.optim.SGD(network.parameters(), 0.1),
+        loss_function=lambda logits, label: nn.functional.cross_entropy(logits, label[:, 0]),
+        train_handlers=[FirstBatchPicture(tmp_path, NAMES)],
+        decollate=decollate,
+    )
+    trainer.run()
+    assert [path.name for path in tmp_path.iterdir()] == ["first_batch.png"]
+    assert len(drawn) == 1
+    images, labels = drawn[0][:2]
+    np.testing.assert_array_equal(images, np.stack([crop["image"][0] for crop in data[:2]]))
+    np.testing.assert_array_equal(labels, np.stack([crop["label"][0] for crop in data[:2]]))
+
+
+@pytest.mark.parametrize("decollated", [True, False])
+def test_first_batch_with_targets_in_a_dictionary(
+    tmp_path: Path, drawn: list[tuple], decollated: bool
+) -> None:
+    image, label = torch.rand(2, 1, 8, 8), torch.ones(2, 1, 8, 8)
+    annotated = torch.ones(2, 2)
+    output = {"image": image, "label": {"label": label, "annotated": annotated}}
+    items = [
+        {"image": image[i], "label": {"label": label[i], "annotated": annotated[i]}}
+        for i in range(len(image))
+    ]
+    engine = Engine(lambda *_: items if decollated else output)
+    FirstBatchPicture(tmp_path, NAMES).attach(engine)
+    engine.run([0])
+    np.testing.assert_array_equal(drawn[0][1], label[:, 0])
+
+
+def evaluator(items: list[dict[str, Tensor]], handler: ValidationPictures) -> SupervisedEvaluator:
+    def collate(batch: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+        return {key: torch.stack([item[key] for item in batch]) for key in batch[0]}
+
+    return SupervisedEvaluator(
+        device="cpu",
+        val_data_loader=torch.utils.data.DataLoader(items, batch_size=1, collate_fn=collate),
+        network=nn.Identity(),
+        val_handlers=[handler],
+    )
+
+
+def item(name: str, *shape: int) -> dict[str, Tensor]:
+    image = MetaTensor(torch.rand(1, *shape).round(), meta={"filename_or_obj": f"/data/{name}.nii.gz"})
+    return {"image": image, "label": torch.zeros(1, *shape)}
+
+
+def test_one_picture_per_item_and_epoch(tmp_path: Path) -> None:
+    engine = evaluator(
+        [item("a b", 8, 9), item("c", 8, 9), item("d", 8, 9)], ValidationPictures(tmp_path, NAMES, 2)
+    )
+    engine.run(global_epoch=1)
+    engine.run(global_epoch=12)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "validation_a_b_epoch001.png",
+        "validation_a_b_epoch012.png",
+        "validation_c_epoch001.png",
+        "validation_c_epoch012.png",
+    ]
+
+
+def test_items_of_one_file_do_not_overwrite_each_other(tmp_path: Path) -> None:
+    evaluator([item("a", 8, 9), item("a", 8, 9)], ValidationPictures(tmp_path, NAMES)).run()
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "validation_a_epoch001.png",
+        "validation_a-2_epoch001.png",
+    }
+
+
+def test_shows_the_richest_slice_upright(tmp_path: Path, drawn: list[tuple]) -> None:
+    cell = item("cell", 8, 9, 5)
+    cell["label"][0, 3, 4, 1] = 1
+    evaluator([cell], ValidationPictures(tmp_path, NAMES)).run()
+    image, truth, prediction, _, title = drawn[0][:5]
+    assert image.shape == (9, 8)
+    np.testing.assert_array_equal(image, cell["image"][0, :, :, 1].numpy().T)
+    np.testing.assert_array_equal(prediction, image)
+    assert truth[4, 3] == 1
+    assert title == "cell, epoch 1, slice 1"
+
+
+def test_richest_slice_prefers_the_middle_and_ignores_unknown() -> None:
+    labels = np.zeros((5, 2, 2), dtype=np.uint8)
+    assert richest_slice(labels) == 2
+    labels[0, 0, 0] = 255
+    assert richest_slice(labels) == 2
+    labels[4, 0, 0] = labels[3, 0, 0] = 1
+    assert richest_slice(labels) == 3
+
+
+def test_tensors_without_a_file_have_a_name() -> None:
+    assert item_name(torch.zeros(1)) == "item"
+
+
+@pytest.mark.parametrize("squeezed", [False, True])
+def test_prediction_without_ground_truth(tmp_path: Path, drawn: list[tuple], squeezed: bool) -> None:
+    cell = item("cell", 8, 9, 5)
+    prediction = torch.zeros(1, 8, 9, 5, dtype=torch.uint8)
+    prediction[0, 3, 4, 1] = 2
+    output = [{"image": cell["image"], "pred": prediction[0] if squeezed else prediction}] * 2
+    engine = Engine(lambda *_: output)
+    PredictionPictures(tmp_path).attach(engine)
+    engine.run([0])
+    assert {path.name for path in tmp_path.iterdir()} == {"cell_prediction.png", "cell-2_prediction.png"}
+    image, shown, names, title = drawn[0]
+    np.testing.assert_array_equal(image, cell["image"][0, :, :, 1].numpy().T)
+    np.testing.assert_array_equal(shown, prediction[0, :, :, 1].numpy().T)
+    assert names == ["background", "class 1", "class 2"]
+    assert title == "cell, slice 1"
+
+
+def test_draws_no_more_predictions_than_asked(tmp_path: Path) -> None:
+    image = torch.rand(1, 8, 9)
+    engine = Engine(lambda *_: [{"image": image, "pred": image.round()}] * 2)
+    PredictionPictures(tmp_path, NAMES, max_pictures=3).attach(engine)
+    engine.run([0, 1])
+    assert len(list(tmp_path.iterdir())) == 3

@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tifffile
+from typer.testing import CliRunner
+
+import scsam_monai
+from scsam_monai.cli import app
+from scsam_monai.data.description import load_dataset
+
+RAW = np.random.default_rng(0).integers(0, 200, (6, 8, 10)).astype(np.uint8)
+
+
+@pytest.fixture
+def source(tmp_path):
+    tifffile.imwrite(tmp_path / "raw.tif", RAW)
+    tifffile.imwrite(tmp_path / "label.tif", RAW % 3)
+    return tmp_path
+
+
+def scsam(*words: object):
+    return CliRunner().invoke(app, [str(word) for word in words])
+
+
+def import_files(source, *words):
+    return scsam(
+        "import", "files", source, source / "set", "--image", "raw.tif", "--label", "label.tif",
+        "--class", "1=membrane", "--class", "2=mitochondrion", *words,
+    )  # fmt: skip
+
+
+def test_version():
+    result = scsam("--version")
+    assert (result.exit_code, result.stdout) == (0, f"scsam {scsam_monai.__version__}\n")
+
+
+def test_import_and_check(source):
+    result = import_files(source, "--voxel-size-nm", "50,4.6,4.6", "--train-z", "0:4", "--test-z", "5:6")
+    assert (result.exit_code, result.stdout.strip()) == (0, str(source / "set" / "dataset.json"))
+    description = load_dataset(source / "set")
+    assert [len(items) for items in description.sections.values()] == [1, 0, 1]
+    result = scsam("check", source / "set")
+    assert result.exit_code == 0
+    header, training, test, summary = result.stdout.splitlines()
+    assert header.split()[-4:] == ["background", "membrane", "mitochondrion", "unknown"]
+    counts = np.bincount((RAW[:4] % 3).reshape(-1))
+    assert training.split()[-4:] == [*map(str, counts), "0"]
+    assert test.startswith("test ")
+    assert "5, 8, 10" not in test
+    assert "1, 8, 10" in test
+    assert summary == "2 items, 0 problems, 0 warnings"
+
+
+def test_check_shows_problems_and_what_is_not_annotated(source):
+    import_files(source, "--voxel-size-nm", "50,4.6,4.6", "--annotated", "membrane")
+    result = scsam("check", source / "set")
+    assert result.exit_code == 2
+    assert result.stdout.splitlines()[1].split()[-2:] == ["-", "0"]
+    assert "problem: " in result.stderr
+    assert "only annotated classes" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "--voxel-size-nm Z,Y,X"),
+        (["--voxel-size-nm", "a,b"], "--voxel-size-nm: expected three lengths"),
+        (["--voxel-size-nm", "50,4,4", "--train-z", "x"], "--train-z: expected a range"),
+        (["--voxel-size-nm", "50,4,4", "--class", "membrane"], "--class: expected VALUE=NAME"),
+        (["--voxel-size-nm", "50,4,4", "--train", "cell*"], "training: expected images matching"),
+    ],
+)
+def test_errors_are_one_line_and_code_2(source, words, message):
+    result = import_files(source, *words)
+    assert result.exit_code == 2
+    assert result.stderr.startswith("error: ")
+    assert message in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_the_other_importers_are_reached(tmp_path):
+    for kind, message in (("vnc", "groundtruth-drosophila-vnc"), ("betaseg", "BetaSeg archive")):
+        result = scsam("import", kind, tmp_path, tmp_path / "set")
+        assert result.exit_code == 2
+        assert message in result.stderr
+
+
+def test_generate_hands_folder_and_seed_on(tmp_path, monkeypatch):
+    import scsam_monai.data.synthetic as synthetic
+
+    calls = []
+    monkeypatch.setattr(
+        synthetic, "write_sample_dataset", lambda folder, seed: calls.append((folder, seed)) or folder
+    )
+    result = scsam("generate", tmp_path / "sample", "--seed", 3)
+    assert (result.exit_code, calls) == (0, [(tmp_path / "sample", 3)])
+
+
+def test_the_installed_command_ends_with_one_line(tmp_path):
+    command = [sys.executable, "-c", "from scsam_monai.cli import app; app()", "check", str(tmp_path)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 2
+    assert result.stderr.count("\n") == 1
+    assert "Traceback" not in result.stderr
+
+
+def test_start_up_imports_no_engine():
+    code = "import sys, scsam_monai.cli; print(sorted({'torch', 'monai', 'numpy', 'tifffile'} & set(sys.modules)))"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"

@@ -1,0 +1,38 @@
+import numpy as np
+import pytest
+
+from scsam_monai.training import class_weights
+from scsam_monai.training.class_weights import inverse_frequency_weights
+
+
+class FakePool:
+    n_classes = 3
+
+
+@pytest.fixture()
+def pool(monkeypatch):
+    label = np.full((10, 10), 255, dtype=np.uint8)
+    label[:9] = 0
+    label[9, :] = 1
+    label[0, 0] = 255
+    monkeypatch.setattr(class_weights, "as_crops", lambda dataset: iter([(np.zeros((10, 10)), label)]))
+    return FakePool()
+
+
+def test_mean_over_voxels_is_one_and_rare_classes_weigh_more(pool):
+    weights = inverse_frequency_weights(pool, power=0.5)
+    assert (89 * weights[0] + 10 * weights[1]) / 99 == pytest.approx(1)
+    assert weights[1] / weights[0] == pytest.approx((89 / 10) ** 0.5)
+
+
+def test_an_absent_class_weighs_one(pool):
+    assert inverse_frequency_weights(pool)[2] == 1
+
+
+def test_power_zero_weighs_all_alike(pool):
+    assert inverse_frequency_weights(pool, power=0) == pytest.approx([1, 1, 1])
+
+
+def test_power_one_gives_every_class_the_same_total(pool):
+    weights = inverse_frequency_weights(pool, power=1)
+    assert 89 * weights[0] == pytest.approx(10 * weights[1])

@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+import torch
+from ignite.engine import Engine
+from monai.transforms import (
+    Compose,
+    OneOf,
+    RandAdjustContrastd,
+    RandGaussianNoised,
+    RandGaussianSmoothd,
+    RandHistogramShiftd,
+)
+
+from scsam_monai.training.crops import BalancedCropDataset, as_crops
+from scsam_monai.training.handlers import SetEpoch
+from scsam_monai.training.sampler import EpochSampler, epoch_loader
+from scsam_monai.training.views import apply_view
+
+Items = list[dict[str, Any]]
+
+
+def augmentation() -> Compose:
+    return Compose(
+        [
+            RandGaussianNoised("image", prob=0.9, std=0.1),
+            RandAdjustContrastd("image", prob=0.9),
+            OneOf([RandGaussianSmoothd("image", prob=1), RandHistogramShiftd("image", prob=1)]),
+        ]
+    )
+
+
+def dataset(items: Items, **options: Any) -> BalancedCropDataset:
+    return BalancedCropDataset(items, n_classes=3, crop_size=16, pool_size=12, **options)
+
+
+def test_samples_have_the_promised_form(items: Items) -> None:
+    crops = dataset(items, transform=augmentation())
+    assert len(crops) == 12
+    assert crops.data is items
+    assert crops.pixel_size_nm == 10
+    for index in range(len(crops)):
+        sample = crops[index]
+        assert sample["image"].shape == sample["label"].shape == (1, 16, 16)
+        assert sample["image"].dtype == torch.float32
+        assert sample["label"].dtype == torch.uint8
+        assert type(sample["image"]) is type(sample["label"]) is torch.Tensor
+        assert sample["annotated"].tolist() == [True, True, crops.pool[index].item == 0]
+        assert sample["image"].min() >= 0
+        assert sample["image"].max() <= 1
+
+
+def test_randomness_follows_from_seed_epoch_and_index_alone(items: Items) -> None:
+    first, second = (dataset(items, transform=augmentation()) for _ in range(2))
+    first.set_epoch(3)
+    second.set_epoch(3)
+    forwards = {index: first[index]["image"] for index in range(12)}
+    np.random.seed(1)  # noqa: NPY002 - the global state must not matter
+    torch.manual_seed(1)
+    backwards = {index: second[index]["image"] for index in reversed(range(12))}
+    assert all(torch.equal(forwards[index], backwards[index]) for index in range(12))
+    second.set_epoch(4)
+    assert any(not torch.equal(forwards[index], second[index]["image"]) for index in range(12))
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_persistent_workers_see_every_epoch(items: Items) -> None:
+    crops = dataset(items, transform=augmentation())
+    here, there = (epoch_loader(crops, batch_size=4, seed=5, num_workers=n) for n in (0, 1))
+    for epoch in (1, 2):
+        for target in (crops, here.sampler, there.sampler):
+            target.set_epoch(epoch)  # type: ignore[union-attr]
+        for left, right in zip(here, there, strict=True):
+            assert all(torch.equal(left[name], right[name]) for name in left)
+
+
+def test_views_turn_image_and_label_together(items: Items) -> None:
+    turned, plain = dataset(items), dataset(items, views="none")
+    assert len({turned.view(index) for index in range(12)}) > 4
+    for index in range(12):
+        for name in ("image", "label"):
+            assert torch.equal(turned[index][name], apply_view(plain[index][name], turned.view(index)))
+
+
+def test_the_random_forest_gets_the_same_crops(items: Items) -> None:
+    crops = dataset(items, views="none")
+    arrays = list(as_crops(crops))
+    assert len(arrays) == 12
+    for index, (image, label) in enumerate(arrays):
+        assert image.shape == label.shape == (16, 16)
+        assert np.array_equal(image, crops[index]["image"][0].numpy())
+        assert np.array_equal(label, crops[index]["label"][0].numpy())
+
+
+def test_an_image_smaller_than_the_crop_is_unknown_outside(items: Items) -> None:
+    crops = BalancedCropDataset(items[1:], n_classes=3, crop_size=48, pool_size=1, views="none")
+    sample = crops[0]
+    assert sample["image"].shape == (1, 48, 48)
+    assert (sample["label"][:, 36:] == 255).all()
+    assert (sample["label"][:, :, 36:] == 255).all()
+    assert sample["image"][:, 36:].std() > 0.01
+
+
+def test_another_ignore_label_becomes_255(items: Items, tmp_path: Path) -> None:
+    label = np.zeros((2, 36, 36), dtype=np.int16)
+    label[:, :10] = 7
+    tifffile.imwrite(tmp_path / "sevens.tif", label, photometric="minisblack")
+    items[1]["label"] = str(tmp_path / "sevens.tif")
+    crops = BalancedCropDataset(items[1:], 3, crop_size=36, pool_size=1, views="none", ignore_label=7)
+    assert (crops[0]["label"][:, :10] == 255).all()
+    assert not crops[0]["label"][:, 10:].any()
+
+
+def test_unknown_views_are_refused(items: Items) -> None:
+    with pytest.raises(ValueError, match="views must be one of"):
+        dataset(items, views="d8")
+
+
+def test_sampler_order_depends_on_seed_and_epoch_alone() -> None:
+    sampler = EpochSampler(range(10), seed=1)
+    first = list(sampler)
+    sampler.set_epoch(1)
+    assert list(sampler) != first
+    sampler.set_epoch(0)
+    assert list(sampler) == first == list(EpochSampler(range(10), seed=1))
+    assert sorted(first) == list(range(10))
+
+
+def test_epoch_length_cuts_or_repeats() -> None:
+    assert len(set(EpochSampler(range(10), epoch_length=4))) == 4
+    long = list(EpochSampler(range(3), epoch_length=8))
+    assert len(long) == 8
+    assert sorted(long[:3]) == sorted(long[3:6]) == [0, 1, 2]
+    with pytest.raises(ValueError, match="nothing to draw"):
+        EpochSampler([])
+
+
+def test_set_epoch_follows_the_engine_after_a_resume(items: Items) -> None:
+    crops, sampler, seen = dataset(items), EpochSampler(range(12)), []
+    engine = Engine(lambda engine, batch: seen.append((crops.epoch, sampler.epoch)))
+    SetEpoch([crops, sampler]).attach(engine)
+    engine.load_state_dict({"epoch": 2, "max_epochs": 4, "epoch_length": 1})
+    engine.run([0])
+    assert seen == [(3, 3), (4, 4)]

@@ -1,0 +1,55 @@
+"""Fixtures shared by the tests of weight files."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from scsam_monai.networks.sam import SAM_ENCODERS
+
+from segment_anything.modeling import (  # isort: skip (torchvision must have been made importable)
+    ImageEncoderViT,
+    MaskDecoder,
+    PromptEncoder,
+    Sam,
+    TwoWayTransformer,
+)
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def stock_state() -> dict[str, Tensor]:
+    """State dict of a stock SAM with an encoder of ``vit_t``'s shape."""
+    torch.manual_seed(0)
+    shape = SAM_ENCODERS["vit_t"]
+    encoder = ImageEncoderViT(
+        img_size=shape.image_size,
+        embed_dim=shape.width,
+        depth=shape.depth,
+        num_heads=shape.heads,
+        out_chans=256,
+        norm_layer=partial(nn.LayerNorm, eps=1e-6),
+        use_rel_pos=True,
+        window_size=shape.window,
+        global_attn_indexes=shape.global_blocks,
+    )
+    prompts = PromptEncoder(
+        embed_dim=256, image_embedding_size=(32, 32), input_image_size=(512, 512), mask_in_chans=16
+    )
+    transformer = TwoWayTransformer(depth=2, embedding_dim=256, mlp_dim=2048, num_heads=8)
+    return Sam(encoder, prompts, MaskDecoder(transformer_dim=256, transformer=transformer)).state_dict()
+
+
+@pytest.fixture(scope="session")
+def stock_file(stock_state: dict[str, Tensor], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("weights") / "sam_vit_t.pth"
+    torch.save(stock_state, path)
+    return path

@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from scsam_monai.errors import InputError
+from scsam_monai.networks.mae import MAEEncoder
+from scsam_monai.weights.factory import build_scsam
+
+N_CLASSES = 3
+
+
+@pytest.fixture(scope="session")
+def mae_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(2)
+    path = tmp_path_factory.mktemp("weights") / "mae_tiny.pt"
+    torch.save(MAEEncoder("mae_tiny").vit.state_dict(), path)
+    return path
+
+
+def trains(encoder: nn.Module) -> bool:
+    flags = {p.requires_grad for p in encoder.parameters()}
+    assert len(flags) == 1
+    return flags.pop()
+
+
+def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+@pytest.mark.parametrize(
+    ("freeze", "with_weights", "trained"),
+    [
+        (None, True, False),
+        (None, False, True),
+        (True, True, False),
+        (True, False, False),
+        (False, True, True),
+        (False, False, True),
+    ],
+)
+def test_freezing(
+    freeze: bool | None, with_weights: bool, trained: bool, stock_file: Path, mae_file: Path
+) -> None:
+    weights = {"sam_weights": stock_file, "mae_weights": mae_file} if with_weights else {}
+    network = build_scsam(N_CLASSES, freeze_encoders=freeze, **weights).train()
+    for encoder in (network.sam_encoder, network.mae_encoder):
+        assert encoder.frozen != trained
+        assert encoder.training == trained
+        assert trains(encoder) == trained
+    assert network.mask_decoder.sam.mask_tokens.weight.requires_grad
+
+
+def test_one_pretrained_encoder_freezes_alone(mae_file: Path, caplog: pytest.LogCaptureFixture) -> None:
+    network = build_scsam(N_CLASSES, mae_weights=mae_file)
+    assert network.mae_encoder.frozen
+    assert not network.sam_encoder.frozen
+    assert warnings_of(caplog) == [
+        "vit_t has no pre-trained weights: it starts from random weights and trains end to end "
+        "unless a checkpoint is loaded"
+    ]
+
+
+def test_warns_of_frozen_random_encoders(caplog: pytest.LogCaptureFixture) -> None:
+    build_scsam(N_CLASSES, freeze_encoders=True)
+    messages = warnings_of(caplog)
+    assert [message.split()[0] for message in messages] == ["vit_t", "mae_tiny"]
+    assert all("stays frozen at random weights" in message for message in messages)
+
+
+def test_says_nothing_with_both_weights(
+    stock_file: Path, mae_file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    build_scsam(N_CLASSES, sam_weights=stock_file, mae_weights=mae_file)
+    assert warnings_of(caplog) == []
+
+
+def test_weights_arrive(stock_file: Path, mae_file: Path, stock_state: dict[str, Tensor]) -> None:
+    network = build_scsam(N_CLASSES, sam_weights=stock_file, mae_weights=mae_file)
+    for key, value in network.sam_encoder.state_dict().items():
+        assert torch.equal(value, stock_state[f"image_encoder.{key}"]), key
+    for key, value in torch.load(mae_file, weights_only=True).items():
+        assert torch.equal(value, network.mae_encoder.vit.state_dict()[key]), key
+
+
+def test_wrong_mae_is_refused(mae_file: Path) -> None:
+    with pytest.raises(InputError, match=r"mae_tiny\.pt: .*of another shape"):
+        build_scsam(N_CLASSES, mae="mae_small", mae_weights=mae_file)
+
+
+def test_pixel_size_is_saved() -> None:
+    network = build_scsam(N_CLASSES, pixel_size_nm=8.0)
+    assert network.state_dict()["pixel_size_nm"].item() == 8
+    assert build_scsam(N_CLASSES).pixel_size_nm.isnan()
+
+
+def test_architecture_is_passed_on() -> None:
+    assert build_scsam(N_CLASSES, preset="paper", zoom=2).zoom == 2
+    with pytest.raises(ValueError, match="'sum'; valid are"):
+        build_scsam(N_CLASSES, fusion="sum")
+    with pytest.raises(TypeError, match="colour"):
+        build_scsam(N_CLASSES, colour="red")

@@ -131,8 +131,4 @@ class AnnotatedMaskd(Transform):
 
 def _like(source: Any, array: np.ndarray) -> Any:
     tensor = torch.as_tensor(np.ascontiguousarray(array))
-    return (
-        MetaTensor(tensor, meta=source.meta, affine=source.affine)
-        if isinstance(source, MetaTensor)
-        else tensor
-    )
+    return MetaTensor(tensor).copy_meta_from(source) if isinstance(source, MetaTensor) else tensor

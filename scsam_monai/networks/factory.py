@@ -49,6 +49,7 @@ def compose_scsam(
     skip: bool | None = None,
     skip_channels: int = 16,
     chunk: int = 4,
+    amp: bool = True,
 ) -> ScSAM:
     """Return a ScSAM with fresh weights.
 
@@ -69,6 +70,7 @@ def compose_scsam(
         skip: high-resolution skip; None for the preset's choice.
         skip_channels: channels of the skip at full resolution.
         chunk: image-class pairs decoded at once; 0 for all.
+        amp: compute in bfloat16 where CUDA allows.
 
     Raises:
         ValueError: for a name or number that is not among the valid ones.
@@ -110,6 +112,7 @@ def compose_scsam(
         skip=HighResolutionSkip(early, skip_channels) if with_skip else None,
         zoom=zoom,
         mae_scale=mae_scale,
+        amp=amp,
     )
 
 

@@ -90,25 +90,26 @@ class MAEEncoder(Freezable):
 class DepthMixer(nn.Module):
     """Mix the MAE's depths into one map on SAM's grid.
 
-    Each depth is projected to 256 channels and normalised; softmax weights mix them.
+    Each depth is projected to 256 channels and normalised; softmax weights mix them. With fixed weights the
+    mean of the depths is projected, so that a cache can hold one map in place of four.
 
     Args:
         width: channels of the MAE's features.
         depths: number of features.
-        learned: learn the weights; otherwise the mean, so that a cache can hold one map in place of four.
+        learned: learn the weights.
+        channels: of the result.
     """
 
     def __init__(self, width: int, depths: int = 4, *, learned: bool = True, channels: int = 256) -> None:
         super().__init__()
-        self.projections = nn.ModuleList(project(width, channels) for _ in range(depths))
-        self.weights: Tensor
-        if learned:
-            self.weights = nn.Parameter(torch.zeros(depths))
-        else:  # no parameter, or requires_grad_() of a module around would make it one that learns
-            self.register_buffer("weights", torch.zeros(depths))
+        self.projections = nn.ModuleList(project(width, channels) for _ in range(depths if learned else 1))
+        self.weights = nn.Parameter(torch.zeros(depths)) if learned else None
 
     def forward(self, features: tuple[Tensor, ...], grid: tuple[int, int]) -> Tensor:
         """Return ``F_m (B, 256, *grid)`` from four maps ``(B, width, h, w)``."""
-        projected = [projection(f) for projection, f in zip(self.projections, features, strict=True)]
-        mixed = torch.einsum("d,dbchw->bchw", self.weights.softmax(0), torch.stack(projected))
+        if self.weights is None:
+            mixed = self.projections[0](torch.stack(features).mean(dim=0))
+        else:
+            projected = [projection(f) for projection, f in zip(self.projections, features, strict=True)]
+            mixed = torch.einsum("d,dbchw->bchw", self.weights.softmax(0), torch.stack(projected))
         return F.interpolate(mixed, grid, mode="bilinear", align_corners=False)

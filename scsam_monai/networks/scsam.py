@@ -57,6 +57,7 @@ class ScSAM(nn.Module):
         skip: high-resolution skip; None to do without.
         zoom: factor by which the crop is enlarged before the encoders.
         mae_scale: size of the MAE's input relative to SAM's.
+        amp: compute in bfloat16 where CUDA allows; CPUs always compute in float32.
 
     Attributes:
         pixel_size_nm: scalar buffer, nm per pixel the network was trained at; NaN until set.
@@ -77,6 +78,7 @@ class ScSAM(nn.Module):
         skip: HighResolutionSkip | None = None,
         zoom: int = 1,
         mae_scale: float = 0.5,
+        amp: bool = True,
     ) -> None:
         super().__init__()
         self.sam_encoder = sam_encoder
@@ -86,7 +88,7 @@ class ScSAM(nn.Module):
         self.prompt_encoder = prompt_encoder
         self.mask_decoder = mask_decoder
         self.skip = skip
-        self.zoom, self.mae_scale = zoom, mae_scale
+        self.zoom, self.mae_scale, self.amp = zoom, mae_scale, amp
         self.n_classes = prompt_encoder.n_classes
         self.register_buffer("pixel_size_nm", torch.tensor(float("nan")))
         self.recipe: dict[str, Any] = {}
@@ -106,30 +108,30 @@ class ScSAM(nn.Module):
             InputError: if weights were loaded and some were missing.
         """
         self._refuse_missing_weights()
-        with torch.autocast("cuda", torch.bfloat16, enabled=image.is_cuda):
-            output = self.decode(self.encode(image), image)
+        output = self.decode(self.encode(image), image)
         return output if self.training else output.logits
 
     def encode(self, image: Tensor) -> Embeddings:
         """Return the encoders' embeddings of ``image (B, 1, H, W)``; with frozen encoders, a constant of it."""
         enlarged = self._enlarge(self._pad(image))
         grid = (enlarged.shape[-2] // PATCH, enlarged.shape[-1] // PATCH)
-        sam = self.sam_encoder(enlarged) if self.sam_encoder is not None else None
-        mae = self.mae_encoder(self._for_mae(enlarged)) if self.mae_encoder is not None else None
+        with self._mixed_precision(image):
+            sam = self.sam_encoder(enlarged) if self.sam_encoder is not None else None
+            mae = self.mae_encoder(self._for_mae(enlarged)) if self.mae_encoder is not None else None
         return Embeddings(sam, mae, grid)
 
     def fuse(self, image: Tensor) -> Tensor:
         """Return the fused features ``(B, 256, g, g)`` of ``image (B, 1, H, W)``."""
-        return self._fuse(self.encode(image)).features
+        with self._mixed_precision(image):
+            return self._fuse(self.encode(image)).features
 
     def decode(self, embeddings: Embeddings, image: Tensor) -> ScSAMOutput:
         """Fuse, prompt and draw: all that trains when the encoders are frozen."""
-        fused = self._fuse(embeddings)
-        prompts = self.prompt_encoder(fused.features)
-        skip = None
-        if self.skip is not None:
-            skip = self.skip(self._pad(image), embeddings.sam.early if embeddings.sam is not None else None)
-        masks = self.mask_decoder(fused.features, prompts, skip)
+        with self._mixed_precision(image):
+            fused = self._fuse(embeddings)
+            prompts = self.prompt_encoder(fused.features)
+            skip = self._skip(embeddings, image)
+            masks = self.mask_decoder(fused.features, prompts, skip)
         logits = masks if skip is not None else self._to_native(masks, embeddings.grid)
         H, W = image.shape[-2:]
         return ScSAMOutput(
@@ -144,6 +146,9 @@ class ScSAM(nn.Module):
     @torch.no_grad()
     def set_prototypes(self, prototypes: Tensor) -> None:
         """Replace the class prototypes ``(K', M, 256)``, as is done once at the start of training."""
+        expected = self.prompt_encoder.prototypes.shape
+        if prototypes.shape != expected:
+            raise ValueError(f"prototypes: expected {tuple(expected)}, met {tuple(prototypes.shape)}")
         self.prompt_encoder.prototypes.copy_(prototypes)
 
     @torch.no_grad()
@@ -165,12 +170,22 @@ class ScSAM(nn.Module):
             mae = self.depth_mixer(embeddings.mae, embeddings.grid)
         return self.fusion(sam, mae)
 
+    def _skip(self, embeddings: Embeddings, image: Tensor) -> Tensor | None:
+        if self.skip is None:
+            return None
+        early = embeddings.sam.early if embeddings.sam is not None else None
+        skip: Tensor = self.skip(self._pad(image), early)
+        return skip
+
+    def _mixed_precision(self, image: Tensor) -> torch.autocast:
+        return torch.autocast("cuda", torch.bfloat16, enabled=self.amp and image.is_cuda)
+
     def _pad(self, image: Tensor) -> Tensor:
         """Pad right and below, so that the enlarged image is whole patches of both encoders."""
         patch = PATCH if self.mae_encoder is None else max(PATCH, round(PATCH / self.mae_scale))
         step = patch // self.zoom
-        # Not under one patch, or the skip's coarsest level is a single pixel and cannot be normalised.
-        below, right = (max(-side % step, PATCH - side) for side in image.shape[-2:])
+        # Not under two patches, or the coarsest level of the skip is a single pixel and cannot be normalised.
+        below, right = (max(-side % step, 2 * PATCH - side) for side in image.shape[-2:])
         if not below and not right:
             return image
         return F.pad(image, (0, right, 0, below), mode="replicate")

@@ -7,12 +7,14 @@ import itertools
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+MAX_WIDTH = 128
+
 
 class HighResolutionSkip(nn.Module):
     """A small convolutional pyramid on the crop, joined by SAM's early feature at its coarse end.
 
-    Strides 1, 2, 4 and 8 go down and come up again, so that a pixel sees its neighbourhood; the result has the
-    crop's own resolution.
+    Strides 1, 2, 4, 8 and 16 go down and come up again, so that a pixel sees its neighbourhood; the early feature
+    joins on its own grid, and the result has the crop's own resolution.
 
     Args:
         early_channels: channels of SAM's early feature; 0 where SAM is not used.
@@ -26,9 +28,9 @@ class HighResolutionSkip(nn.Module):
         torch.Size([1, 16, 64, 64])
     """
 
-    def __init__(self, early_channels: int, channels: int = 16, levels: int = 4) -> None:
+    def __init__(self, early_channels: int, channels: int = 16, levels: int = 5) -> None:
         super().__init__()
-        widths = [channels * 2**level for level in range(levels)]
+        widths = [min(channels * 2**level, MAX_WIDTH) for level in range(levels)]
         self.channels = channels
         self.stem = _conv(1, channels)
         self.down = nn.ModuleList(_conv(a, b, stride=2) for a, b in itertools.pairwise(widths))

@@ -55,6 +55,7 @@ class ValidationPictures:
         class_names: name of each class id, background first.
         max_pictures: how many items are drawn per validation.
         prefix: of the file names.
+        epochs: tell the epoch in title and file name; a final test has none.
         ignore_label: marks unknown voxels.
     """
 
@@ -64,10 +65,11 @@ class ValidationPictures:
         class_names: Sequence[str],
         max_pictures: int = 4,
         ignore_label: int = 255,
-        prefix: str = "validation",
+        prefix: str = "validation_",
+        epochs: bool = True,
     ) -> None:
         self.folder = Path(folder)
-        self.prefix = prefix
+        self.prefix, self.epochs = prefix, epochs
         self.class_names = list(class_names)
         self.max_pictures = max_pictures
         self.ignore_label = ignore_label
@@ -93,7 +95,9 @@ class ValidationPictures:
         image, truth, prediction = (volume(item[key]) for key in ("image", "label", "pred"))
         z = richest_slice(truth, self.ignore_label)
         name = unique_name(item["image"], self._names)
-        title = f"{name}, epoch {epoch}" + (f", slice {z}" if len(truth) > 1 else "")
+        title = (
+            name + (f", epoch {epoch}" if self.epochs else "") + (f", slice {z}" if len(truth) > 1 else "")
+        )
         figure = comparison_panel(
             image[z],
             truth[z].astype(np.int64),
@@ -102,7 +106,8 @@ class ValidationPictures:
             title,
             self.ignore_label,
         )
-        save_png(figure, self.folder / f"{self.prefix}_{name}_epoch{epoch:03d}.png")
+        suffix = f"_epoch{epoch:03d}" if self.epochs else ""
+        save_png(figure, self.folder / f"{self.prefix}{name}{suffix}.png")
 
 
 class PredictionPictures:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sized
 from typing import Any
 
+import ignite.distributed as idist
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
@@ -17,6 +18,8 @@ class EpochSampler(Sampler[int]):
         dataset: what is drawn from, or anything of its length.
         epoch_length: crops per epoch; None shows each once. More than there are begins another permutation.
         seed: of all permutations.
+        rank: of this process; it takes every ``world_size``-th crop, so that all together show the epoch.
+        world_size: number of processes.
 
     Example:
         >>> sampler = EpochSampler(range(4), epoch_length=6)
@@ -24,11 +27,19 @@ class EpochSampler(Sampler[int]):
         ([0, 1, 2, 3], 6)
     """
 
-    def __init__(self, dataset: Sized, epoch_length: int | None = None, seed: int = 0) -> None:
+    def __init__(
+        self,
+        dataset: Sized,
+        epoch_length: int | None = None,
+        seed: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
         self.size, self.seed = len(dataset), seed
         self.epoch_length = self.size if epoch_length is None else epoch_length
         if self.size < 1 or self.epoch_length < 1:
             raise ValueError(f"nothing to draw: {self.size} crops, epoch_length {self.epoch_length}")
+        self.rank, self.world_size = rank, world_size
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -36,15 +47,16 @@ class EpochSampler(Sampler[int]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        """Crops per epoch."""
-        return self.epoch_length
+        """Crops per epoch that this process shows; the same for all, as each step joins them."""
+        return self.epoch_length // self.world_size
 
     def __iter__(self) -> Iterator[int]:
         """Indices of one epoch."""
         rng = np.random.default_rng((self.seed, self.epoch))
         rounds = -(-self.epoch_length // self.size)
         order = np.concatenate([rng.permutation(self.size) for _ in range(rounds)])
-        return iter(order[: self.epoch_length].tolist())
+        mine = order[: self.epoch_length][self.rank :: self.world_size]
+        return iter(mine[: len(self)].tolist())
 
 
 def epoch_loader(
@@ -56,9 +68,11 @@ def epoch_loader(
 ) -> DataLoader[Any]:
     """Loader over an :class:`EpochSampler`; ``len(loader)`` is the number of steps in an epoch.
 
+    Under ``torchrun`` each process loads its own share.
+
     Args:
         dataset: with a length, such as ``BalancedCropDataset``.
-        batch_size: crops per step; the last step of an epoch may have fewer.
+        batch_size: crops per step and process; the last step of an epoch may have fewer.
         epoch_length: crops per epoch; None shows each once.
         seed: of the order.
         num_workers: processes that read ahead.
@@ -66,7 +80,7 @@ def epoch_loader(
     return DataLoader(
         dataset,
         batch_size=batch_size,
-        sampler=EpochSampler(dataset, epoch_length, seed),  # type: ignore[arg-type]
+        sampler=EpochSampler(dataset, epoch_length, seed, idist.get_rank(), idist.get_world_size()),  # type: ignore[arg-type]
         num_workers=num_workers,
         persistent_workers=num_workers > 0,
         pin_memory=torch.cuda.is_available(),

@@ -48,7 +48,16 @@ def read_record(weights: str | Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        record: dict[str, Any] = json.loads(path.read_text())
-    except json.JSONDecodeError as error:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
         raise InputError(path, expected="JSON", met=str(error), remedy="restore it or remove it") from error
+    if not isinstance(record, dict):
+        met = type(record).__name__
+        raise InputError(path, expected="a JSON object", met=met, remedy="restore it or remove it")
     return record
+
+
+def recorded_class_names(weights: str | Path) -> list[str] | None:
+    """Return the class names recorded beside weights, background first; None where there is no record."""
+    names = read_record(weights).get("class_names")
+    return list(names) if names else None

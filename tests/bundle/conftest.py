@@ -104,7 +104,7 @@ def trained(
     return run_dir
 
 
-@pytest.fixture()
+@pytest.fixture
 def grey_stack(tmp_path: Path) -> Path:
     """A stack of noise, as a TIFF that states its voxel size."""
     from scsam_monai.io import write_stack

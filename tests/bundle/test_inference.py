@@ -17,7 +17,14 @@ def noise():
 
 
 def run_inference(monai_bundle, config, trained, source, output, *flags, **options):
-    files = ["--config_file", config("inference"), "--ckpt_path", str(trained / "model.pt"), "--roi_size", "64"]
+    files = [
+        "--config_file",
+        config("inference"),
+        "--ckpt_path",
+        str(trained / "model.pt"),
+        "--roi_size",
+        "64",
+    ]
     folders = ["--dataset_dir", str(source), "--output_dir", str(output)]
     return monai_bundle("run", "inferring", *files, *folders, *flags, **options)
 
@@ -38,7 +45,8 @@ def test_every_format_keeps_its_shape_and_layout(monai_bundle, config, trained, 
     assert stack.shape == noise.shape
     assert stack.dtype == np.uint8
     assert stack.max() < 8
-    np.testing.assert_array_equal(tifffile.imread(output / "plane_labels.tif"), np.asarray(Image.open(output / "picture_labels.png")))
+    plane, picture = tifffile.imread(output / "plane_labels.tif"), Image.open(output / "picture_labels.png")
+    np.testing.assert_array_equal(plane, np.asarray(picture))
     volume = nibabel.load(output / "volume_labels.nii.gz")
     np.testing.assert_array_equal(np.asarray(volume.dataobj).T, stack)
     np.testing.assert_allclose(volume.affine, affine)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 
 import pytest
@@ -24,7 +25,16 @@ def test_leaves_weights_scores_events_and_pictures(trained):
 def test_prints_the_score_of_every_class_and_the_mean(trained):
     text = (trained / "stdout.txt").read_text()
     table = text[text.rindex("class") :]
-    for word in ("membrane", "nucleus", "mitochondrion", "granule", "golgi", "er", "vacuole", "mean foreground"):
+    for word in (
+        "membrane",
+        "nucleus",
+        "mitochondrion",
+        "granule",
+        "golgi",
+        "er",
+        "vacuole",
+        "mean foreground",
+    ):
         assert word in table
 
 
@@ -60,7 +70,8 @@ def test_evaluation_repeats_the_score_of_the_training(trained, monai_bundle, con
         cwd=tmp_path,
     )
     first, again = (
-        json.loads((folder / "test" / "metrics.json").read_text())["confusion"] for folder in (trained, tmp_path)
+        json.loads((folder / "test" / "metrics.json").read_text())["confusion"]
+        for folder in (trained, tmp_path)
     )
     assert first == again
 
@@ -75,7 +86,7 @@ def test_peers_train_by_the_same_harness(peer, monai_bundle, config, small_datas
 
 def test_cpu_budget_ends_a_run(monai_bundle, config, small_dataset, small_flags, tmp_path):
     files = f"['{config('train')}','{config('cpu_budget')}']"
-    sizes = [word for word in small_flags[:8]]
+    sizes = list(small_flags[:8])
     flags = ["--dataset_dir", str(small_dataset), "--run_dir", str(tmp_path), "--cpu_minutes", "0.05", *sizes]
     monai_bundle("run", "training", "--config_file", files, *flags)
     assert (tmp_path / "model.pt").is_file()
@@ -85,9 +96,18 @@ def test_a_killed_run_resumes_to_the_same_weights(
     trained, monai_bundle, config, small_dataset, small_flags, tmp_path
 ):
     """Stop after the first epoch's checkpoint, go on in a new process, compare with the uninterrupted run."""
-    flags = ["--config_file", config("train"), "--dataset_dir", str(small_dataset), "--run_dir", str(tmp_path)]
+    flags = [
+        "--config_file",
+        config("train"),
+        "--dataset_dir",
+        str(small_dataset),
+        "--run_dir",
+        str(tmp_path),
+    ]
     kill = "--train::handlers::0::_target_"
-    stopped = monai_bundle("run", "training", *flags, *small_flags, kill, "tests.bundle.killer.Killer", check=False)
+    stopped = monai_bundle(
+        "run", "training", *flags, *small_flags, kill, "tests.bundle.killer.Killer", check=False
+    )
     assert stopped.returncode == 137 or stopped.returncode == -9
     assert not (tmp_path / "test").exists()
     monai_bundle("run", "training", *flags, *small_flags, "--resume", "True")
@@ -108,3 +128,18 @@ def test_without_validation_the_last_weights_are_kept(
     flags = ["--config_file", config("train"), "--dataset_dir", str(data), "--run_dir", str(tmp_path / "run")]
     monai_bundle("run", "training", *flags, *small_flags)
     assert (tmp_path / "run" / "model.pt").is_file()
+
+
+def test_two_processes_train_and_score_together(monai_bundle, config, small_dataset, small_flags, tmp_path):
+    import subprocess
+    import sys
+
+    files = f"['{config('train')}','{config('multi_gpu_train')}']"
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    flags = ["--config_file", files, "--dataset_dir", str(small_dataset), "--run_dir", str(tmp_path)]
+    words = [*launch, "-m", "monai.bundle", "run", "training", *flags, *small_flags]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    scores = json.loads((tmp_path / "test" / "metrics.json").read_text())
+    assert sum(sum(row) for row in scores["confusion"]) == 2 * 96 * 96  # each section once

@@ -6,7 +6,7 @@ import torch
 from scsam_monai.networks.skip import HighResolutionSkip
 
 
-@pytest.mark.parametrize("size", [(16, 16), (32, 64), (50, 71)])
+@pytest.mark.parametrize("size", [(32, 32), (32, 64), (50, 71)])
 @pytest.mark.parametrize("early_channels", [0, 24])
 def test_result_has_the_images_resolution(size: tuple[int, int], early_channels: int) -> None:
     skip = HighResolutionSkip(early_channels, channels=8)

@@ -9,7 +9,7 @@ class FakePool:
     n_classes = 3
 
 
-@pytest.fixture()
+@pytest.fixture
 def pool(monkeypatch):
     label = np.full((10, 10), 255, dtype=np.uint8)
     label[:9] = 0

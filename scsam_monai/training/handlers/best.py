@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import ignite.distributed as idist
 import torch
 from ignite.engine import Events
 from monai.engines import Workflow
@@ -90,6 +91,8 @@ class BestWeights:
         self.metric, self.epoch = state["metric"], state["epoch"]
 
     def _write(self, name: str | None) -> None:
+        if idist.get_rank():
+            return
         with atomic_path(self.path) as temporary:
             torch.save(self.network.state_dict(), temporary)
             with temporary.open("rb") as stream:

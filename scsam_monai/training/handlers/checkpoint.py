@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+import ignite.distributed as idist
 import torch
 from ignite.engine import Events
 from monai.engines import Workflow
@@ -54,7 +55,7 @@ class RunCheckpoint:
         optimizer: of the network.
         lr_scheduler: None for a constant rate.
         stateful: further objects to save and restore by name, such as ``{"best": BestWeights(...)}``.
-        record: stored along.
+        record: stored along, and written as ``run.json`` at the start.
         resume: True goes on from ``last.pt`` and insists on it, ``"auto"`` does if there is one, False starts
             afresh.
     """
@@ -84,6 +85,8 @@ class RunCheckpoint:
 
     def start(self, engine: Workflow) -> None:
         """Restore if asked to, then save after every epoch."""
+        if self.record is not None:
+            self.record.write()
         self._frozen_digest = digest(split_state(self.network)[1])
         engine.state.resumed = self.resume is True or (self.resume == "auto" and self.path.exists())
         if engine.state.resumed:
@@ -96,7 +99,9 @@ class RunCheckpoint:
             engine.add_event_handler(Events.EPOCH_COMPLETED, self.save)
 
     def save(self, engine: Workflow) -> None:
-        """Write ``last.pt``."""
+        """Write ``last.pt``; of several processes the first does."""
+        if idist.get_rank():
+            return
         scaler = getattr(engine, "scaler", None)
         state = {
             "format": FORMAT,

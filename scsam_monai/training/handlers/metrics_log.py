@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import ignite.distributed as idist
 import torch
 from ignite.engine import Engine, Events
 
@@ -68,6 +69,8 @@ class MetricsLog:
         yield from ((f"{name}/{label}", number) for label, number in zip(named, flat, strict=True))
 
     def _write(self) -> None:
+        if idist.get_rank():
+            return
         write_json(self.run_dir / "metrics.json", {"class_names": self.class_names, "validations": self.rows})
         columns = list(dict.fromkeys(key for row in self.rows for key in row))
         with (

@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import ignite.distributed as idist
 import torch
 from ignite.engine import Engine, Events
 
@@ -74,7 +75,7 @@ class RunRecord:
 
     def write(self) -> None:
         """Write ``run.json``."""
-        if self.run_dir is not None:
+        if self.run_dir is not None and not idist.get_rank():
             write_json(self.run_dir / "run.json", self.content)
 
 

@@ -1,0 +1,41 @@
+import numpy as np
+import pytest
+
+from scsam_monai.data.sharding import shard_items
+from scsam_monai.errors import InputError
+from scsam_monai.io import write_stack
+
+
+@pytest.fixture
+def items(tmp_path):
+    write_stack(tmp_path / "a.tif", np.arange(5 * 4 * 3, dtype=np.uint8).reshape(5, 4, 3), (1, 1, 1))
+    whole = {"image": str(tmp_path / "a.tif"), "label": "unused"}
+    return [whole, {**whole, "region": [[1, 3], [0, 4], [0, 3]]}]
+
+
+def sections(share):
+    return [
+        (item["image"], z, item is not share)
+        for item in share
+        for z in range(*(item.get("region") or [[0, 5]])[0])
+    ]
+
+
+@pytest.mark.parametrize("world_size", range(1, 8))
+def test_every_section_is_scored_exactly_once(items, world_size):
+    shares = [shard_items(items, rank, world_size) for rank in range(world_size)]
+    assert all(shares)
+    assert sorted(z for share in shares for _, z, _ in sections(share)) == [0, 1, 1, 2, 2, 3, 4]
+
+
+def test_one_process_keeps_the_items_as_they_are(items):
+    assert shard_items(items, 0, 1) == items
+
+
+def test_nothing_to_share(items):
+    assert shard_items([], 1, 2) == []
+
+
+def test_more_processes_than_sections_is_refused(items):
+    with pytest.raises(InputError, match="processes"):
+        shard_items(items, 0, 8)

@@ -10,6 +10,7 @@ import torch
 from monai.bundle import ConfigWorkflow
 
 from scsam_monai import __version__
+from scsam_monai._torchvision import ensure_torchvision
 from scsam_monai.data.synthetic import CLASSES
 
 SCHEMA = Path(__file__).with_name("metadata_schema.json")
@@ -135,3 +136,27 @@ def test_large_files_name_what_vit_b_needs(bundle, config):
     wanted = json.loads(Path(config("vit_b")).read_text())["sam_weights"]
     assert any(entry["path"] in wanted for entry in files)
     assert all(entry["hash_type"] == "sha256" and len(entry["hash_val"]) == 64 for entry in files)
+
+
+def test_vit_b_starts_from_a_checkpoint_in_metas_layout(config, bundle, small_dataset, small_run, tmp_path):
+    ensure_torchvision()
+    from segment_anything import sam_model_registry
+
+    torch.save(sam_model_registry["vit_b"]().state_dict(), tmp_path / "sam_vit_b.pth")
+    overrides = {"bundle_root": str(bundle), "dataset_dir": str(small_dataset), "run_dir": str(tmp_path)}
+    overrides["sam_weights"] = str(tmp_path / "sam_vit_b.pth")
+    full = workflow(config, ["train", "vit_b"], "train", **overrides)
+    network = full.parser.get_parsed_content("network_def")
+    assert network.sam_encoder.frozen
+    assert not network.mae_encoder.frozen
+    stored = torch.load(tmp_path / "sam_vit_b.pth", weights_only=True)["image_encoder.pos_embed"]
+    assert torch.equal(network.sam_encoder.pos_embed, stored)
+
+
+def test_vit_b_without_its_checkpoint_says_what_is_missing(config, bundle, small_dataset, tmp_path):
+    overrides = {"bundle_root": str(bundle), "dataset_dir": str(small_dataset), "run_dir": str(tmp_path)}
+    overrides["sam_weights"] = str(tmp_path / "nowhere.pth")
+    full = workflow(config, ["train", "vit_b"], "train", **overrides)
+    with pytest.raises(RuntimeError) as caught:
+        full.parser.get_parsed_content("network_def")
+    assert "nowhere.pth: expected a weights file" in str(caught.value.__cause__)

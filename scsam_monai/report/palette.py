@@ -16,9 +16,9 @@ NAMED = (
     (204, 121, 167),  # reddish purple
     (0, 158, 115),  # bluish green
     (230, 159, 0),  # orange
-    (0, 114, 178),  # blue
+    (51, 34, 136),  # indigo; half transparent over grey, blue would pass for sky blue
     (136, 34, 85),  # wine
-    (51, 34, 136),  # indigo
+    (0, 114, 178),  # blue
     (153, 153, 51),  # olive
     (221, 204, 119),  # sand
     (204, 102, 119),  # rose

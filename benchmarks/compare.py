@@ -20,6 +20,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from scsam_monai.io.atomic import atomic_path
+
 CONFIGS = Path(__file__).resolve().parents[1] / "bundle" / "configs"
 MODELS = {
     "ScSAM": ["train", "cpu_budget"],
@@ -63,12 +65,22 @@ def run(options: argparse.Namespace, model: str, seed: int) -> dict[str, Any]:
     """Train and score one model, unless that was done."""
     run_dir = (options.output / f"{model.replace(' ', '_')}-seed{seed}").resolve()
     done = run_dir / "result.json"
+    asked = {"cpu_minutes": options.cpu_minutes, "set": options.set}
+    if done.is_file() and json.loads(done.read_text())["options"] != asked:
+        raise SystemExit(f"{run_dir}: holds a run with other options; name another --output")
     if not done.is_file():
         run_dir.mkdir(parents=True, exist_ok=True)
         cpu_seconds = train(command(options, model, seed, run_dir), run_dir / "log.txt")
         scores = json.loads((run_dir / "test" / "metrics.json").read_text())
-        result = {"model": model, "seed": seed, "cpu_seconds": cpu_seconds, "scores": scores}
-        done.write_text(json.dumps(result, indent=2))
+        result = {
+            "options": asked,
+            "model": model,
+            "seed": seed,
+            "cpu_seconds": cpu_seconds,
+            "scores": scores,
+        }
+        with atomic_path(done) as temporary:
+            temporary.write_text(json.dumps(result, indent=2))
     result = json.loads(done.read_text())
     print(f"{model}, seed {seed}: mean IoU {result['scores']['mean_iou']:.3f}", file=sys.stderr)
     return result

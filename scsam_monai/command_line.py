@@ -72,13 +72,26 @@ def check_overrides(argv: Sequence[str]) -> None:
     Raises:
         InputError: for the first such key, with the closest one that exists.
     """
-    config = ConfigParser.load_config_files([str(file) for file in config_files(argv)])
+    files = [str(file) for file in config_files(argv)]
+    _check_nested_keys(files)
+    config = ConfigParser.load_config_files(files)
     own = set(inspect.signature(monai_run).parameters) - {"override"}
     for key, _ in _flags(argv):
         if key not in own and not _exists(config, _split(key)):
             close = difflib.get_close_matches(key, _all_keys(config), n=1)
             hint = f"did you mean --{close[0]}?" if close else "see the config file for its keys"
             raise InputError(f"--{key}", expected="a key of the config", met="no such key", remedy=hint)
+
+
+def _check_nested_keys(files: Sequence[str]) -> None:
+    """Refuse ``a::b`` keys of a later file whose ``a`` the earlier ones have without a ``b``."""
+    for position, file in enumerate(files[1:], start=1):
+        config = ConfigParser.load_config_files(list(files[:position]))
+        for key in ConfigParser.load_config_file(file):
+            path = _split(key.lstrip("+"))
+            if len(path) > 1 and not _exists(config, path):
+                remedy = "correct the key, or add it to the first file"
+                raise InputError(file, expected="keys of the config before it", met=key, remedy=remedy)
 
 
 def merged_config(argv: Sequence[str] | None = None) -> dict[str, Any] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 
@@ -29,6 +30,23 @@ class InputError(ValueError):
     def __reduce__(self) -> tuple[object, ...]:
         """Survive pickling between data-loading workers, which replay positional arguments only."""
         return _rebuild, (self.where, self.expected, self.met, self.remedy)
+
+
+def check_choice(where: str, value: object, valid: Iterable[object]) -> None:
+    """Refuse a value that is not among the valid ones.
+
+    Args:
+        where: the configuration key.
+        value: what was given.
+        valid: what may be given.
+
+    Raises:
+        InputError: naming the valid values.
+    """
+    valid = list(valid)
+    if value not in valid:
+        names = ", ".join(str(name) for name in valid)
+        raise InputError(where, expected=f"one of {names}", met=repr(value), remedy="correct the config")
 
 
 def _rebuild(where: str, expected: str, met: str, remedy: str) -> InputError:

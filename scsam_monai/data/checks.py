@@ -13,7 +13,7 @@ from scsam_monai.data.description import DatasetDescription
 from scsam_monai.data.items import as_uint8, volume_shape
 from scsam_monai.data.labels import IGNORE_LABEL
 from scsam_monai.errors import InputError
-from scsam_monai.io import crop, read_header, read_image, read_labels
+from scsam_monai.io import crop, intensity_range, read_header, read_image, read_labels
 from scsam_monai.io.contents import check_values
 
 
@@ -90,7 +90,7 @@ class _Files:
         self._kept: dict[str, tuple[str, np.ndarray]] = {}
 
     def image(self, path: str) -> np.ndarray:
-        return self._read("image", path, lambda: read_image(path).array)
+        return self._read("image", path, lambda: _with_contrast(path))
 
     def label(self, path: str) -> np.ndarray:
         return self._read("label", path, lambda: as_uint8(read_labels(path).array, where=path))
@@ -99,6 +99,12 @@ class _Files:
         if kind not in self._kept or self._kept[kind][0] != path:
             self._kept[kind] = (path, read())
         return self._kept[kind][1]
+
+
+def _with_contrast(path: str) -> np.ndarray:
+    array = read_image(path).array
+    intensity_range(array, where=path)  # training and scoring will ask for it, some of them hours later
+    return array
 
 
 def _inspect(

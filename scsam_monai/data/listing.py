@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from scsam_monai.errors import InputError
-from scsam_monai.io import is_supported
+from scsam_monai.io import is_supported, read_header
 
 
 def list_images(path: str | Path) -> list[dict[str, str]]:
@@ -18,7 +18,7 @@ def list_images(path: str | Path) -> list[dict[str, str]]:
         items ``{"image": path}``.
 
     Raises:
-        InputError: if there is none.
+        InputError: if there is none, or one of them cannot be read: better now than after the others.
 
     Example:
         >>> list_images("nowhere")
@@ -43,4 +43,6 @@ def list_images(path: str | Path) -> list[dict[str, str]]:
             met=f"{len(files)} other files" if path.is_dir() else "another format",
             remedy="name the folder with --dataset_dir DIR",
         )
+    for image in images:
+        read_header(image)
     return [{"image": str(image.resolve())} for image in images]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+import ignite.distributed as idist
+
 from scsam_monai.data.checks import check_dataset
 from scsam_monai.data.description import DatasetDescription, load_dataset
 
@@ -27,6 +29,8 @@ def open_dataset(dataset_dir: str | Path, sample_dir: str | Path | None = None) 
     """
     if sample_dir is not None and Path(dataset_dir).resolve() == Path(sample_dir).resolve():
         _generate(Path(sample_dir))
+        if idist.get_world_size() > 1:
+            idist.barrier()  # the others read what the first process writes
     description = load_dataset(dataset_dir)
     report = check_dataset(description, deep=True)
     for warning in report.warnings:
@@ -39,5 +43,7 @@ def open_dataset(dataset_dir: str | Path, sample_dir: str | Path | None = None) 
 def _generate(folder: Path) -> None:
     from scsam_monai.data.synthetic import write_sample_dataset  # only this path needs it
 
+    if idist.get_rank():
+        return
     logger.info("no data set named: using generated sample data in %s", folder)
     write_sample_dataset(folder)

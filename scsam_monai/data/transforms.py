@@ -14,6 +14,7 @@ from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform, Transform
 
+from scsam_monai.data.items import parse_voxel_size
 from scsam_monai.io.intensity import intensity_range, normalise
 
 Item = dict[Hashable, Any]
@@ -71,7 +72,9 @@ class ScaleByPercentilesd(MapTransform):
         for key in self.key_iterator(item):
             # In our own axis order, so that the sample of voxels is the one that training draws.
             image = np.asarray(item[key][0]).T
-            scaled = normalise(image, *intensity_range(image, self.lower, self.upper)).T[None]
+            where = getattr(item[key], "meta", {}).get("filename_or_obj", key)
+            limits = intensity_range(image, self.lower, self.upper, where=where)
+            scaled = normalise(image, *limits).T[None]
             item[key] = _like(item[key], scaled)
         return item
 
@@ -85,6 +88,9 @@ class SetVoxelSized(MapTransform):
         keys: images to note it for.
         voxel_size_nm: (z, y, x) in nm for images whose items do not say; None to rely on the files.
         size_key: where the item keeps its voxel size.
+
+    Raises:
+        InputError: if the argument is no three positive lengths.
     """
 
     def __init__(
@@ -95,7 +101,9 @@ class SetVoxelSized(MapTransform):
         allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
-        self.voxel_size_nm = voxel_size_nm
+        self.voxel_size_nm = (
+            None if voxel_size_nm is None else parse_voxel_size(voxel_size_nm, where="voxel_size_nm")
+        )
         self.size_key = size_key
 
     def __call__(self, data: Mapping[Hashable, Any]) -> Item:

@@ -56,7 +56,7 @@ class SliceWiseInferer(Inferer):
         overlap: float | Sequence[float] = 0.25,
         mode: str = "gaussian",
         sigma_scale: float | Sequence[float] = 0.125,
-        padding_mode: str = "constant",
+        padding_mode: str = "replicate",
         sw_device: torch.device | str | None = None,
         device: torch.device | str | None = None,
         pixel_size_nm: float | None = None,

@@ -84,6 +84,8 @@ def read_image(path: str | Path, region: Region | None = None) -> EMImage:
             remedy="save it as 8- or 16-bit grey",
         )
     array = _pixels(header, region)
+    if array.dtype.kind == "b":  # grey values are interpolated and subtracted
+        array = array.astype(np.uint8)
     check_values(path, array, whole=region is None)
     return EMImage(array, header)
 

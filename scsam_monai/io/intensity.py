@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
 from scsam_monai.errors import InputError
@@ -10,13 +12,16 @@ _SAMPLE_SIZE = 1_000_000
 _SAMPLE_SEED = 20250717
 
 
-def intensity_range(array: np.ndarray, lower: float = 0.5, upper: float = 99.5) -> tuple[float, float]:
+def intensity_range(
+    array: np.ndarray, lower: float = 0.5, upper: float = 99.5, *, where: str | Path = "image"
+) -> tuple[float, float]:
     """Grey values at two percentiles of one deterministic sample of a whole volume.
 
     Args:
         array: (y, x) or (z, y, x), any real type.
         lower: percentile that becomes 0.
         upper: percentile that becomes 1.
+        where: the file to name in the error.
 
     Returns:
         (low, high), low < high.
@@ -27,7 +32,7 @@ def intensity_range(array: np.ndarray, lower: float = 0.5, upper: float = 99.5) 
     low, high = (float(value) for value in np.percentile(_sample(array), (lower, upper)))
     if not low < high:
         raise InputError(
-            "image",
+            where,
             expected=f"grey values that differ between the {lower} and {upper} percentiles",
             met=f"{low:g} at both",
             remedy="crop away the empty margin or widen the percentiles",

@@ -12,6 +12,7 @@ from segment_anything.modeling.prompt_encoder import PositionEmbeddingRandom
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from scsam_monai.errors import check_choice
 from scsam_monai.networks.layers import full_precision, project
 
 SIMILARITIES = ("cosine", "dot")
@@ -69,10 +70,8 @@ class ClassPromptEncoder(nn.Module):
         channels: int = 256,
     ) -> None:
         super().__init__()
-        if similarity not in SIMILARITIES:
-            raise ValueError(f"unknown similarity {similarity!r}; valid are {', '.join(SIMILARITIES)}")
-        if visible not in TOKENS:
-            raise ValueError(f"unknown tokens {visible!r}; valid are {', '.join(TOKENS)}")
+        check_choice("similarity", similarity, SIMILARITIES)
+        check_choice("visible_tokens", visible, TOKENS)
         self.n_classes, self.similarity, self.visible = n_classes, similarity, visible
         self.prototypes = nn.Parameter(F.normalize(torch.randn(n_classes, prototypes, channels), dim=-1))
         self.alpha = nn.Parameter(torch.tensor(float(alpha)))

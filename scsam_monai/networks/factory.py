@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from scsam_monai.errors import check_choice
 from scsam_monai.networks.class_prompt import ClassPromptEncoder
 from scsam_monai.networks.fafm import build_fusion
 from scsam_monai.networks.mae import DepthMixer, MAEEncoder
@@ -69,11 +70,11 @@ def compose_scsam(
         similarity: ``cosine`` or ``dot``.
         skip: high-resolution skip; None for the preset's choice.
         skip_channels: channels of the skip at full resolution.
-        chunk: image-class pairs decoded at once; 0 for all.
+        chunk: image-class pairs decoded at once on a CPU; 0 for all.
         amp: compute in bfloat16 where CUDA allows.
 
     Raises:
-        ValueError: for a name or number that is not among the valid ones.
+        InputError: for a name or number that is not among the valid ones.
 
     Example:
         >>> import torch
@@ -82,12 +83,9 @@ def compose_scsam(
         >>> network(torch.rand(1, 1, 50, 70)).shape
         torch.Size([1, 3, 50, 70])
     """
-    if preset not in PRESETS:
-        raise ValueError(f"unknown preset {preset!r}; valid are {', '.join(PRESETS)}")
-    if zoom not in ZOOMS:
-        raise ValueError(f"zoom: expected one of {ZOOMS}, met {zoom}")
-    if mae_scale not in MAE_SCALES:
-        raise ValueError(f"mae_scale: expected one of {MAE_SCALES}, met {mae_scale}")
+    check_choice("preset", preset, PRESETS)
+    check_choice("zoom", zoom, ZOOMS)
+    check_choice("mae_scale", mae_scale, MAE_SCALES)
     with_skip = PRESETS[preset].skip if skip is None else skip
     fuse = build_fusion(fusion)
     sam_encoder = SAMImageEncoder(sam) if fuse.uses_sam else None

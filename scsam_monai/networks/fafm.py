@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from scsam_monai.errors import check_choice
 from scsam_monai.networks.layers import align, project
 
 FUSIONS = ("fafm", "add", "concat", "sam", "mae")
@@ -128,14 +129,13 @@ def build_fusion(name: str, channels: int = 256) -> nn.Module:
     """Return the fusion of that name.
 
     Raises:
-        ValueError: if the name is not one of ``FUSIONS``.
+        InputError: if the name is not one of ``FUSIONS``.
     """
+    check_choice("fusion", name, FUSIONS)
     if name == "fafm":
         return FeatureAlignmentFusion(channels)
     if name == "add":
         return AddFusion()
     if name == "concat":
         return ConcatFusion(channels)
-    if name in ("sam", "mae"):
-        return SingleEncoder(name, channels)
-    raise ValueError(f"unknown fusion {name!r}; valid are {', '.join(FUSIONS)}")
+    return SingleEncoder(name, channels)

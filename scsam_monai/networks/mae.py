@@ -11,6 +11,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from scsam_monai.errors import check_choice
 from scsam_monai.networks.freezing import Freezable
 from scsam_monai.networks.layers import project
 
@@ -51,8 +52,7 @@ class MAEEncoder(Freezable):
 
     def __init__(self, name: str = "mae_base") -> None:
         super().__init__()
-        if name not in MAE_ENCODERS:
-            raise ValueError(f"unknown MAE encoder {name!r}; valid are {', '.join(MAE_ENCODERS)}")
+        check_choice("mae", name, MAE_ENCODERS)
         shape = MAE_ENCODERS[name]
         self.name = name
         self.width = shape.width

@@ -21,7 +21,7 @@ class ClassMaskDecoder(nn.Module):
 
     Args:
         channels: width of the tokens; SAM's is 256.
-        chunk: image-class pairs decoded at once; 0 for all.
+        chunk: image-class pairs decoded at once on a CPU; 0 for all. A GPU always takes all.
         skip_channels: channels of the high-resolution skip, 0 for none. The skip is added to the upscaled
             embedding; as the mask is linear in it, its part is computed once at full resolution instead of being
             upscaled with every class.
@@ -79,7 +79,7 @@ class ClassMaskDecoder(nn.Module):
 
     def _in_chunks(self, source: Tensor, sparse: Tensor, position: Tensor) -> tuple[Tensor, Tensor]:
         # A recorded loop would keep the example's number of rounds, whatever the batch is later.
-        if not self.chunk or torch.jit.is_tracing() or torch.compiler.is_exporting():
+        if not self.chunk or source.is_cuda or torch.jit.is_tracing() or torch.compiler.is_exporting():
             return self._decode(source, sparse, position)
         pairs = zip(source.split(self.chunk), sparse.split(self.chunk), strict=True)
         masks, tokens = zip(*(self._decode(a, b, position) for a, b in pairs), strict=True)

@@ -17,6 +17,7 @@ from segment_anything.modeling.image_encoder import Attention
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from scsam_monai.errors import check_choice
 from scsam_monai.networks.attention import RelPosAttention
 from scsam_monai.networks.freezing import Freezable
 
@@ -79,8 +80,7 @@ class SAMImageEncoder(Freezable, ImageEncoderViT):
     pixel_std: Tensor
 
     def __init__(self, name: str = "vit_b") -> None:
-        if name not in SAM_ENCODERS:
-            raise ValueError(f"unknown SAM encoder {name!r}; valid are {', '.join(SAM_ENCODERS)}")
+        check_choice("sam", name, SAM_ENCODERS)
         shape = SAM_ENCODERS[name]
         super().__init__(
             img_size=shape.image_size,

@@ -1,4 +1,4 @@
-"""ScSAM (Fang et al., ECAI 2025): two frozen encoders, fused, prompt SAM's mask decoder for every class."""
+"""ScSAM (Fang et al., ECAI 2025): two encoders, fused, prompt SAM's mask decoder for every class."""
 
 from __future__ import annotations
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from ignite.engine import Engine, Events
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
+
+from scsam_monai.errors import InputError
 
 
 class CpuBudget:
@@ -23,18 +26,25 @@ class CpuBudget:
 
     def __init__(self, minutes: float, clock: Callable[[], float] = time.process_time) -> None:
         if not minutes > 0:
-            raise ValueError(f"cpu_minutes: expected more than 0, met {minutes}")
+            remedy = "give minutes of CPU time"
+            raise InputError("cpu_minutes", expected="more than 0", met=f"{minutes}", remedy=remedy)
         self.seconds = minutes * 60
         self.clock = clock
         self.start = clock()
 
     @property
+    def spent(self) -> float:
+        """CPU seconds spent."""
+        return self.clock() - self.start
+
+    @property
     def share(self) -> float:
         """How much of the time is spent; 1 and more when it is up."""
-        return (self.clock() - self.start) / self.seconds
+        return self.spent / self.seconds
 
     def attach(self, engine: Engine) -> None:
-        """Register with the trainer."""
+        """Register with the trainer, and let other handlers see the time through ``engine.state``."""
+        engine.state.budget = self  # type: ignore[attr-defined]
         engine.add_event_handler(Events.ITERATION_COMPLETED, self)
 
     def __call__(self, engine: Engine) -> None:
@@ -55,6 +65,15 @@ class BudgetCosine(LambdaLR):
     def __init__(self, optimizer: Optimizer, budget: CpuBudget, warmup: float = 0.05) -> None:
         self.budget, self.warmup = budget, warmup
         super().__init__(optimizer, self._factor)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resumed run needs: the time spent."""
+        return {"spent": self.budget.spent, "last_epoch": self.last_epoch}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Go on with the time that was left."""
+        self.budget.start = self.budget.clock() - state_dict["spent"]
+        self.last_epoch = state_dict["last_epoch"]
 
     def _factor(self, _step: int) -> float:
         share = min(self.budget.share, 1.0)

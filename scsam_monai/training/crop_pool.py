@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from scsam_monai.errors import InputError
+from scsam_monai.errors import InputError, check_choice
 from scsam_monai.training.volumes import TrainingVolume
 
 NORMAL = {"xy": 0, "xz": 1, "yz": 2}
@@ -54,8 +54,7 @@ def draw_pool(
     Raises:
         InputError: when no voxel of any volume is known.
     """
-    if planes not in PLANES:
-        raise ValueError(f"planes must be one of {sorted(PLANES)}, got {planes!r}")
+    check_choice("planes", planes, PLANES)
     rng = np.random.default_rng(seed)
     counts = [_voxels_per_slice(volume) for volume in volumes]
     odds = _odds(np.stack([per_slice.sum(axis=0) for per_slice in counts]), balanced)

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from scsam_monai.data.description import IGNORE_LABEL
+from scsam_monai.errors import check_choice
 from scsam_monai.training.crop_pool import Crop, cut, draw_pool
 from scsam_monai.training.views import N_VIEWS, apply_view
 from scsam_monai.training.volumes import load_volumes
@@ -67,8 +68,7 @@ class BalancedCropDataset(Dataset[Sample]):
         voxel_size_nm: Sequence[float] | None = None,
         planes: str = "xy",
     ) -> None:
-        if views not in VIEWS:
-            raise ValueError(f"views must be one of {VIEWS}, got {views!r}")
+        check_choice("views", views, VIEWS)
         self.data = data
         self.n_classes, self.crop_size, self.seed = n_classes, crop_size, seed
         self.transform, self.views = transform, views

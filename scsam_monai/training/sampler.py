@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from scsam_monai.errors import InputError
+
 
 class EpochSampler(Sampler[int]):
     """A permutation that follows from the seed and the epoch alone, so that a resumed run repeats it.
@@ -38,7 +40,8 @@ class EpochSampler(Sampler[int]):
         self.size, self.seed = len(dataset), seed
         self.epoch_length = self.size if epoch_length is None else epoch_length
         if self.size < 1 or self.epoch_length < 1:
-            raise ValueError(f"nothing to draw: {self.size} crops, epoch_length {self.epoch_length}")
+            met = f"{self.epoch_length} of {self.size}"
+            raise InputError("crops_per_epoch", expected="one crop or more", met=met, remedy="raise it")
         self.rank, self.world_size = rank, world_size
         self.epoch = 0
 

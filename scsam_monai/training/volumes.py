@@ -12,11 +12,10 @@ import numpy as np
 from scsam_monai.data.description import IGNORE_LABEL
 from scsam_monai.errors import InputError
 from scsam_monai.io.files import read_header, read_image, read_labels
+from scsam_monai.io.image import VoxelSize
 from scsam_monai.io.intensity import intensity_range, normalise
 from scsam_monai.io.region import crop
 from scsam_monai.io.resample import SAME, check_factor, resample
-
-VoxelSize = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
@@ -84,7 +83,7 @@ def load_volumes(
         path = str(item["image"])
         if path not in images:
             array = read_image(path).array
-            images[path] = array, intensity_range(array, 0.5, 99.5)
+            images[path] = array, intensity_range(array, 0.5, 99.5, where=path)
         image = _volume(crop(images[path][0], item.get("region"), where=path))
         label = _volume(read_labels(item["label"], item.get("region")).array)
         annotated = _annotated(item, n_classes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,9 @@ from scsam_monai.weights.files import load_checked, read_state_dict
 from scsam_monai.weights.sam_checkpoint import load_sam_checkpoint
 
 logger = logging.getLogger(__name__)
+
+AT_RUN_TIME = ("chunk", "amp")
+"""Arguments that belong to the machine, not to the weights."""
 
 
 def build_scsam(
@@ -38,7 +42,7 @@ def build_scsam(
         InputError: if a weights file does not fit the architecture.
     """
     network = compose_scsam(n_classes, **architecture)
-    network.recipe = {"n_classes": n_classes, **architecture}
+    network.recipe = _recipe(n_classes, architecture)
     if sam_weights is not None:
         load_sam_checkpoint(network, sam_weights)
     if mae_weights is not None and network.mae_encoder is not None:
@@ -49,6 +53,13 @@ def build_scsam(
     if pixel_size_nm is not None:
         network.set_pixel_size(pixel_size_nm)
     return network
+
+
+def _recipe(n_classes: int, architecture: dict[str, Any]) -> dict[str, Any]:
+    """Every argument that shapes the weights, defaults too: those may change between releases."""
+    arguments = inspect.signature(compose_scsam).bind(n_classes, **architecture)
+    arguments.apply_defaults()
+    return {name: value for name, value in arguments.arguments.items() if name not in AT_RUN_TIME}
 
 
 def _settle(encoder: Freezable, name: str, weights: str | Path | None, freeze: bool | None) -> None:

@@ -55,6 +55,12 @@ def constant(folder):
     write(folder / "training.tif", np.full((2, 96, 96), 7, np.uint8))
 
 
+def hardly_any_contrast(folder):
+    image = np.full((2, 96, 96), 7, np.uint8)
+    image[0, 0, 0] = 200
+    write(folder / "validation.tif", image)
+
+
 def truncated(folder):
     path = folder / "training.tif"
     path.write_bytes(path.read_bytes()[:-200])
@@ -82,6 +88,7 @@ FAULTS = {
     colour: "training.tif",
     not_a_number: "training.tif",
     constant: "training.tif",
+    hardly_any_contrast: "validation.tif",
     truncated: "training.tif",
     unreadable: "training.tif",
     missing_image: "training.tif",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -130,16 +132,42 @@ def test_without_validation_the_last_weights_are_kept(
     assert (tmp_path / "run" / "model.pt").is_file()
 
 
-def test_two_processes_train_and_score_together(monai_bundle, config, small_dataset, small_flags, tmp_path):
-    import subprocess
-    import sys
-
+def test_two_processes_train_and_score_together(config, small_dataset, small_flags, tmp_path):
+    """Each section is scored once, also where one process has more windows to run than the other."""
+    data = shutil.copytree(small_dataset, tmp_path / "data")
+    content = json.loads((data / "dataset.json").read_text())
+    for section in ("validation", "test"):
+        item = content[section][0]
+        small, large = [[0, 1], [0, 64], [0, 64]], [[1, 2], None, None]
+        content[section] = [{**item, "region": small}, {**item, "region": large}]
+    (data / "dataset.json").write_text(json.dumps(content))
     files = f"['{config('train')}','{config('multi_gpu_train')}']"
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    flags = ["--config_file", files, "--dataset_dir", str(small_dataset), "--run_dir", str(tmp_path)]
+    flags = ["--config_file", files, "--dataset_dir", str(data), "--run_dir", str(tmp_path / "run")]
+    flags += ["--validate::inferer::sw_batch_size", "1"]
     words = [*launch, "-m", "monai.bundle", "run", "training", *flags, *small_flags]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
-    scores = json.loads((tmp_path / "test" / "metrics.json").read_text())
-    assert sum(sum(row) for row in scores["confusion"]) == 2 * 96 * 96  # each section once
+    scores = json.loads((tmp_path / "run" / "test" / "metrics.json").read_text())
+    assert sum(sum(row) for row in scores["confusion"]) == 64 * 64 + 96 * 96
+
+
+def test_weights_for_other_classes_are_not_scored(trained, monai_bundle, config, small_dataset, tmp_path):
+    data = shutil.copytree(small_dataset, tmp_path / "data")
+    content = json.loads((data / "dataset.json").read_text())
+    content["labels"]["1"], content["labels"]["2"] = content["labels"]["2"], content["labels"]["1"]
+    (data / "dataset.json").write_text(json.dumps(content))
+    files = f"['{config('train')}','{config('evaluate')}']"
+    flags = [
+        "--dataset_dir",
+        str(data),
+        "--ckpt_path",
+        str(trained / "model.pt"),
+        "--run_dir",
+        str(tmp_path / "run"),
+    ]
+    done = monai_bundle("run", "evaluating", "--config_file", files, *flags, check=False)
+    assert done.returncode != 0
+    assert "labels: expected the classes the weights were trained for" in done.stderr
+    assert "Traceback" not in done.stderr

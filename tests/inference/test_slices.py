@@ -49,6 +49,7 @@ def sized(image: Tensor, *voxel_size_nm: float) -> MetaTensor:
 def test_equals_monai_on_the_transposed_slice(shape: tuple[int, int]) -> None:
     network, stack = Network(), volume(2, 1, *shape, 3)
     settings = {"roi_size": (24, 32), "sw_batch_size": 3, "overlap": 0.5, "mode": "gaussian"}
+    settings["padding_mode"] = "replicate"
     logits = SliceWiseInferer(**settings, argmax=False)(stack, network)
     labels = SliceWiseInferer(**settings)(stack, network)
     reference = SlidingWindowInferer(**settings)

@@ -24,6 +24,8 @@ def test_large_volumes_are_sampled_always_alike():
 def test_one_grey_value_is_refused():
     with pytest.raises(InputError, match="met 7 at both"):
         intensity_range(np.full((10, 10), 7, np.uint8))
+    with pytest.raises(InputError, match=r"cell\.tif: expected grey values"):
+        intensity_range(np.full((10, 10), 7, np.uint8), where="cell.tif")
 
 
 @given(st.integers(0, 65000), st.integers(1, 500))

@@ -24,6 +24,13 @@ def test_grey_png(tmp_path, dtype):
     assert read_header(tmp_path / "b.png").voxel_size_nm == pytest.approx((5, 5, 4), rel=1e-6)
 
 
+def test_a_two_valued_image_becomes_grey(tmp_path):
+    Image.fromarray(IMAGE > 100).save(tmp_path / "a.png")
+    array = read_image(tmp_path / "a.png").array
+    np.testing.assert_array_equal(array, IMAGE > 100)
+    assert array.dtype == np.uint8
+
+
 @pytest.mark.parametrize("dpi", [None, (72, 72)])
 def test_print_resolution_is_no_voxel_size(tmp_path, dpi):
     Image.fromarray(IMAGE).save(tmp_path / "a.png", **({"dpi": dpi} if dpi else {}))

@@ -165,8 +165,8 @@ def test_position_is_part_of_the_tokens() -> None:
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"similarity": "l2"}, "'l2'; valid are cosine, dot"),
-        ({"visible": "none"}, "'none'; valid are own, all"),
+        ({"similarity": "l2"}, "one of cosine, dot, met 'l2'"),
+        ({"visible": "none"}, "one of own, all, met 'none'"),
     ],
 )
 def test_unknown_names_list_the_valid_ones(wrong: dict[str, str], message: str) -> None:

@@ -97,5 +97,5 @@ def test_wholly_unknown_labels_are_refused() -> None:
 
 
 def test_unknown_planes_are_refused() -> None:
-    with pytest.raises(ValueError, match="planes must be one of"):
+    with pytest.raises(ValueError, match="planes: expected one of"):
         draw_pool([volume(np.ones((1, 9, 9)))], 4, 1, planes="zz")

@@ -100,7 +100,7 @@ def test_pixel_size_is_saved() -> None:
 
 def test_architecture_is_passed_on() -> None:
     assert build_scsam(N_CLASSES, preset="paper", zoom=2).zoom == 2
-    with pytest.raises(ValueError, match="'sum'; valid are"):
+    with pytest.raises(ValueError, match="fusion: expected one of fafm"):
         build_scsam(N_CLASSES, fusion="sum")
     with pytest.raises(TypeError, match="colour"):
         build_scsam(N_CLASSES, colour="red")

@@ -36,7 +36,8 @@ def test_network_comes_back_from_its_files(trained: ScSAM, weights: Path) -> Non
     image = torch.rand(1, 1, 20, 30)
     assert torch.equal(network(image), trained(image))
     assert network.pixel_size_nm.item() == 16
-    assert network.recipe == trained.recipe == RECIPE
+    assert network.recipe == trained.recipe
+    assert RECIPE.items() <= network.recipe.items()
 
 
 def test_record_goes_before_arguments(weights: Path) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
+from scsam_monai.data.labels import IGNORE_LABEL
 from scsam_monai.data.synthetic.canvas import CLASSES
 from scsam_monai.data.synthetic.volume import generate_volume
 from scsam_monai.errors import InputError
@@ -21,8 +22,6 @@ from scsam_monai.io.atomic import atomic_path
 GENERATOR = "scsam_monai.data.synthetic"
 GENERATOR_VERSION = 1
 """Raised whenever the same seed would give other voxels, so that an older data set is made anew."""
-
-_IGNORE_LABEL = 255
 
 
 @dataclass(frozen=True)
@@ -115,7 +114,7 @@ def _describe(made_by: dict[str, Any]) -> dict[str, Any]:
         "generator": made_by,
         "labels": {str(number): name for number, name in enumerate(CLASSES)},
         "voxel_size_nm": made_by["voxel_size_nm"],
-        "ignore_label": _IGNORE_LABEL,
+        "ignore_label": IGNORE_LABEL,
         **sections,
     }
 

@@ -15,7 +15,7 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from scsam_monai.errors import InputError
+from scsam_monai.errors import InputError, check_choice
 from scsam_monai.io.atomic import atomic_path
 from scsam_monai.training.handlers.network_state import check_fit, digest, split_state
 from scsam_monai.training.handlers.random_state import random_state, set_random_state
@@ -70,8 +70,7 @@ class RunCheckpoint:
         record: RunRecord | None = None,
         resume: bool | str = False,
     ) -> None:
-        if resume not in RESUME:
-            raise ValueError(f"resume must be one of {RESUME}, got {resume!r}")
+        check_choice("resume", resume, RESUME)
         self.path = Path(run_dir) / "last.pt"
         self.network, self.optimizer, self.lr_scheduler = network, optimizer, lr_scheduler
         self.stateful = dict(stateful or {})
@@ -127,6 +126,7 @@ class RunCheckpoint:
             InputError: if it is missing, broken, or of another network, data or schedule.
         """
         state = _read(self.path)
+        self._check_data(state["record"])
         self._restore_network(state)
         try:
             self.optimizer.load_state_dict(state["optimizer"])
@@ -144,6 +144,12 @@ class RunCheckpoint:
         logger.info(
             "resumed from %s after epoch %d of %d", self.path, engine.state.epoch, engine.state.max_epochs
         )
+
+    def _check_data(self, saved: Mapping[str, Any] | None) -> None:
+        own = None if self.record is None else self.record.content
+        before, now = (None if record is None else record["data_sha256"] for record in (saved, own))
+        if before and now and before != now:
+            raise self._misfit("the data set it was trained on", "another one, or a changed one")
 
     def _restore_network(self, state: dict[str, Any]) -> None:
         trained, frozen = split_state(self.network)

@@ -51,7 +51,7 @@ class LossTerms(TensorBoardHandler):
         engine.add_event_handler(Events.EPOCH_STARTED, self.epoch_started)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self.iteration_completed)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.epoch_completed)
-        engine.add_event_handler(Events.COMPLETED, self.close)
+        engine.add_event_handler(Events.COMPLETED, self.completed)
 
     def epoch_started(self, engine: Workflow) -> None:
         """Begin new sums."""
@@ -94,11 +94,20 @@ class LossTerms(TensorBoardHandler):
             duration(self._seconds_left(engine)),
         )
 
+    def completed(self) -> None:
+        """Write out everything, the scores that the last validation added included."""
+        self._writer.flush()
+        self.close()
+
     def _seconds_left(self, engine: Workflow) -> float:
         if self._run_start is None:
             return 0.0
         began, epochs_before = self._run_start
-        per_epoch = (time.monotonic() - began) / (engine.state.epoch - epochs_before)
+        elapsed = time.monotonic() - began
+        budget = getattr(engine.state, "budget", None)
+        if budget is not None:  # the run ends with its CPU time, not with its epochs
+            return elapsed * max(1 - budget.share, 0.0) / budget.share
+        per_epoch = elapsed / (engine.state.epoch - epochs_before)
         return per_epoch * (engine.state.max_epochs - engine.state.epoch)
 
 

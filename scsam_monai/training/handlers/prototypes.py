@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+import ignite.distributed as idist
 import torch
 import torch.nn.functional as F
 from ignite.engine import Engine, Events
@@ -70,7 +71,8 @@ class PrototypeInit:
                 unseen.append(label)
         if unseen:
             logger.warning("no crop shows classes %s: their prototypes start at random", unseen)
-        self.network.set_prototypes(prototypes)
+        # Equal on all processes, whatever their processors round.
+        self.network.set_prototypes(idist.broadcast(prototypes, src=0))
         logger.info("prototypes start from %d positions", len(features))
 
     def _features(self, n_classes: int, device: torch.device) -> tuple[Tensor, Tensor]:

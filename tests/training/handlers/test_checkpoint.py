@@ -12,6 +12,7 @@ from ignite.engine import Events
 from tiny_run import EPOCHS, STEPS, Run
 
 from scsam_monai.errors import InputError
+from scsam_monai.training.handlers import RunRecord
 
 Items = list[dict[str, Any]]
 State = dict[str, torch.Tensor]
@@ -134,6 +135,15 @@ def test_another_epoch_length_or_fewer_epochs_are_named(items: Items, tmp_path: 
         Run(items, tmp_path, resume=True, epochs=1)()
 
 
+def test_other_data_are_refused(items: Items, tmp_path: Path) -> None:
+    first, again = Run(items, tmp_path, epochs=1), Run(items, tmp_path, resume=True)
+    first.checkpoint.record = RunRecord(None, [], data_hash="a")
+    again.checkpoint.record = RunRecord(None, [], data_hash="b")
+    first()
+    with pytest.raises(InputError, match=r"last.pt: expected the data set it was trained on"):
+        again()
+
+
 @pytest.mark.parametrize("damage", ["empty", "truncated", "garbage"])
 def test_a_broken_file_is_one_line(items: Items, tmp_path: Path, damage: str) -> None:
     Run(items, tmp_path, epochs=1)()
@@ -148,7 +158,7 @@ def test_no_file_to_resume(items: Items, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="met no such file; set resume to false"):
         Run(items, tmp_path, resume=True)()
     Run(items, tmp_path, resume="auto", epochs=1)()
-    with pytest.raises(ValueError, match="resume must be one of"):
+    with pytest.raises(ValueError, match="resume: expected one of"):
         Run(items, tmp_path, resume="yes")
 
 

@@ -142,7 +142,7 @@ def check(folder: Annotated[Path, typer.Argument(help="Folder with dataset.json.
     from scsam_monai.data.checks import inspect_dataset
     from scsam_monai.data.description import load_dataset
 
-    description = load_dataset(folder, require=())
+    description = load_dataset(folder)
     report = inspect_dataset(description)
     _print_report(report, description.class_names)
     if report.problems:

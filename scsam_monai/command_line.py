@@ -5,10 +5,12 @@ The bundle's configs call these first, so that a typo ends the run before it has
 
 from __future__ import annotations
 
+import ast
 import difflib
 import inspect
 import logging
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -37,6 +39,7 @@ def guard(argv: Sequence[str] | None = None) -> None:
     if not is_bundle_command(argv):
         return
     sys.excepthook = print_in_one_line
+    warnings.filterwarnings("ignore", message="`dataloader` is empty")  # data sets may do without validation
     logging.getLogger("ignite").setLevel(logging.CRITICAL)  # it would print the error a second time
     check_overrides(argv)
 
@@ -76,8 +79,12 @@ def check_overrides(argv: Sequence[str]) -> None:
     _check_nested_keys(files)
     config = ConfigParser.load_config_files(files)
     own = set(inspect.signature(monai_run).parameters) - {"override"}
-    for key, _ in _flags(argv):
-        if key not in own and not _exists(config, _split(key)):
+    for key, value in _flags(argv):
+        if key in own:
+            continue
+        if _exists(config, _split(key)):
+            _check_number(key, value, ConfigParser(config).get(key))
+        else:
             close = difflib.get_close_matches(key, _all_keys(config), n=1)
             hint = f"did you mean --{close[0]}?" if close else "see the config file for its keys"
             raise InputError(f"--{key}", expected="a key of the config", met="no such key", remedy=hint)
@@ -94,6 +101,14 @@ def _check_nested_keys(files: Sequence[str]) -> None:
                 raise InputError(file, expected="keys of the config before it", met=key, remedy=remedy)
 
 
+def _check_number(key: str, value: Any, default: Any) -> None:
+    """Refuse words where the config has a number."""
+    numbers = (int, float)
+    if type(default) in numbers and type(_literal(value)) not in numbers:
+        remedy = f"give a number, like {default}"
+        raise InputError(f"--{key}", expected="a number", met=repr(value), remedy=remedy)
+
+
 def merged_config(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
     """Return the configuration that a ``monai.bundle run`` command asks for, overrides included.
 
@@ -104,7 +119,7 @@ def merged_config(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
         return None
     own = set(inspect.signature(monai_run).parameters) - {"override"}
     parser = ConfigParser(ConfigParser.load_config_files([str(file) for file in config_files(argv)]))
-    parser.update({key: value for key, value in _flags(argv) if key not in own})
+    parser.update({key: _literal(value) for key, value in _flags(argv) if key not in own})
     config: dict[str, Any] = parser.get()
     return config
 
@@ -122,7 +137,9 @@ def config_files(argv: Sequence[str]) -> list[Path]:
 def print_in_one_line(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """Exception hook: an :class:`InputError`, however deeply wrapped, is printed as its one line."""
     cause = _input_error_in(error)
-    if cause is None:
+    if isinstance(error, KeyboardInterrupt):
+        print("stopped; a training goes on with the same command and --resume True", file=sys.stderr)
+    elif cause is None:
         sys.__excepthook__(kind, error, trace)
     else:
         print(f"error: {cause}", file=sys.stderr)
@@ -146,6 +163,14 @@ def _flags(argv: Sequence[str]) -> Iterator[tuple[str, Any]]:
         key, equals, value = word[2:].partition("=")
         following = argv[position + 1] if position + 1 < len(argv) else ""
         yield key, value if equals else following
+
+
+def _literal(value: Any) -> Any:
+    """The Python value of a word on the command line; words that are none stay as they are."""
+    try:
+        return ast.literal_eval(value) if isinstance(value, str) else value
+    except (ValueError, SyntaxError):
+        return value
 
 
 def _split(key: str) -> list[str]:

@@ -75,7 +75,7 @@ def test_scsam_commands_run_as_written(words, tmp_path, monkeypatch):
     rng = np.random.default_rng(0)
     for folder, raw, label, classes in (
         ("my_stacks", "cell_raw.tif", "cell_labels.tif", 3),
-        ("vnc", "stack1_raw.tif", "stack1_label.tif", 5),
+        ("vnc", "stack1_raw.tif", "stack1_label_z00-99.tif", 5),
     ):
         write_stack(tmp_path / folder / raw, rng.integers(0, 255, (100, 8, 8), dtype=np.uint8), (16, 16, 16))
         write_stack(

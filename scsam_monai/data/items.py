@@ -139,6 +139,10 @@ def as_uint8(label: np.ndarray, *, where: str | Path) -> np.ndarray:
     return label.astype(np.uint8)
 
 
+SMALLEST_VOXEL_NM = 0.1
+"""Less than an atom across: the length was meant in another unit."""
+
+
 def parse_voxel_size(size: object, *, where: str | Path) -> list[float]:
     """Three positive lengths (z, y, x) in nm.
 
@@ -152,6 +156,13 @@ def parse_voxel_size(size: object, *, where: str | Path) -> list[float]:
             expected="three positive lengths [z, y, x] in nm",
             met="none, and the image file states none" if size is None else repr(size),
             remedy='add "voxel_size_nm": [z, y, x]; it is never guessed',
+        )
+    if min(values) < SMALLEST_VOXEL_NM:
+        raise InputError(
+            where,
+            expected=f"lengths of {SMALLEST_VOXEL_NM} nm and more",
+            met=f"{values}",
+            remedy="give nanometres, not micrometres",
         )
     return [float(value) for value in values]
 

@@ -41,9 +41,9 @@ def voxel_sizes(images: Tensor, default: Sequence[float] | None) -> list[list[fl
     if sizes is None:
         raise InputError(
             VOXEL_SIZE_KEY,
-            expected="the image's voxel size in nm, because the network's pixel size is known",
-            met="none, neither with the image nor in the configuration",
-            remedy=f"set {VOXEL_SIZE_KEY} to (z, y, x) in nm",
+            expected="the image's voxel size",
+            met="none in the file",
+            remedy=f"give it in nm (z, y, x), like --{VOXEL_SIZE_KEY} 50,4.6,4.6",
         )
     return _per_item(sizes, len(images))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from monai.transforms import SaveImaged
 
 from scsam_monai.errors import InputError
 from scsam_monai.io.files import image_suffix, read_header, write_labels_like
+
+logger = logging.getLogger(__name__)
 
 
 class SaveLabelsLikeInputd(SaveImaged):
@@ -51,6 +54,7 @@ class SaveLabelsLikeInputd(SaveImaged):
             source = _source(item[key], str(key))
             target = self._target(source)
             write_labels_like(target, _as_labels(item[key]), read_header(source))
+            logger.info("%s -> %s", source.name, target)
         return item
 
     def _target(self, source: Path) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -16,6 +17,8 @@ from scsam_monai.errors import check_choice
 from scsam_monai.training.crop_pool import Crop, cut, draw_pool
 from scsam_monai.training.views import N_VIEWS, apply_view
 from scsam_monai.training.volumes import load_volumes
+
+logger = logging.getLogger(__name__)
 
 VIEWS = ("d4", "none")
 Sample = dict[str, Tensor]
@@ -80,6 +83,7 @@ class BalancedCropDataset(Dataset[Sample]):
             isotropic=planes == "all",
             ignore_label=ignore_label,
         )
+        self._warn_of_small_sections()
         self.pool = draw_pool(self.volumes, crop_size, pool_size, seed=seed, balanced=balanced, planes=planes)
         # Shared, so that data-loading workers that outlive an epoch see the next one.
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
@@ -131,6 +135,16 @@ class BalancedCropDataset(Dataset[Sample]):
         image = volume.normalised(cut(volume.image, crop, self.crop_size))
         label = cut(volume.label, crop, self.crop_size, outside=IGNORE_LABEL)
         return torch.from_numpy(image.astype(np.float32))[None], torch.from_numpy(label.copy())[None]
+
+    def _warn_of_small_sections(self) -> None:
+        for volume in self.volumes:
+            height, width = volume.image.shape[1:]
+            if min(height, width) < self.crop_size:
+                logger.warning(
+                    "%s: sections of %d x %d pixels are smaller than the crop of %d; the rest is mirrored and not "
+                    "learned. Set crop_size, or check that the axes are (z, y, x)",
+                    *(volume.name, height, width, self.crop_size),
+                )
 
     def _draw(self, index: int) -> tuple[int, int]:
         rng = np.random.default_rng((self.seed, self.epoch, index))

@@ -12,6 +12,7 @@ import ignite.distributed as idist
 from scsam_monai.data.description import DatasetDescription
 from scsam_monai.errors import InputError
 from scsam_monai.io.resample import check_factor
+from scsam_monai.training.handlers.checkpoint import parse_resume
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +60,7 @@ def keep_earlier_run(run_dir: str | Path, resume: bool | str) -> None:
         resume: unless False, the run is to go on and stays where it is.
     """
     folder = Path(run_dir)
-    if resume is False and idist.get_rank() == 0 and (folder / "last.pt").exists():
+    if parse_resume(resume) is False and idist.get_rank() == 0 and (folder / "last.pt").exists():
         free = (folder.with_name(f"{folder.name}.{number}") for number in count(1))
         target = next(path for path in free if not path.exists())
         folder.rename(target)

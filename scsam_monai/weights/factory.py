@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from scsam_monai.networks.factory import compose_scsam
-from scsam_monai.networks.freezing import Freezable
+from scsam_monai.networks.mae import MAEEncoder
+from scsam_monai.networks.sam import SAMImageEncoder
 from scsam_monai.networks.scsam import ScSAM
 from scsam_monai.weights.files import load_checked, read_state_dict
 from scsam_monai.weights.sam_checkpoint import load_sam_checkpoint
@@ -26,6 +27,7 @@ def build_scsam(
     mae_weights: str | Path | None = None,
     freeze_encoders: bool | None = None,
     pixel_size_nm: float | None = None,
+    warn_untrained: bool = True,
     **architecture: Any,
 ) -> ScSAM:
     """Return a ScSAM with its encoders' weights in place.
@@ -36,6 +38,7 @@ def build_scsam(
         mae_weights: state dict of the MAE's ViT; None for random weights, with a warning.
         freeze_encoders: None freezes the encoders that have weights, and trains the others.
         pixel_size_nm: nm per pixel that the network is for; None where a checkpoint brings it.
+        warn_untrained: say so when an encoder starts at random; False where a checkpoint follows at once.
         **architecture: everything that :func:`compose_scsam` takes.
 
     Raises:
@@ -49,7 +52,7 @@ def build_scsam(
         load_checked(network.mae_encoder.vit, mae_weights, read_state_dict(mae_weights))
     for encoder, weights in ((network.sam_encoder, sam_weights), (network.mae_encoder, mae_weights)):
         if encoder is not None:
-            _settle(encoder, encoder.name, weights, freeze_encoders)
+            _settle(encoder, weights, freeze_encoders, warn_untrained)
     if pixel_size_nm is not None:
         network.set_pixel_size(pixel_size_nm)
     return network
@@ -62,13 +65,17 @@ def _recipe(n_classes: int, architecture: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in arguments.arguments.items() if name not in AT_RUN_TIME}
 
 
-def _settle(encoder: Freezable, name: str, weights: str | Path | None, freeze: bool | None) -> None:
+def _settle(
+    encoder: SAMImageEncoder | MAEEncoder, weights: str | Path | None, freeze: bool | None, warn: bool
+) -> None:
     """Freeze or not, and say aloud when an encoder starts from nothing."""
     freeze = weights is not None if freeze is None else freeze
-    if weights is None:
+    if weights is None and warn:
         fate = (
             "stays frozen at random weights" if freeze else "starts from random weights and trains end to end"
         )
-        logger.warning("%s has no pre-trained weights: it %s unless a checkpoint is loaded", name, fate)
+        logger.warning(
+            "%s has no pre-trained weights: it %s unless a checkpoint is loaded", encoder.name, fate
+        )
     if freeze:
         encoder.freeze()

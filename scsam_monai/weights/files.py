@@ -34,6 +34,11 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
             met=f"{type(error).__name__} ({first_line})",
             remedy="fetch or save the file again",
         ) from error
+    if "optimizer" in content:
+        remedy = "use the model.pt beside it"
+        raise InputError(
+            path, expected="a network's weights", met="a checkpoint to resume from", remedy=remedy
+        )
     for key in ("model", "state_dict"):
         if isinstance(content.get(key), Mapping):
             content = content[key]

@@ -35,7 +35,8 @@ def rebuild_scsam(weights: str | Path, **recipe: Any) -> ScSAM:
         **recipe: arguments of :func:`build_scsam` where no record says otherwise.
     """
     recorded = read_record(weights).get("network", {})
-    return build_scsam(**{**recipe, **recorded})
+    # load_weights comes next and refuses anything less than every weight.
+    return build_scsam(**{"warn_untrained": not Path(weights).is_file(), **recipe, **recorded})
 
 
 def read_record(weights: str | Path) -> dict[str, Any]:

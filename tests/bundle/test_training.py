@@ -18,7 +18,7 @@ def test_leaves_weights_scores_events_and_pictures(trained):
     for name in ("model.pt", "model.json", "last.pt", "run.json", "metrics.csv", "metrics.json"):
         assert (trained / name).stat().st_size > 0, name
     assert (trained / "first_batch.png").is_file()
-    assert list(trained.glob("validation_validation_epoch*.png"))
+    assert list(trained.glob("validation/validation_epoch*.png"))
     assert list((trained / "events").glob("events.out.tfevents.*"))
     assert (trained / "test" / "metrics.json").is_file()
     assert list((trained / "test").glob("*.png"))

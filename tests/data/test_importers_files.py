@@ -18,7 +18,7 @@ from scsam_monai.io import write_stack
 
 RAW = np.random.default_rng(0).integers(0, 200, (6, 8, 10)).astype(np.uint8)
 SIZE = [50, 4.6, 4.6]
-CLASSES = {"1": "membrane", "2": "mitochondrion"}
+CLASSES = {"1": "membrane", "2": "mitochondrion", "10": "membrane", "20": "mitochondrion"}
 
 
 @pytest.fixture
@@ -64,8 +64,12 @@ def test_values_are_mapped_and_numbers_sort_as_numbers(source, tmp_path):
         assert tif.pages[0].compression.name == "ADOBE_DEFLATE"
 
 
-def test_values_without_a_name_become_unknown(source, tmp_path):
-    description = load_dataset(run(source, tmp_path / "set", classes={"2": "mitochondrion"}))
+def test_values_without_a_meaning_are_refused(source, tmp_path):
+    with pytest.raises(InputError, match=r"cell1_label\.tif: .*met 1 in \d+ voxels; .*1=unknown"):
+        run(source, tmp_path / "set", classes={"2": "mitochondrion"})
+    assert not (tmp_path / "set" / "dataset.json").exists()
+    unknown = {"1": "unknown", "2": "mitochondrion", "10": "unknown", "20": "unknown"}
+    description = load_dataset(run(source, tmp_path / "set", classes=unknown))
     np.testing.assert_array_equal(load_item(description.training[0])[1], np.array([0, 255, 1])[RAW % 3])
 
 

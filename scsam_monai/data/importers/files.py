@@ -103,6 +103,7 @@ def _pairs(base: Path, images: Sequence[str], labels: Sequence[str]) -> list[tup
 def _label_file(label: Path, value_map: ValueMap, folder: Path, index: int, size: Sequence[float]) -> Path:
     """The label file itself where its values fit, else a new one in the data set's folder."""
     values = read_labels(label).array
+    value_map.check(values, label)
     if value_map.fits(values):
         return label
     written = folder / "labels" / f"{index:03d}_{label.name.split('.')[0]}.tif"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -52,6 +53,24 @@ class ValueMap:
         special = {BACKGROUND: 0, UNKNOWN: IGNORE_LABEL}
         table = {0: 0} | {int(value): (special | ids)[name] for value, name in names.items()}
         return cls({0: BACKGROUND} | {index: name for name, index in ids.items()}, table)
+
+    def check(self, label: np.ndarray, where: str | Path) -> None:
+        """Refuse values that nobody gave a meaning.
+
+        Raises:
+            InputError: naming them and how many voxels they have.
+        """
+        values, counts = np.unique(label, return_counts=True)
+        strange = [
+            (v, n) for v, n in zip(values.tolist(), counts.tolist(), strict=True) if v not in self.table
+        ]
+        if strange:
+            raise InputError(
+                where,
+                expected=f"label values {', '.join(map(str, sorted(self.table)))}",
+                met=", ".join(f"{value} in {count} voxels" for value, count in strange[:5]),
+                remedy=f"say what they mean, like {strange[0][0]}=mitochondrion or {strange[0][0]}=unknown",
+            )
 
     def fits(self, label: np.ndarray) -> bool:
         """Whether every value present already is its own class id."""

@@ -27,6 +27,21 @@ FORMAT = 1
 RESUME = (True, False, "auto")
 
 
+def parse_resume(value: bool | str) -> bool | str:
+    """Return True, False or ``"auto"``; on a command line JSON's spelling will do, too.
+
+    Raises:
+        InputError: for anything else.
+
+    Example:
+        >>> parse_resume("true"), parse_resume("auto")
+        (True, 'auto')
+    """
+    value = {"true": True, "false": False}.get(value.lower(), value) if isinstance(value, str) else value
+    check_choice("resume", value, RESUME)
+    return value
+
+
 class Stateful(Protocol):
     """Something that remembers across a resume, such as the best score so far."""
 
@@ -70,7 +85,7 @@ class RunCheckpoint:
         record: RunRecord | None = None,
         resume: bool | str = False,
     ) -> None:
-        check_choice("resume", resume, RESUME)
+        resume = parse_resume(resume)
         self.path = Path(run_dir) / "last.pt"
         self.network, self.optimizer, self.lr_scheduler = network, optimizer, lr_scheduler
         self.stateful = dict(stateful or {})

@@ -87,7 +87,7 @@ class LossTerms(TensorBoardHandler):
             "epoch %d/%d: %s; lr %.3g; %.3g s and %.3g CPU s per step; %s left",
             engine.state.epoch,
             engine.state.max_epochs,
-            ", ".join(f"{name} {value:.4f}" for name, value in means.items()),
+            ", ".join(f"{name} {value:.3f}" for name, value in means.items() if not name.startswith("rank_")),
             max(group["lr"] for group in self.optimizer.param_groups),
             wall,
             cpu,

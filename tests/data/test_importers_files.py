@@ -161,7 +161,12 @@ def test_a_data_set_is_only_replaced_on_demand(source, tmp_path):
     run(source, tmp_path / "set")
     with pytest.raises(InputError, match="--overwrite"):
         run(source, tmp_path / "set")
-    path = run(source, tmp_path / "set", overwrite=True, classes={"1": "golgi"})
+    path = run(
+        source,
+        tmp_path / "set",
+        overwrite=True,
+        classes={"1": "golgi", "2": "golgi", "10": "golgi", "20": "golgi"},
+    )
     assert load_dataset(path).class_names == ["background", "golgi"]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -44,11 +45,47 @@ class FirstBatchPicture:
         save_png(figure, self.folder / "first_batch.png")
 
 
-class ValidationPictures:
+class _ItemPictures(ABC):
+    """Draws the first items that an evaluator runs through, of a stack the slice with most classes.
+
+    Of several such slices it is the one nearest to the middle.
+
+    Args:
+        folder: where to.
+        max_pictures: how many items are drawn per run.
+    """
+
+    def __init__(self, folder: str | Path, max_pictures: int) -> None:
+        self.folder = Path(folder)
+        self.max_pictures = max_pictures
+        self._names: list[str] = []
+
+    def attach(self, engine: Engine) -> None:
+        """Connect to an evaluator whose output is decollated."""
+        engine.add_event_handler(Events.EPOCH_STARTED, self._start)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self)
+
+    def _start(self, engine: Engine) -> None:
+        self._names = []
+
+    def __call__(self, engine: Engine) -> None:
+        """Draw the items of an iteration."""
+        if idist.get_rank() != 0:
+            return
+        items: Sequence[Mapping[str, Tensor]] = engine.state.output  # type: ignore[assignment]
+        for item in items[: self.max_pictures - len(self._names)]:
+            self.draw(item, unique_name(item["image"], self._names), engine.state.epoch)
+
+    @abstractmethod
+    def draw(self, item: Mapping[str, Tensor], name: str, epoch: int) -> None:
+        """Draw one item under a name of its own."""
+
+
+class ValidationPictures(_ItemPictures):
     """Write ``validation_<name>_epoch<NNN>.png`` for the first items of each validation: image, truth, prediction.
 
-    Of a stack the slice with most classes is shown, and of several such the one nearest to the middle. Each
-    item has an own file for each epoch, so that progress can be leafed through.
+    Each item has a file of its own for each epoch, so that progress can be leafed through. Items of the output
+    hold image, label and pred (1, X, Y[, Z]).
 
     Args:
         folder: where to.
@@ -68,33 +105,15 @@ class ValidationPictures:
         prefix: str = "validation_",
         epochs: bool = True,
     ) -> None:
-        self.folder = Path(folder)
+        super().__init__(folder, max_pictures)
         self.prefix, self.epochs = prefix, epochs
         self.class_names = list(class_names)
-        self.max_pictures = max_pictures
         self.ignore_label = ignore_label
-        self._names: list[str] = []
 
-    def attach(self, engine: Engine) -> None:
-        """Connect to an evaluator whose decollated output holds image, label and pred (1, X, Y[, Z])."""
-        engine.add_event_handler(Events.EPOCH_STARTED, self._start)
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self)
-
-    def _start(self, engine: Engine) -> None:
-        self._names = []
-
-    def __call__(self, engine: Engine) -> None:
-        """Draw the items of an iteration."""
-        if idist.get_rank() != 0:
-            return
-        items: Sequence[Mapping[str, Tensor]] = engine.state.output  # type: ignore[assignment]
-        for item in items[: self.max_pictures - len(self._names)]:
-            self._draw(item, engine.state.epoch)
-
-    def _draw(self, item: Mapping[str, Tensor], epoch: int) -> None:
+    def draw(self, item: Mapping[str, Tensor], name: str, epoch: int) -> None:
+        """Draw one item."""
         image, truth, prediction = (volume(item[key]) for key in ("image", "label", "pred"))
         z = richest_slice(truth, self.ignore_label)
-        name = unique_name(item["image"], self._names)
         title = (
             name + (f", epoch {epoch}" if self.epochs else "") + (f", slice {z}" if len(truth) > 1 else "")
         )
@@ -110,10 +129,10 @@ class ValidationPictures:
         save_png(figure, self.folder / f"{self.prefix}{name}{suffix}.png")
 
 
-class PredictionPictures:
+class PredictionPictures(_ItemPictures):
     """Write ``<name>_prediction.png`` for the first items of a run without ground truth: image and prediction.
 
-    Of a stack the slice with most predicted classes is shown, as in :class:`ValidationPictures`.
+    Items of the output hold image (1, X, Y[, Z]) and pred, with the channel or without.
 
     Args:
         folder: where to.
@@ -124,32 +143,14 @@ class PredictionPictures:
     def __init__(
         self, folder: str | Path, class_names: Sequence[str] | None = None, max_pictures: int = 16
     ) -> None:
-        self.folder = Path(folder)
+        super().__init__(folder, max_pictures)
         self.class_names = None if class_names is None else list(class_names)
-        self.max_pictures = max_pictures
-        self._names: list[str] = []
 
-    def attach(self, engine: Engine) -> None:
-        """Connect to an evaluator whose decollated output holds image (1, X, Y[, Z]) and pred, channel or not."""
-        engine.add_event_handler(Events.EPOCH_STARTED, self._start)
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self)
-
-    def _start(self, engine: Engine) -> None:
-        self._names = []
-
-    def __call__(self, engine: Engine) -> None:
-        """Draw the items of an iteration."""
-        if idist.get_rank() != 0:
-            return
-        items: Sequence[Mapping[str, Tensor]] = engine.state.output  # type: ignore[assignment]
-        for item in items[: self.max_pictures - len(self._names)]:
-            self._draw(item)
-
-    def _draw(self, item: Mapping[str, Tensor]) -> None:
+    def draw(self, item: Mapping[str, Tensor], name: str, epoch: int) -> None:
+        """Draw one item."""
         image = volume(item["image"])
         prediction = volume(item["pred"].reshape(item["image"].shape)).astype(np.int64)
         z = richest_slice(prediction)
-        name = unique_name(item["image"], self._names)
         names = self.class_names or [
             "background",
             *(f"class {k}" for k in range(1, int(prediction.max()) + 1)),

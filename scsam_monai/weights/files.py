@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from scsam_monai.errors import InputError
+from scsam_monai.networks.layout import check_layout
 
 
 def read_state_dict(path: str | Path) -> dict[str, Tensor]:
@@ -52,39 +53,7 @@ def _read_torch(path: Path) -> dict[str, Any]:
     return dict(torch.load(path, map_location="cpu", weights_only=True))
 
 
-def check_layout(path: str | Path, met: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
-    """Compare keys and shapes.
-
-    Raises:
-        InputError: naming the first keys that differ.
-    """
-    missing = [key for key in expected if key not in met]
-    unknown = [key for key in met if key not in expected]
-    shapes = [
-        f"{key} {tuple(met[key].shape)} not {tuple(value.shape)}"
-        for key, value in expected.items()
-        if key in met and met[key].shape != value.shape
-    ]
-    faults = [
-        f"{len(keys)} {what} ({_first(keys)})"
-        for what, keys in (("missing", missing), ("unknown", unknown), ("of another shape", shapes))
-        if keys
-    ]
-    if faults:
-        raise InputError(
-            path,
-            expected=f"{len(expected)} weights of this architecture",
-            met=", ".join(faults),
-            remedy="use a checkpoint of the same architecture and classes",
-        )
-
-
 def load_checked(module: nn.Module, path: str | Path, state: Mapping[str, Tensor]) -> None:
     """Load ``state`` into ``module`` strictly, after comparing layouts."""
     check_layout(path, state, module.state_dict())
     module.load_state_dict(dict(state))
-
-
-def _first(keys: Iterable[str], count: int = 3) -> str:
-    keys = list(keys)
-    return ", ".join(keys[:count]) + (", ..." if len(keys) > count else "")

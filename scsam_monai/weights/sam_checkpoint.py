@@ -10,10 +10,11 @@ from segment_anything.modeling import PromptEncoder
 from torch import Tensor
 
 from scsam_monai.networks.class_prompt import ClassPromptEncoder
+from scsam_monai.networks.layout import check_layout
 from scsam_monai.networks.mask_decoder import ClassMaskDecoder
 from scsam_monai.networks.sam import SAMImageEncoder
 from scsam_monai.networks.scsam import ScSAM
-from scsam_monai.weights.files import check_layout, read_state_dict
+from scsam_monai.weights.files import read_state_dict
 
 _NEGATIVE, _POSITIVE = "point_embeddings.0", "point_embeddings.1"
 

@@ -17,7 +17,8 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from scsam_monai.errors import InputError, check_choice
 from scsam_monai.io.atomic import atomic_path
-from scsam_monai.training.handlers.network_state import check_fit, digest, split_state
+from scsam_monai.networks.layout import check_layout
+from scsam_monai.training.handlers.network_state import digest, split_state
 from scsam_monai.training.handlers.random_state import random_state, set_random_state
 from scsam_monai.training.handlers.record import RunRecord
 
@@ -168,7 +169,7 @@ class RunCheckpoint:
 
     def _restore_network(self, state: dict[str, Any]) -> None:
         trained, frozen = split_state(self.network)
-        check_fit(self.path, state["network"], trained)
+        check_layout(self.path, state["network"], trained)
         if state["frozen_sha256"] != self._frozen_digest:
             raise self._misfit("the frozen weights it was trained on", "other encoder weights")
         self.network.load_state_dict(frozen | state["network"])

@@ -121,9 +121,7 @@ def test_frozen_weights_are_checked_but_not_stored(items: Items, tmp_path: Path)
 
 def test_another_number_of_classes_is_named(items: Items, tmp_path: Path) -> None:
     Run(items, tmp_path, epochs=1)()
-    with pytest.raises(
-        InputError, match=r"last.pt: expected .*head.2.weight \(4, 3, 1, 1\).* met .*\(3, 3, 1, 1\)"
-    ):
+    with pytest.raises(InputError, match=r"last.pt: .*head.2.weight \(3, 3, 1, 1\) not \(4, 3, 1, 1\)"):
         Run(items, tmp_path, resume=True, n_classes=4)()
 
 

@@ -52,7 +52,7 @@ def complete_item(
             remedy="remove or correct it",
         )
     image, label = (_header(item[key], folder, f"{where}: {key}") for key in ("image", "label"))
-    if image.shape != label.shape:
+    if volume_shape(image.shape) != volume_shape(label.shape):
         raise InputError(
             f"{where}: {label.path}",
             expected=f"the shape of {image.path.name}, {image.shape}",

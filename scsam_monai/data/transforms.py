@@ -47,6 +47,24 @@ class CropToRegiond(MapTransform):
         return item
 
 
+class DropSingleSectiond(MapTransform):
+    """Turn volumes of one section into images, ``(1, X, Y, 1)`` into ``(1, X, Y)``.
+
+    Annotation servers write the label of a single image as a volume; both have to agree to be compared.
+
+    Args:
+        keys: images and labels.
+    """
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> Item:
+        """Drop the last axis of each key where it is one voxel long."""
+        item = dict(data)
+        for key in self.key_iterator(item):
+            if item[key].ndim == 4 and item[key].shape[-1] == 1:
+                item[key] = item[key][..., 0]
+        return item
+
+
 class ScaleByPercentilesd(MapTransform):
     """Scale grey values to [0, 1] between two percentiles of the whole image or volume, and clip.
 

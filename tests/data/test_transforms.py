@@ -4,7 +4,13 @@ import torch
 from monai.data import MetaTensor
 from monai.transforms import Compose, EnsureChannelFirstd, LoadImaged
 
-from scsam_monai.data.transforms import AnnotatedMaskd, CropToRegiond, ScaleByPercentilesd, SetVoxelSized
+from scsam_monai.data.transforms import (
+    AnnotatedMaskd,
+    CropToRegiond,
+    DropSingleSectiond,
+    ScaleByPercentilesd,
+    SetVoxelSized,
+)
 from scsam_monai.io import intensity_range, normalise, write_stack
 from scsam_monai.io.monai_reader import EMReader
 
@@ -32,6 +38,16 @@ def test_without_region_everything_stays(stack):
     for extra in ({}, {"region": None}):
         out = Compose([*LOAD, CropToRegiond("image")])({**item, **extra})
         assert out["image"].shape == (1, 5, 6, 4)
+
+
+def test_one_section_becomes_an_image(stack):
+    _, item = stack
+    out = Compose([*LOAD, CropToRegiond("image"), DropSingleSectiond("image")])(
+        {**item, "region": [[1, 2], [0, 6], [0, 5]]}
+    )
+    assert out["image"].shape == (1, 5, 6)
+    whole = Compose([*LOAD, DropSingleSectiond("image")])(item)
+    assert whole["image"].shape == (1, 5, 6, 4)
 
 
 def test_grey_values_are_those_of_training(stack):

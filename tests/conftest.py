@@ -11,8 +11,7 @@ import pytest
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """Folder with real EM stacks; they are licensed and stay outside the repository."""
-    beside = Path(__file__).resolve().parents[2] / "shared" / "data"
-    folder = Path(os.environ.get("SCSAM_TEST_DATA", beside))
-    if not folder.is_dir():
-        pytest.skip("real EM data not found: set SCSAM_TEST_DATA to a folder that holds it")
-    return folder
+    folder = os.environ.get("SCSAM_TEST_DATA")
+    if not folder:
+        pytest.skip("needs real EM stacks: set SCSAM_TEST_DATA to a folder that holds them")
+    return Path(folder)

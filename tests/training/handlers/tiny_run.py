@@ -137,12 +137,16 @@ class Run:
             )
 
     def __call__(self) -> dict[str, torch.Tensor]:
-        self.trainer.run()
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)  # another number of threads sums in another order
+        try:
+            self.trainer.run()
+        finally:
+            torch.set_num_threads(threads)
         return {name: value.clone() for name, value in self.network.state_dict().items()}
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(1)
     fatal = int(sys.argv[3])
 
     def die(step: int) -> None:

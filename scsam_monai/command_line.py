@@ -78,10 +78,7 @@ def check_overrides(argv: Sequence[str]) -> None:
     files = [str(file) for file in config_files(argv)]
     _check_nested_keys(files)
     config = ConfigParser.load_config_files(files)
-    own = set(inspect.signature(monai_run).parameters) - {"override"}
-    for key, value in _flags(argv):
-        if key in own:
-            continue
+    for key, value in _overrides(argv):
         if _exists(config, _split(key)):
             _check_number(key, value, ConfigParser(config).get(key))
         else:
@@ -117,9 +114,8 @@ def merged_config(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
     argv = list(sys.argv if argv is None else argv)
     if not is_bundle_command(argv):
         return None
-    own = set(inspect.signature(monai_run).parameters) - {"override"}
     parser = ConfigParser(ConfigParser.load_config_files([str(file) for file in config_files(argv)]))
-    parser.update({key: _literal(value) for key, value in _flags(argv) if key not in own})
+    parser.update({key: _literal(value) for key, value in _overrides(argv)})
     config: dict[str, Any] = parser.get()
     return config
 
@@ -153,6 +149,12 @@ def _input_error_in(error: BaseException | None) -> InputError | None:
         seen.add(id(error))
         error = error.__cause__ or error.__context__
     return None
+
+
+def _overrides(argv: Sequence[str]) -> Iterator[tuple[str, Any]]:
+    """Yield the flags that set keys of the config, without those that are MONAI's own."""
+    own = set(inspect.signature(monai_run).parameters) - {"override"}
+    return ((key, value) for key, value in _flags(argv) if key not in own)
 
 
 def _flags(argv: Sequence[str]) -> Iterator[tuple[str, Any]]:

@@ -69,8 +69,3 @@ class DynUNet2d(nn.Module):
     def _missing(self, size: int) -> int:
         # The coarsest map needs two positions a side: instance norm has nothing to normalise in one.
         return max(2 * self.stride, -(-size // self.stride) * self.stride) - size
-
-
-def dynunet(n_classes: int, *, n_stages: int = 7, base_filters: int = 32) -> DynUNet2d:
-    """Build nnU-Net's 2-D U-Net; arguments as in :class:`DynUNet2d`."""
-    return DynUNet2d(n_classes, n_stages=n_stages, base_filters=base_filters)

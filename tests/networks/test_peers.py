@@ -4,12 +4,12 @@ import pytest
 import torch
 from torch import nn
 
-from scsam_monai.networks.peers import DynUNet2d, dynunet
+from scsam_monai.networks.peers import DynUNet2d
 
 
 @pytest.fixture(scope="module")
 def small() -> DynUNet2d:
-    return dynunet(3, n_stages=4, base_filters=4)
+    return DynUNet2d(3, n_stages=4, base_filters=4)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (16, 16), (33, 70), (64, 48)])
@@ -31,7 +31,7 @@ def test_trains_from_the_smallest_crop(small: DynUNet2d) -> None:
 
 
 def test_has_the_shape_of_nnunet() -> None:
-    network = dynunet(5)
+    network = DynUNet2d(5)
     convolutions = [module for module in network.modules() if isinstance(module, nn.Conv2d)]
     widths = [module.out_channels for module in convolutions if module.stride == (2, 2)]
     assert widths == [64, 128, 256, 512, 512, 512]
@@ -42,7 +42,7 @@ def test_has_the_shape_of_nnunet() -> None:
 
 
 def test_pixel_size_travels_with_the_weights(small: DynUNet2d) -> None:
-    other = dynunet(3, n_stages=4, base_filters=4)
+    other = DynUNet2d(3, n_stages=4, base_filters=4)
     assert torch.isnan(other.pixel_size_nm)
     other.set_pixel_size(4.6)
     small.load_state_dict(other.state_dict())

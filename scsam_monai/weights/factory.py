@@ -11,7 +11,9 @@ from scsam_monai.networks.factory import compose_scsam
 from scsam_monai.networks.mae import MAEEncoder
 from scsam_monai.networks.sam import SAMImageEncoder
 from scsam_monai.networks.scsam import ScSAM
-from scsam_monai.weights.files import load_checked, read_state_dict
+from scsam_monai.weights.files import load_checked
+from scsam_monai.weights.locate import Folders
+from scsam_monai.weights.named import read_weights
 from scsam_monai.weights.sam_checkpoint import load_sam_checkpoint
 
 logger = logging.getLogger(__name__)
@@ -25,6 +27,7 @@ def build_scsam(
     *,
     sam_weights: str | Path | None = None,
     mae_weights: str | Path | None = None,
+    weights_dir: Folders = None,
     freeze_encoders: bool | None = None,
     pixel_size_nm: float | None = None,
     warn_untrained: bool = True,
@@ -34,22 +37,24 @@ def build_scsam(
 
     Args:
         n_classes: K', background included.
-        sam_weights: checkpoint in the layout of Meta's ``sam_vit_*.pth``; None for random weights, with a warning.
-        mae_weights: state dict of the MAE's ViT; None for random weights, with a warning.
+        sam_weights: a name in the registry, or a checkpoint in the layout of Meta's ``sam_vit_*.pth``; None for
+            random weights, with a warning.
+        mae_weights: a name in the registry, or a state dict of the MAE's ViT; None as above.
+        weights_dir: folder or folders in which named weights are looked for first.
         freeze_encoders: None freezes the encoders that have weights, and trains the others.
         pixel_size_nm: nm per pixel that the network is for; None where a checkpoint brings it.
         warn_untrained: say so when an encoder starts at random; False where a checkpoint follows at once.
         **architecture: everything that :func:`compose_scsam` takes.
 
     Raises:
-        InputError: if a weights file does not fit the architecture.
+        InputError: if weights are missing or do not fit the architecture.
     """
     network = compose_scsam(n_classes, **architecture)
     network.recipe = _recipe(n_classes, architecture)
     if sam_weights is not None:
-        load_sam_checkpoint(network, sam_weights)
+        load_sam_checkpoint(network, sam_weights, weights_dir)
     if mae_weights is not None and network.mae_encoder is not None:
-        load_checked(network.mae_encoder.vit, mae_weights, read_state_dict(mae_weights))
+        load_checked(network.mae_encoder.vit, mae_weights, read_weights(mae_weights, weights_dir))
     for encoder, weights in ((network.sam_encoder, sam_weights), (network.mae_encoder, mae_weights)):
         if encoder is not None:
             _settle(encoder, weights, freeze_encoders, warn_untrained)

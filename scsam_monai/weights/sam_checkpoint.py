@@ -14,22 +14,24 @@ from scsam_monai.networks.layout import check_layout
 from scsam_monai.networks.mask_decoder import ClassMaskDecoder
 from scsam_monai.networks.sam import SAMImageEncoder
 from scsam_monai.networks.scsam import ScSAM
-from scsam_monai.weights.files import read_state_dict
+from scsam_monai.weights.locate import Folders
+from scsam_monai.weights.named import read_weights
 
 _NEGATIVE, _POSITIVE = "point_embeddings.0", "point_embeddings.1"
 
 
-def load_sam_checkpoint(network: ScSAM, path: str | Path) -> None:
+def load_sam_checkpoint(network: ScSAM, weights: str | Path, search: Folders = None) -> None:
     """Start from SAM: its encoder, its mask decoder, and its embeddings for points and missing masks.
 
     Args:
         network: receives the weights; an encoder that the fusion does not use is left out.
-        path: a file in the layout of Meta's ``sam_vit_*.pth``.
+        weights: a name in the registry, or a file in the layout of Meta's ``sam_vit_*.pth``.
+        search: folders in which named weights are looked for first.
 
     Raises:
-        InputError: if the file is unreadable, or any key or shape differs from that layout.
+        InputError: if a file is missing or unreadable, or any key or shape differs from that layout.
     """
-    state = read_state_dict(path)
+    state = read_weights(weights, search)
     encoder = network.sam_encoder
     # Without an encoder there is nothing to compare its share of the file with.
     expected_encoder = encoder.state_dict() if encoder is not None else _part(state, "image_encoder")
@@ -38,7 +40,7 @@ def load_sam_checkpoint(network: ScSAM, path: str | Path) -> None:
         **_prefixed("prompt_encoder", _stock_prompt_encoder().state_dict()),
         **_prefixed("mask_decoder", network.mask_decoder.sam.state_dict()),
     }
-    check_layout(path, state, expected)
+    check_layout(weights, state, expected)
     if encoder is not None:
         _load_encoder(encoder, state)
     _load_decoder(network.mask_decoder, state)

@@ -12,6 +12,8 @@ from monai.bundle import ConfigWorkflow
 from scsam_monai import __version__
 from scsam_monai._torchvision import ensure_torchvision
 from scsam_monai.data.synthetic import CLASSES
+from scsam_monai.networks.mae import MAEEncoder
+from scsam_monai.weights.registry import WEIGHTS, find_weights
 
 SCHEMA = Path(__file__).with_name("metadata_schema.json")
 
@@ -129,13 +131,21 @@ def test_configs_are_json_objects(config, name):
     assert isinstance(json.loads(Path(config(name)).read_text()), dict)
 
 
-def test_large_files_name_what_vit_b_needs(bundle, config):
+def test_large_files_are_those_of_the_registry(bundle):
     import yaml
 
     files = yaml.safe_load((bundle / "large_files.yml").read_text())["large_files"]
-    wanted = json.loads(Path(config("vit_b")).read_text())["sam_weights"]
-    assert any(entry["path"] in wanted for entry in files)
-    assert all(entry["hash_type"] == "sha256" and len(entry["hash_val"]) == 64 for entry in files)
+    assert {entry["hash_type"] for entry in files} == {"sha256"}
+    met = {entry["path"]: (entry["url"], entry["hash_val"]) for entry in files}
+    fetched = [file for weights in WEIGHTS.values() for file in weights.files if file.url]
+    assert met == {f"models/{file.name}": (file.url, file.sha256) for file in fetched}
+    assert len(met) == len(files) == 3
+
+
+def test_vit_b_names_weights_that_exist(config):
+    full = json.loads(Path(config("vit_b")).read_text())
+    assert find_weights(full["sam_weights"]).architecture == full["network_def::sam"]
+    assert find_weights(full["mae_weights"]).architecture == full["mae"]
 
 
 def test_vit_b_starts_from_a_checkpoint_in_metas_layout(config, bundle, small_dataset, small_run, tmp_path):
@@ -145,10 +155,13 @@ def test_vit_b_starts_from_a_checkpoint_in_metas_layout(config, bundle, small_da
     torch.save(sam_model_registry["vit_b"]().state_dict(), tmp_path / "sam_vit_b.pth")
     overrides = {"bundle_root": str(bundle), "dataset_dir": str(small_dataset), "run_dir": str(tmp_path)}
     overrides["sam_weights"] = str(tmp_path / "sam_vit_b.pth")
+    torch.save(MAEEncoder("mae_tiny").vit.state_dict(), tmp_path / "mae.pt")
+    overrides["mae_weights"] = str(tmp_path / "mae.pt")
     full = workflow(config, ["train", "vit_b"], "train", **overrides)
     network = full.parser.get_parsed_content("network_def")
     assert network.sam_encoder.frozen
-    assert not network.mae_encoder.frozen
+    assert network.mae_encoder.frozen
+    assert network.mae_encoder.name == "mae_tiny"
     stored = torch.load(tmp_path / "sam_vit_b.pth", weights_only=True)["image_encoder.pos_embed"]
     assert torch.equal(network.sam_encoder.pos_embed, stored)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -18,6 +19,9 @@ from segment_anything.modeling import (  # isort: skip (torchvision must have be
     Sam,
     TwoWayTransformer,
 )
+
+
+sys.path.insert(0, str(Path(__file__).parent))  # for the modules that tests share
 
 
 @pytest.fixture(autouse=True)

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from registered import register
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from scsam_monai.errors import InputError
@@ -104,3 +106,42 @@ def test_architecture_is_passed_on() -> None:
         build_scsam(N_CLASSES, fusion="sum")
     with pytest.raises(TypeError, match="colour"):
         build_scsam(N_CLASSES, colour="red")
+
+
+@pytest.fixture
+def named(stock_state: dict[str, Tensor], mae_file: Path, tmp_path: Path, monkeypatch) -> Path:
+    """A folder with ``sam`` in two files and ``mae``, in half precision as they are shipped."""
+    half = {key: value.half() for key, value in stock_state.items()}
+    shares = {
+        "encoder.safetensors": {key: value for key, value in half.items() if key.startswith("image_encoder")},
+        "prompts.safetensors": {
+            key: value for key, value in half.items() if not key.startswith("image_encoder")
+        },
+    }
+    mae = {key: value.half() for key, value in torch.load(mae_file, weights_only=True).items()}
+    for name, share in {**shares, "mae.safetensors": mae}.items():
+        save_file(share, tmp_path / name)
+    register(monkeypatch, "sam", {name: (tmp_path / name).read_bytes() for name in shares})
+    register(monkeypatch, "mae", {"mae.safetensors": (tmp_path / "mae.safetensors").read_bytes()}, kind="mae")
+    return tmp_path
+
+
+def test_weights_by_name_in_half_precision(named: Path, stock_state: dict[str, Tensor]) -> None:
+    network = build_scsam(N_CLASSES, sam_weights="sam", mae_weights="mae", weights_dir=named)
+    assert network.sam_encoder.frozen
+    assert network.mae_encoder.frozen
+    assert {p.dtype for p in network.parameters()} == {torch.float32}
+    for key, value in network.sam_encoder.state_dict().items():
+        assert torch.equal(value, stock_state[f"image_encoder.{key}"].half().float()), key
+    token = network.mask_decoder.sam.mask_tokens.weight
+    assert torch.equal(token, stock_state["mask_decoder.mask_tokens.weight"].half().float())
+
+
+def test_names_without_files_are_refused(named: Path) -> None:
+    (named / "prompts.safetensors").unlink()
+    with pytest.raises(
+        InputError, match=r"sam: expected encoder\.safetensors and prompts\.safetensors in one"
+    ):
+        build_scsam(N_CLASSES, sam_weights="sam", weights_dir=named)
+    with pytest.raises(InputError, match=r"did you mean sam_vit_b\?"):
+        build_scsam(N_CLASSES, sam_weights="sam_vit-b")

@@ -13,6 +13,7 @@ import ignite.distributed as idist
 import torch
 from ignite.engine import Events
 from monai.engines import Workflow
+from safetensors.torch import save_file
 from torch import nn
 
 from scsam_monai.errors import InputError
@@ -30,7 +31,7 @@ class BestWeights:
     and of the weights file. Hand it to ``RunCheckpoint(stateful={"best": ...})`` to survive a resume.
 
     Args:
-        path: of ``model.pt``.
+        path: of ``model.pt``; a name that ends in ``.safetensors`` chooses that format.
         network: whose weights.
         key_metric: name in ``engine.state.metrics``; None takes the evaluator's key metric.
         record: goes into ``model.json``, without the configuration's text.
@@ -90,11 +91,17 @@ class BestWeights:
         """Take up :meth:`state_dict`."""
         self.metric, self.epoch = state["metric"], state["epoch"]
 
+    def _save(self, path: Path) -> None:
+        if self.path.suffix == ".safetensors":
+            save_file({key: value.contiguous() for key, value in self.network.state_dict().items()}, path)
+        else:
+            torch.save(self.network.state_dict(), path)
+
     def _write(self, name: str | None) -> None:
         if idist.get_rank():
             return
         with atomic_path(self.path) as temporary:
-            torch.save(self.network.state_dict(), temporary)
+            self._save(temporary)
             with temporary.open("rb") as stream:
                 sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
         facts = {} if self.record is None else {k: v for k, v in self.record.content.items() if k != "config"}

@@ -1,0 +1,128 @@
+"""The promptable SAM (Kirillov et al., ICCV 2023): points, boxes and earlier masks give masks.
+
+Its state dict has Meta's layout, so what is trained here loads wherever a ``sam_vit_*.pth`` does.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import scsam_monai._torchvision  # noqa: F401  isort: skip
+import torch
+from segment_anything.modeling import MaskDecoder, PromptEncoder, TwoWayTransformer
+from torch import Tensor, nn
+
+from scsam_monai.networks.sam import EMBED_DIM, PATCH, SAM_ENCODERS, SAMImageEncoder
+
+PADDING, NEGATIVE, POSITIVE, CORNER_1, CORNER_2 = -1, 0, 1, 2, 3
+"""What a point of :class:`Prompts` is: nothing, outside, inside, or a corner of a box."""
+MASK_STRIDE = 4
+
+
+class Prompts(NamedTuple):
+    """P prompts of T points each; a box is two points, and padding fills what is left."""
+
+    points: Tensor
+    """``(P, T, 2)`` x and y in pixels of the encoder's input; the centre of the first pixel is (0, 0)."""
+    labels: Tensor
+    """``(P, T)``: -1 padding, 0 outside the object, 1 inside, 2 and 3 a box's first and last corner."""
+    mask: Tensor | None = None
+    """``(P, 1, 4g, 4g)`` logits of an earlier answer, for all prompts or for none."""
+
+
+class PromptedMasks(NamedTuple):
+    """Four answers to each prompt: number 0 for an unambiguous prompt, 1 to 3 for an ambiguous one."""
+
+    logits: Tensor
+    """``(P, 4, 4g, 4g)``, a pixel for 4 x 4 of the input."""
+    quality: Tensor
+    """``(P, 4)``, the IoU that the network expects of each."""
+
+
+class PromptableSAM(nn.Module):
+    """SAM's image encoder, prompt encoder and mask decoder for inputs of any multiple of 16.
+
+    SAM's own decoder takes the prompts of one image at a time; here those of all images run as one batch.
+
+    Args:
+        name: of the image encoder, such as ``vit_t``.
+        chunk: prompts decoded at once on a CPU; 0 for all. A GPU always takes all.
+
+    Example:
+        >>> import torch
+        >>> from scsam_monai.networks.promptable import Prompts, PromptableSAM
+        >>> sam = PromptableSAM("vit_t")
+        >>> point = Prompts(torch.tensor([[[20.0, 30.0]]]), torch.tensor([[1]]))
+        >>> sam.decode(sam.encode(torch.rand(1, 1, 64, 96)), torch.tensor([0]), point).logits.shape
+        torch.Size([1, 4, 16, 24])
+    """
+
+    def __init__(self, name: str = "vit_t", *, chunk: int = 8) -> None:
+        super().__init__()
+        self.chunk = chunk
+        self.image_encoder = SAMImageEncoder(name)
+        grid = SAM_ENCODERS[name].image_size // PATCH
+        self.prompt_encoder = PromptEncoder(
+            embed_dim=EMBED_DIM,
+            image_embedding_size=(grid, grid),
+            input_image_size=(grid * PATCH, grid * PATCH),
+            mask_in_chans=16,
+        )
+        transformer = TwoWayTransformer(depth=2, embedding_dim=EMBED_DIM, mlp_dim=2048, num_heads=8)
+        self.mask_decoder = MaskDecoder(transformer_dim=EMBED_DIM, transformer=transformer)
+
+    def encode(self, image: Tensor) -> Tensor:
+        """Return the embedding ``(B, 256, g, g)`` of images ``(B, 1, H, W)`` in [0, 1]."""
+        embedding: Tensor = self.image_encoder(image).embedding
+        return embedding
+
+    def forward(self, image: Tensor, image_index: Tensor, prompts: Prompts) -> PromptedMasks:
+        """Encode and decode; see :meth:`decode`."""
+        return self.decode(self.encode(image), image_index, prompts)
+
+    def decode(self, embedding: Tensor, image_index: Tensor, prompts: Prompts) -> PromptedMasks:
+        """Answer prompts on images that were encoded before.
+
+        Args:
+            embedding: ``(B, 256, g, g)`` from :meth:`encode`.
+            image_index: ``(P,)``, which of the B images each prompt is about.
+            prompts: P prompts.
+
+        Returns:
+            logits ``(P, 4, 4g, 4g)`` and expected IoU ``(P, 4)``.
+        """
+        size = len(image_index) if embedding.is_cuda or not self.chunk else self.chunk
+        indices, points, labels = (part.split(size) for part in (image_index, prompts.points, prompts.labels))
+        masks = [None] * len(indices) if prompts.mask is None else prompts.mask.split(size)
+        answers = [
+            self._decode(embedding, index, Prompts(*prompt))
+            for index, *prompt in zip(indices, points, labels, masks, strict=True)
+        ]
+        return answers[0] if len(answers) == 1 else PromptedMasks(*map(torch.cat, zip(*answers, strict=True)))
+
+    def embed_prompts(self, prompts: Prompts, grid: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        """Return tokens ``(P, T, 256)`` and dense prompts ``(P or 1, 256, g, g or 1)`` for a grid of g x g."""
+        encoder = self.prompt_encoder
+        kinds = torch.cat([encoder.not_a_point_embed.weight, *(e.weight for e in encoder.point_embeddings)])
+        size = (grid[0] * PATCH, grid[1] * PATCH)
+        position = encoder.pe_layer.forward_with_coords(prompts.points + 0.5, size)
+        known = (prompts.labels != PADDING).unsqueeze(-1)
+        tokens = torch.where(known, position, 0.0) + kinds[prompts.labels.long() + 1]
+        if prompts.mask is not None:
+            return tokens, encoder.mask_downscaling(prompts.mask)
+        return tokens, encoder.no_mask_embed.weight.view(1, -1, 1, 1)
+
+    def _decode(self, embedding: Tensor, image_index: Tensor, prompts: Prompts) -> PromptedMasks:
+        decoder = self.mask_decoder
+        grid = (embedding.shape[-2], embedding.shape[-1])
+        sparse, dense = self.embed_prompts(prompts, grid)
+        source = embedding[image_index] + dense
+        position = self.prompt_encoder.pe_layer(grid).expand(len(source), -1, -1, -1)
+        outputs = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
+        tokens = torch.cat([outputs.expand(len(source), -1, -1), sparse], dim=1)
+        decoded, embedded = decoder.transformer(source, position, tokens)
+        upscaled = decoder.output_upscaling(embedded.transpose(1, 2).unflatten(2, grid))
+        heads = enumerate(decoder.output_hypernetworks_mlps, start=1)  # token 0 is the quality token
+        weights = torch.stack([head(decoded[:, token]) for token, head in heads], dim=1)
+        logits = (weights @ upscaled.flatten(2)).unflatten(2, upscaled.shape[-2:])
+        return PromptedMasks(logits, decoder.iou_prediction_head(decoded[:, 0]))

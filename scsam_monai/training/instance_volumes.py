@@ -1,0 +1,135 @@
+"""Volumes with object instances, in memory, and the places in them that are worth a look."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scsam_monai.data.corpus import HELD_OUT
+from scsam_monai.errors import InputError
+from scsam_monai.io import intensity_range, normalise, read_image, read_labels
+from scsam_monai.io.files import is_supported
+
+ANCHORS = 4096
+"""Voxels of each volume that crops are drawn around."""
+ISOTROPIC = 1.1
+"""Voxels whose edges differ by less than this factor may be cut along any plane."""
+
+
+@dataclass(frozen=True)
+class InstanceVolume:
+    """An image with the objects in it.
+
+    Attributes:
+        name: of the files, without the suffix.
+        image: (z, y, x) uint8, percentiles 0.5 to 99.5 spread over 0 to 255.
+        instances: (z, y, x) unsigned object ids, 0 for none.
+        anchors: (n, 3) voxels (z, y, x) inside objects, small and large objects alike.
+        planes: axes that a section may be perpendicular to.
+    """
+
+    name: str
+    image: NDArray[np.uint8]
+    instances: NDArray[Any]
+    anchors: NDArray[np.int64]
+    planes: tuple[int, ...]
+
+
+def load_corpus(folder: str | Path, *, held_out: bool = False, seed: int = 0) -> list[InstanceVolume]:
+    """Read the volumes of a corpus that have instances.
+
+    Args:
+        folder: with ``images/`` and ``instances/``, files of one object under one name.
+        held_out: those whose names begin with ``validation``, or else all the others.
+        seed: of the anchors.
+
+    Raises:
+        InputError: if there are none, or a pair does not fit.
+    """
+    wanted = [path for path in _instance_files(folder) if path.name.startswith(HELD_OUT) == held_out]
+    if not wanted:
+        which = f"named {HELD_OUT}*" if held_out else f"not named {HELD_OUT}*"
+        raise InputError(
+            Path(folder) / "instances",
+            expected=f"at least one volume {which}",
+            met="none",
+            remedy="write a corpus with scsam_monai.data.corpus.write_corpus, or add one of your own",
+        )
+    return [_load(Path(folder) / "images" / path.name, path, seed) for path in wanted]
+
+
+def corpus_hash(folder: str | Path) -> str:
+    """SHA-256 of the names and contents of all labelled volumes of a corpus."""
+    total = hashlib.sha256()
+    for instances in _instance_files(folder):
+        for path in (Path(folder) / "images" / instances.name, instances):
+            total.update(path.name.encode())
+            if path.is_file():
+                with path.open("rb") as stream:
+                    total.update(hashlib.file_digest(stream, "sha256").digest())
+    return total.hexdigest()
+
+
+def _instance_files(folder: str | Path) -> list[Path]:
+    return sorted(path for path in (Path(folder) / "instances").glob("*") if is_supported(path))
+
+
+def _load(image_path: Path, instances_path: Path, seed: int) -> InstanceVolume:
+    image, labels = read_image(image_path), read_labels(instances_path)
+    if image.array.shape != labels.array.shape:
+        raise InputError(
+            instances_path,
+            expected=f"the shape of its image, {image.array.shape}",
+            met=f"{labels.array.shape}",
+            remedy="pair every image with its own instances",
+        )
+    if image.voxel_size_nm is None:
+        remedy = "save it with its voxel size, for instance with scsam_monai.io.write_stack"
+        raise InputError(image_path, expected="a voxel size in the file", met="none", remedy=remedy)
+    low, high = intensity_range(image.array, where=image_path)
+    levels = np.rint(255 * normalise(image.array, low, high)).astype(np.uint8)
+    instances = _compact(_as_volume(labels.array))
+    return InstanceVolume(
+        name=instances_path.name.split(".")[0],
+        image=_as_volume(levels),
+        instances=instances,
+        anchors=_anchors(instances, instances_path, seed),
+        planes=_planes(image.voxel_size_nm),
+    )
+
+
+def _as_volume(array: NDArray[Any]) -> NDArray[Any]:
+    return array if array.ndim == 3 else array[None]
+
+
+def _compact(instances: NDArray[Any]) -> NDArray[Any]:
+    """Number objects without gaps, so that ids fit the smallest type."""
+    ids, inverse = np.unique(instances, return_inverse=True)
+    renumbered = inverse.reshape(instances.shape) + int(ids[0] != 0)
+    return renumbered.astype(np.uint16 if len(ids) < np.iinfo(np.uint16).max else np.uint32)
+
+
+def _planes(voxel_size_nm: Sequence[float]) -> tuple[int, ...]:
+    isotropic = max(voxel_size_nm) < ISOTROPIC * min(voxel_size_nm)
+    return (0, 1, 2) if isotropic else (0,)
+
+
+def _anchors(instances: NDArray[Any], where: Path, seed: int) -> NDArray[np.int64]:
+    """Draw voxels so that every octave of object size gets the same number of them."""
+    inside = np.flatnonzero(instances)
+    if not inside.size:
+        raise InputError(where, expected="objects", met="the value 0 everywhere", remedy="remove the file")
+    rng = np.random.default_rng((seed, inside.size))
+    if inside.size > 64 * ANCHORS:
+        inside = np.sort(rng.choice(inside, 64 * ANCHORS, replace=False))
+    ids = instances.reshape(-1)[inside]
+    octave = np.log2(np.bincount(instances.reshape(-1))[ids]).astype(int)
+    weight = 1 / np.bincount(octave)[octave]
+    chosen = rng.choice(inside, ANCHORS, p=weight / weight.sum())
+    return np.stack(np.unravel_index(chosen, instances.shape), axis=-1).astype(np.int64)

@@ -12,6 +12,7 @@ from scsam_monai.errors import InputError
 from scsam_monai.networks.class_prompt import ClassPromptEncoder
 from scsam_monai.networks.fafm import Fused
 from scsam_monai.networks.freezing import refreeze
+from scsam_monai.networks.light_state import LightState, refuse_other_encoders
 from scsam_monai.networks.mae import DepthMixer, MAEEncoder
 from scsam_monai.networks.mask_decoder import ClassMaskDecoder
 from scsam_monai.networks.sam import PATCH, SAMFeatures, SAMImageEncoder
@@ -44,7 +45,7 @@ class ScSAMOutput(NamedTuple):
     """``(K', M, 256)``."""
 
 
-class ScSAM(nn.Module):
+class ScSAM(LightState):
     """Prompt-free semantic segmentation of grey electron micrographs.
 
     Args:
@@ -105,7 +106,7 @@ class ScSAM(nn.Module):
             logits ``(B, K', H, W)`` in evaluation mode, :class:`ScSAMOutput` in training mode.
 
         Raises:
-            InputError: if weights were loaded and some were missing.
+            InputError: if weights were loaded and some were missing, or belong to other encoders.
         """
         self._refuse_missing_weights()
         output = self.decode(self.encode(image), image)
@@ -206,6 +207,7 @@ class ScSAM(nn.Module):
         return F.interpolate(masks, padded, mode="bilinear", align_corners=False)
 
     def _refuse_missing_weights(self) -> None:
+        refuse_other_encoders("network weights", self.other_encoders)
         if self.missing_weights:
             first = ", ".join(self.missing_weights[:3]) + (", ..." if len(self.missing_weights) > 3 else "")
             raise InputError(

@@ -12,7 +12,7 @@ from scsam_monai.networks.mae import MAEEncoder
 from scsam_monai.networks.sam import SAMImageEncoder
 from scsam_monai.networks.scsam import ScSAM
 from scsam_monai.weights.files import load_checked
-from scsam_monai.weights.locate import Folders
+from scsam_monai.weights.locate import Folders, registered_name
 from scsam_monai.weights.named import read_weights
 from scsam_monai.weights.sam_checkpoint import load_sam_checkpoint
 
@@ -35,6 +35,9 @@ def build_scsam(
 ) -> ScSAM:
     """Return a ScSAM with its encoders' weights in place.
 
+    Frozen encoders from the registry are left out of its state dict, which holds their digest instead; encoders
+    from files of the user's, and those that train, stay in.
+
     Args:
         n_classes: K', background included.
         sam_weights: a name in the registry, or a checkpoint in the layout of Meta's ``sam_vit_*.pth``; None for
@@ -50,7 +53,6 @@ def build_scsam(
         InputError: if weights are missing or do not fit the architecture.
     """
     network = compose_scsam(n_classes, **architecture)
-    network.recipe = _recipe(n_classes, architecture)
     if sam_weights is not None:
         load_sam_checkpoint(network, sam_weights, weights_dir)
     if mae_weights is not None and network.mae_encoder is not None:
@@ -58,9 +60,22 @@ def build_scsam(
     for encoder, weights in ((network.sam_encoder, sam_weights), (network.mae_encoder, mae_weights)):
         if encoder is not None:
             _settle(encoder, weights, freeze_encoders, warn_untrained)
+    names = _light_encoders(network, {"sam": sam_weights, "mae": mae_weights})
+    network.leave_out(f"{kind}_encoder" for kind, name in names.items() if name is not None)
+    network.recipe = _recipe(n_classes, architecture) | {f"{kind}_weights": names[kind] for kind in names}
     if pixel_size_nm is not None:
         network.set_pixel_size(pixel_size_nm)
     return network
+
+
+def _light_encoders(network: ScSAM, weights: dict[str, str | Path | None]) -> dict[str, str | None]:
+    """Names of the encoders' weights; None for one that is not frozen, or whose file others may not have."""
+    names: dict[str, str | None] = {}
+    for kind, given in weights.items():
+        encoder = getattr(network, f"{kind}_encoder")
+        frozen = encoder is not None and encoder.frozen
+        names[kind] = registered_name(given) if frozen and given is not None else None
+    return names
 
 
 def _recipe(n_classes: int, architecture: dict[str, Any]) -> dict[str, Any]:

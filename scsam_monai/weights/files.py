@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from scsam_monai.errors import InputError
 from scsam_monai.networks.layout import check_layout
+from scsam_monai.networks.light_state import completed, full_state, other_encoders, refuse_other_encoders
 
 
 def read_state_dict(path: str | Path) -> dict[str, Tensor]:
@@ -54,6 +55,11 @@ def _read_torch(path: Path) -> dict[str, Any]:
 
 
 def load_checked(module: nn.Module, path: str | Path, state: Mapping[str, Tensor]) -> None:
-    """Load ``state`` into ``module`` strictly, after comparing layouts."""
-    check_layout(path, state, module.state_dict())
+    """Load ``state`` into ``module`` strictly, after comparing layouts, and the encoders of a light state.
+
+    Raises:
+        InputError: if the layouts or the encoders differ; nothing is loaded then.
+    """
+    refuse_other_encoders(path, other_encoders(module, state))
+    check_layout(path, completed(module, state), full_state(module))
     module.load_state_dict(dict(state))

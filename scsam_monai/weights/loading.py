@@ -13,6 +13,7 @@ from scsam_monai.errors import InputError
 from scsam_monai.networks.scsam import ScSAM
 from scsam_monai.weights.factory import build_scsam
 from scsam_monai.weights.files import load_checked, read_state_dict
+from scsam_monai.weights.locate import as_folders
 
 logger = logging.getLogger(__name__)
 
@@ -28,15 +29,18 @@ def load_weights(network: nn.Module, path: str | Path) -> None:
 
 
 def rebuild_scsam(weights: str | Path, **recipe: Any) -> ScSAM:
-    """Build the network that ``weights`` belong to, with fresh weights.
+    """Build the network that ``weights`` belong to, with fresh weights but for the encoders that they leave out.
 
     Args:
         weights: a ``model.pt``; the ``model.json`` beside it, where there is one, holds its recipe.
-        **recipe: arguments of :func:`build_scsam` where no record says otherwise.
+        **recipe: arguments of :func:`build_scsam` where no record says otherwise. Named encoders are looked for
+            beside ``weights``, too.
     """
     recorded = read_record(weights).get("network", {})
+    folders = [Path(weights).parent, *as_folders(recipe.pop("weights_dir", None))]
     # load_weights comes next and refuses anything less than every weight.
-    return build_scsam(**{"warn_untrained": not Path(weights).is_file(), **recipe, **recorded})
+    defaults = {"warn_untrained": not Path(weights).is_file(), "weights_dir": folders}
+    return build_scsam(**{**defaults, **recipe, **recorded})
 
 
 def read_record(weights: str | Path) -> dict[str, Any]:

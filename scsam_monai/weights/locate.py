@@ -62,11 +62,15 @@ def folders(search: Folders = None) -> list[Path]:
     Those of ``search``, then the one that ``SCSAM_WEIGHTS_DIR`` names, the ``bundle/models`` beside this
     package, and the user's cache.
     """
-    given = [search] if isinstance(search, str | Path) else list(search or ())
     variable = os.environ.get(VARIABLE)
     beside = Path(__file__).resolve().parents[2] / "bundle" / "models"
-    ordered = [*map(Path, given), *([Path(variable)] if variable else []), beside, cache_dir()]
+    ordered = [*as_folders(search), *([Path(variable)] if variable else []), beside, cache_dir()]
     return list(dict.fromkeys(ordered))
+
+
+def as_folders(search: Folders) -> list[Path]:
+    """Return one folder, several or none as a list."""
+    return [Path(folder) for folder in ([search] if isinstance(search, str | Path) else search or ())]
 
 
 def cache_dir() -> Path:

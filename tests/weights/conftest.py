@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from scsam_monai.networks.mae import MAEEncoder
 from scsam_monai.networks.sam import SAM_ENCODERS
 
 from segment_anything.modeling import (  # isort: skip (torchvision must have been made importable)
@@ -57,3 +59,31 @@ def stock_file(stock_state: dict[str, Tensor], tmp_path_factory: pytest.TempPath
     path = tmp_path_factory.mktemp("weights") / "sam_vit_t.pth"
     torch.save(stock_state, path)
     return path
+
+
+@pytest.fixture(scope="session")
+def mae_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(2)
+    path = tmp_path_factory.mktemp("weights") / "mae_tiny.pt"
+    torch.save(MAEEncoder("mae_tiny").vit.state_dict(), path)
+    return path
+
+
+@pytest.fixture
+def named(stock_state: dict[str, Tensor], mae_file: Path, tmp_path: Path, monkeypatch) -> Path:
+    """A folder with ``sam`` in two files and ``mae``, in half precision as they are shipped."""
+    half = {key: value.half() for key, value in stock_state.items()}
+    shares = {
+        "encoder.safetensors": {key: value for key, value in half.items() if key.startswith("image_encoder")},
+        "prompts.safetensors": {
+            key: value for key, value in half.items() if not key.startswith("image_encoder")
+        },
+    }
+    mae = {key: value.half() for key, value in torch.load(mae_file, weights_only=True).items()}
+    for name, share in {**shares, "mae.safetensors": mae}.items():
+        save_file(share, tmp_path / name)
+    from registered import register
+
+    register(monkeypatch, "sam", {name: (tmp_path / name).read_bytes() for name in shares})
+    register(monkeypatch, "mae", {"mae.safetensors": (tmp_path / "mae.safetensors").read_bytes()}, kind="mae")
+    return tmp_path

@@ -5,23 +5,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from registered import register
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from scsam_monai.errors import InputError
-from scsam_monai.networks.mae import MAEEncoder
 from scsam_monai.weights.factory import build_scsam
 
 N_CLASSES = 3
-
-
-@pytest.fixture(scope="session")
-def mae_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.manual_seed(2)
-    path = tmp_path_factory.mktemp("weights") / "mae_tiny.pt"
-    torch.save(MAEEncoder("mae_tiny").vit.state_dict(), path)
-    return path
 
 
 def trains(encoder: nn.Module) -> bool:
@@ -108,24 +97,6 @@ def test_architecture_is_passed_on() -> None:
         build_scsam(N_CLASSES, colour="red")
 
 
-@pytest.fixture
-def named(stock_state: dict[str, Tensor], mae_file: Path, tmp_path: Path, monkeypatch) -> Path:
-    """A folder with ``sam`` in two files and ``mae``, in half precision as they are shipped."""
-    half = {key: value.half() for key, value in stock_state.items()}
-    shares = {
-        "encoder.safetensors": {key: value for key, value in half.items() if key.startswith("image_encoder")},
-        "prompts.safetensors": {
-            key: value for key, value in half.items() if not key.startswith("image_encoder")
-        },
-    }
-    mae = {key: value.half() for key, value in torch.load(mae_file, weights_only=True).items()}
-    for name, share in {**shares, "mae.safetensors": mae}.items():
-        save_file(share, tmp_path / name)
-    register(monkeypatch, "sam", {name: (tmp_path / name).read_bytes() for name in shares})
-    register(monkeypatch, "mae", {"mae.safetensors": (tmp_path / "mae.safetensors").read_bytes()}, kind="mae")
-    return tmp_path
-
-
 def test_weights_by_name_in_half_precision(named: Path, stock_state: dict[str, Tensor]) -> None:
     network = build_scsam(N_CLASSES, sam_weights="sam", mae_weights="mae", weights_dir=named)
     assert network.sam_encoder.frozen
@@ -145,3 +116,41 @@ def test_names_without_files_are_refused(named: Path) -> None:
         build_scsam(N_CLASSES, sam_weights="sam", weights_dir=named)
     with pytest.raises(InputError, match=r"did you mean sam_vit_b\?"):
         build_scsam(N_CLASSES, sam_weights="sam_vit-b")
+
+
+ENCODERS = {"sam_encoder", "mae_encoder"}
+
+
+@pytest.mark.parametrize(
+    ("by_name", "freeze", "left_out"),
+    [
+        ({"sam", "mae"}, None, ENCODERS),
+        ({"mae"}, None, {"mae_encoder"}),
+        ({"sam"}, True, {"sam_encoder"}),
+        ({"sam", "mae"}, False, set()),
+        (set(), None, set()),
+    ],
+)
+def test_named_frozen_encoders_are_left_out_of_the_state(
+    by_name: set[str], freeze: bool | None, left_out: set[str], named: Path, stock_file: Path, mae_file: Path
+) -> None:
+    given = {"sam": stock_file, "mae": mae_file} | {name: name for name in by_name}
+    network = build_scsam(
+        N_CLASSES,
+        sam_weights=given["sam"],
+        mae_weights=given["mae"],
+        weights_dir=named,
+        freeze_encoders=freeze,
+    )
+    held = {key.partition(".")[0] for key in network.state_dict()}
+    assert ENCODERS - held == left_out
+    recorded = {f"{kind}_weights": kind if f"{kind}_encoder" in left_out else None for kind in given}
+    assert recorded.items() <= network.recipe.items()
+    assert str(named) not in str(network.recipe)
+
+
+def test_weights_of_an_encoder_that_is_not_used_are_not_recorded(named: Path) -> None:
+    network = build_scsam(
+        N_CLASSES, fusion="sam", sam_weights="sam", mae_weights="nowhere", weights_dir=named, preset="paper"
+    )
+    assert (network.recipe["sam_weights"], network.recipe["mae_weights"]) == ("sam", None)

@@ -35,12 +35,10 @@ def resample(volume: np.ndarray, factors: Sequence[float], *, labels: bool) -> n
         for size, factor in zip(volume.shape, factors, strict=True)
     ]
     if shape[1:] != list(volume.shape[1:]):
-        volume = np.stack([_resize(plane, shape[1], shape[2], labels) for plane in volume])
+        volume = np.stack([resize(plane, shape[1], shape[2], labels) for plane in volume])
     if shape[0] != volume.shape[0]:
         columns = volume.transpose(2, 0, 1)
-        volume = np.stack([_resize(plane, shape[0], shape[1], labels) for plane in columns]).transpose(
-            1, 2, 0
-        )
+        volume = np.stack([resize(plane, shape[0], shape[1], labels) for plane in columns]).transpose(1, 2, 0)
     return np.ascontiguousarray(volume)
 
 
@@ -62,7 +60,8 @@ def check_factor(factor: float, where: str | Path) -> None:
         logger.warning("%s is resampled by a factor of %.3g; expect lost or invented detail", where, factor)
 
 
-def _resize(plane: np.ndarray, height: int, width: int, labels: bool) -> np.ndarray:
+def resize(plane: np.ndarray, height: int, width: int, labels: bool) -> np.ndarray:
+    """Scale a plane (y, x) to a size, as :func:`resample` does."""
     tensor = torch.from_numpy(np.ascontiguousarray(plane, dtype=np.float32))[None, None]
     if labels:
         resized = F.interpolate(tensor, (height, width), mode="nearest-exact")

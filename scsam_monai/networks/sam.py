@@ -52,8 +52,8 @@ class SAMFeatures(NamedTuple):
 
     embedding: Tensor
     """``(B, 256, g, g)``, g = input / 16."""
-    early: Tensor
-    """``(B, width, g, g)``, taken after the first block with global attention."""
+    early: Tensor | None
+    """``(B, width, g, g)``, taken after the first block with global attention; None where it was not kept."""
 
 
 class SAMImageEncoder(Freezable, ImageEncoderViT):

@@ -24,6 +24,7 @@ class Embeddings(NamedTuple):
 
     sam: SAMFeatures | None
     mae: tuple[Tensor, ...] | None
+    """One map per depth; where the depths' weights are fixed, their mean alone will do."""
     grid: tuple[int, int]
     """Height and width of the SAM grid, g = encoder input / 16."""
 
@@ -96,11 +97,12 @@ class ScSAM(LightState):
         self.missing_weights: tuple[str, ...] = ()
         self.register_load_state_dict_post_hook(_note_missing_weights)
 
-    def forward(self, image: Tensor) -> Tensor | ScSAMOutput:
+    def forward(self, image: Tensor, embeddings: Embeddings | None = None) -> Tensor | ScSAMOutput:
         """Segment images.
 
         Args:
             image: ``(B, 1, H, W)`` float32 in [0, 1], any H and W.
+            embeddings: what :meth:`encode` returns for ``image``, where that is known; None encodes.
 
         Returns:
             logits ``(B, K', H, W)`` in evaluation mode, :class:`ScSAMOutput` in training mode.
@@ -109,7 +111,7 @@ class ScSAM(LightState):
             InputError: if weights were loaded and some were missing, or belong to other encoders.
         """
         self._refuse_missing_weights()
-        output = self.decode(self.encode(image), image)
+        output = self.decode(self.encode(image) if embeddings is None else embeddings, image)
         return output if self.training else output.logits
 
     def encode(self, image: Tensor) -> Embeddings:
@@ -121,10 +123,10 @@ class ScSAM(LightState):
             mae = self.mae_encoder(self._for_mae(enlarged)) if self.mae_encoder is not None else None
         return Embeddings(sam, mae, grid)
 
-    def fuse(self, image: Tensor) -> Tensor:
-        """Return the fused features ``(B, 256, g, g)`` of ``image (B, 1, H, W)``."""
+    def fuse(self, image: Tensor, embeddings: Embeddings | None = None) -> Tensor:
+        """Return the fused features ``(B, 256, g, g)`` of ``image (B, 1, H, W)``; arguments as in forward."""
         with self._mixed_precision(image):
-            return self._fuse(self.encode(image)).features
+            return self._fuse(self.encode(image) if embeddings is None else embeddings).features
 
     def decode(self, embeddings: Embeddings, image: Tensor) -> ScSAMOutput:
         """Fuse, prompt and draw: all that trains when the encoders are frozen."""

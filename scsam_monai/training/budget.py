@@ -42,6 +42,10 @@ class CpuBudget:
         """How much of the time is spent; 1 and more when it is up."""
         return self.spent / self.seconds
 
+    def exclude(self, seconds: float) -> None:
+        """Give back CPU seconds that were spent on something the budget is not for."""
+        self.start += seconds
+
     def attach(self, engine: Engine) -> None:
         """Register with the trainer, and let other handlers see the time through ``engine.state``."""
         engine.state.budget = self  # type: ignore[attr-defined]

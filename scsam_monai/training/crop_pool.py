@@ -89,6 +89,23 @@ def cut(volume: np.ndarray, crop: Crop, crop_size: int, *, outside: int | None =
     return np.pad(part, missing, constant_values=outside)
 
 
+def widen(crop: Crop, crop_size: int, size: int, shape: tuple[int, ...]) -> Crop:
+    """The crop of another size about the same centre, moved inside the volume.
+
+    Args:
+        crop: of edge ``crop_size``.
+        crop_size: its edge in pixels.
+        size: edge of the result.
+        shape: (z, y, x) of the volume.
+    """
+    lengths = [shape[axis] for axis in range(3) if axis != NORMAL[crop.plane]]
+    y0, x0 = (
+        min(max(start + (crop_size - size) // 2, 0), max(length - size, 0))
+        for start, length in zip((crop.y0, crop.x0), lengths, strict=True)
+    )
+    return crop._replace(y0=y0, x0=x0)
+
+
 def _voxels_per_slice(volume: TrainingVolume) -> np.ndarray:
     """Voxels of each class in each slice, (z, K')."""
     n_classes = len(volume.annotated)

@@ -14,13 +14,17 @@ from torch.utils.data import Dataset
 
 from scsam_monai.data.description import IGNORE_LABEL
 from scsam_monai.errors import check_choice
-from scsam_monai.training.crop_pool import Crop, cut, draw_pool
-from scsam_monai.training.views import N_VIEWS, apply_view
+from scsam_monai.io.resample import resize
+from scsam_monai.training.crop_pool import Crop, cut, draw_pool, widen
+from scsam_monai.training.variants import Variant, Variants
+from scsam_monai.training.views import apply_view
 from scsam_monai.training.volumes import load_volumes
 
 logger = logging.getLogger(__name__)
 
-VIEWS = ("d4", "none")
+AUGMENTATION = ("epoch", "view")
+_STREAM = 2
+"""Sets the augmentation of a view apart from other draws from the same seed and index."""
 Sample = dict[str, Tensor]
 
 
@@ -29,7 +33,8 @@ class BalancedCropDataset(Dataset[Sample]):
 
     The pool is finite, so that a frozen encoder needs to see each crop only once per view. Nothing random has a
     state: the view and the augmentation of a crop follow from ``(seed, epoch, index)`` alone, so a run that is
-    resumed at an epoch sees exactly what it would have seen.
+    resumed at an epoch sees exactly what it would have seen. Successive epochs go evenly through the views of a
+    crop; with augmentation ``"view"`` each of them is one constant image, whose embeddings can be kept.
 
     Args:
         data: items as ``scsam_monai.data.description.load_dataset`` gives them.
@@ -39,7 +44,11 @@ class BalancedCropDataset(Dataset[Sample]):
         seed: of the pool, the views and the augmentation.
         transform: dictionary transform of ``image`` and ``label`` (1, H, W); MONAI's random ones are seeded
             for every sample, including those inside a ``Compose``.
-        views: ``"d4"`` for the eight flips and quarter turns, or ``"none"``.
+        views: ``"d4"`` for the eight flips and quarter turns, ``"none"``, a number of them drawn for each crop, or
+            a list of view numbers.
+        zooms: edges of what is shown, in crops: 2 shows twice the width about the same place, resampled to
+            ``crop_size``. Every view is shown at every zoom.
+        augmentation: ``"epoch"`` draws the transform's randomness anew each epoch, ``"view"`` once for each view.
         balanced: draw classes uniformly; otherwise voxels.
         ignore_label: label of unknown voxels in the files. Samples always use 255.
         pixel_size_nm: in-plane size to resample to; None takes the one all items share.
@@ -64,17 +73,20 @@ class BalancedCropDataset(Dataset[Sample]):
         pool_size: int,
         seed: int = 0,
         transform: Callable[[dict[str, Any]], Any] | None = None,
-        views: str = "d4",
+        views: str | int | Sequence[int] = "d4",
         balanced: bool = True,
         ignore_label: int = IGNORE_LABEL,
         pixel_size_nm: float | None = None,
         voxel_size_nm: Sequence[float] | None = None,
         planes: str = "xy",
+        zooms: Sequence[float] = (1.0,),
+        augmentation: str = "epoch",
     ) -> None:
-        check_choice("views", views, VIEWS)
+        check_choice("augmentation", augmentation, AUGMENTATION)
         self.data = data
         self.n_classes, self.crop_size, self.seed = n_classes, crop_size, seed
-        self.transform, self.views = transform, views
+        self.transform, self.augmentation = transform, augmentation
+        self.variants = Variants(views, zooms, seed)
         self.volumes, self.pixel_size_nm = load_volumes(
             data,
             n_classes,
@@ -108,12 +120,18 @@ class BalancedCropDataset(Dataset[Sample]):
             ``image`` (1, H, W) float32 in [0, 1], ``label`` (1, H, W) uint8 with 255 unknown, and
             ``annotated`` (K',) bool.
         """
-        image, label = self.read(self.pool[index])
-        view, seed = self._draw(index)
-        sample: dict[str, Any] = {"image": apply_view(image, view), "label": apply_view(label, view)}
+        return self.sample(index, self.variants.shown(index, self.epoch))
+
+    def sample(self, index: int, variant: Variant) -> Sample:
+        """One crop as one of its variants; of a constant data set, the same whatever the epoch."""
+        image, label = self.read(self.pool[index], variant.zoom)
+        sample: dict[str, Any] = {
+            "image": apply_view(image, variant.view),
+            "label": apply_view(label, variant.view),
+        }
         if self.transform is not None:
             if isinstance(self.transform, Randomizable):
-                self.transform.set_random_state(seed=seed)
+                self.transform.set_random_state(seed=self._augmentation_seed(index, variant))
             sample = self.transform(sample)
         return {
             "image": _plain(sample["image"]).float().clamp(0, 1),
@@ -121,20 +139,37 @@ class BalancedCropDataset(Dataset[Sample]):
             "annotated": torch.from_numpy(self.volumes[self.pool[index].item].annotated),
         }
 
+    @property
+    def constant(self) -> bool:
+        """Whether a variant of a crop is the same image in every epoch."""
+        return self.transform is None or self.augmentation == "view"
+
     def view(self, index: int) -> int:
         """The view, 0 to 7, that this epoch shows of a crop."""
-        return self._draw(index)[0]
+        return self.variants.shown(index, self.epoch).view
 
-    def read(self, crop: Crop) -> tuple[Tensor, Tensor]:
+    def read(self, crop: Crop, zoom: float = 1.0) -> tuple[Tensor, Tensor]:
         """A crop as it is, without view or augmentation.
+
+        Args:
+            crop: one of the pool.
+            zoom: edge of what is shown, in crops.
 
         Returns:
             image (1, H, W) float32 in [0, 1] and label (1, H, W) uint8.
         """
         volume = self.volumes[crop.item]
-        image = volume.normalised(cut(volume.image, crop, self.crop_size))
-        label = cut(volume.label, crop, self.crop_size, outside=IGNORE_LABEL)
-        return torch.from_numpy(image.astype(np.float32))[None], torch.from_numpy(label.copy())[None]
+        size = round(self.crop_size * zoom)
+        if size != self.crop_size:
+            crop = widen(crop, self.crop_size, size, volume.image.shape)
+        image = volume.normalised(cut(volume.image, crop, size)).astype(np.float32)
+        label = cut(volume.label, crop, size, outside=IGNORE_LABEL)
+        if size != self.crop_size:
+            image, label = (
+                resize(plane, self.crop_size, self.crop_size, labels)
+                for plane, labels in ((image, False), (label, True))
+            )
+        return torch.from_numpy(image)[None], torch.from_numpy(label.copy())[None]
 
     def _warn_of_small_sections(self) -> None:
         for volume in self.volumes:
@@ -146,10 +181,12 @@ class BalancedCropDataset(Dataset[Sample]):
                     *(volume.name, height, width, self.crop_size),
                 )
 
-    def _draw(self, index: int) -> tuple[int, int]:
-        rng = np.random.default_rng((self.seed, self.epoch, index))
-        view = int(rng.integers(N_VIEWS)) if self.views == "d4" else 0
-        return view, int(rng.integers(2**32 - 1))
+    def _augmentation_seed(self, index: int, variant: Variant) -> int:
+        if self.augmentation == "view":
+            draws = np.random.default_rng((self.seed, index, variant.number, _STREAM))
+        else:
+            draws = np.random.default_rng((self.seed, self.epoch, index))
+        return int(draws.integers(2**32 - 1))
 
 
 def as_crops(dataset: BalancedCropDataset) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -55,11 +55,15 @@ class EpochSampler(Sampler[int]):
 
     def __iter__(self) -> Iterator[int]:
         """Indices of one epoch."""
-        rng = np.random.default_rng((self.seed, self.epoch))
+        return iter(self.order(self.epoch)[self.rank :: self.world_size])
+
+    def order(self, epoch: int) -> list[int]:
+        """What all processes together show in an epoch."""
+        rng = np.random.default_rng((self.seed, epoch))
         rounds = -(-self.epoch_length // self.size)
         order = np.concatenate([rng.permutation(self.size) for _ in range(rounds)])
-        mine = order[: self.epoch_length][self.rank :: self.world_size]
-        return iter(mine[: len(self)].tolist())
+        indices: list[int] = order[: len(self) * self.world_size].tolist()
+        return indices
 
 
 def epoch_loader(

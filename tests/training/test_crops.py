@@ -147,3 +147,68 @@ def test_set_epoch_follows_the_engine_after_a_resume(items: Items) -> None:
     engine.load_state_dict({"epoch": 2, "max_epochs": 4, "epoch_length": 1})
     engine.run([0])
     assert seen == [(3, 3), (4, 4)]
+
+
+def test_a_variant_is_one_image_where_augmentation_follows_the_view(items: Items) -> None:
+    crops = dataset(items, transform=augmentation(), augmentation="view", views=2)
+    shown: dict[tuple[int, int], torch.Tensor] = {}
+    for epoch in range(6):
+        crops.set_epoch(epoch)
+        for index in range(12):
+            variant = crops.variants.shown(index, epoch)
+            image = shown.setdefault((index, variant.number), crops[index]["image"])
+            assert torch.equal(image, crops[index]["image"])
+            assert torch.equal(image, crops.sample(index, variant)["image"])
+    assert len(shown) == 24
+    plain = dataset(items, views=2)
+    for (index, number), image in shown.items():
+        variant = next(v for v in plain.variants.of(index) if v.number == number)
+        assert not torch.equal(image, plain.sample(index, variant)["image"])
+
+
+def test_views_of_a_crop_are_augmented_differently(items: Items) -> None:
+    crops = dataset(items, transform=augmentation(), augmentation="view", views=[0, 2])
+    pairs = [[crops.sample(index, v) for v in sorted(crops.variants.of(index))] for index in range(12)]
+    assert any(not torch.equal(a["image"], apply_view(b["image"], 2)) for a, b in pairs)
+
+
+def test_only_augmentation_of_the_epoch_makes_images_pass(items: Items) -> None:
+    assert dataset(items).constant
+    assert not dataset(items, transform=augmentation()).constant
+    assert dataset(items, transform=augmentation(), augmentation="view").constant
+    with pytest.raises(ValueError, match="augmentation: expected one of"):
+        dataset(items, augmentation="never")
+
+
+def test_a_zoom_shows_more_about_the_same_place(items: Items) -> None:
+    crops = dataset(items, views="none", zooms=[1.0, 2.0, 0.5])
+    for crop in crops.pool:
+        image, _ = crops.read(crop)
+        wide, wide_label = crops.read(crop, 2.0)
+        close, _ = crops.read(crop, 0.5)
+        assert image.shape == wide.shape == wide_label.shape == close.shape == (1, 16, 16)
+        volume = crops.volumes[crop.item]
+        y0, x0 = (
+            min(max(start - 8, 0), length - 32)
+            for start, length in zip((crop.y0, crop.x0), volume.image.shape[1:], strict=True)
+        )
+        native = volume.normalised(volume.image[crop.slice, y0 : y0 + 32, x0 : x0 + 32]).astype(np.float64)
+        means = native.reshape(16, 2, 16, 2).mean(axis=(1, 3))
+        assert np.corrcoef(means.ravel(), wide.numpy().ravel())[0, 1] > 0.95
+        assert set(wide_label.unique().tolist()) <= set(
+            np.unique(volume.label[crop.slice, y0 : y0 + 32, x0 : x0 + 32]).tolist()
+        )
+        middle = image[:, 4:12, 4:12]
+        assert abs(close.mean() - middle.mean()) < 0.05
+
+
+def test_a_zoom_beyond_the_image_is_unknown_outside(items: Items) -> None:
+    crops = BalancedCropDataset(items[1:], n_classes=3, crop_size=24, pool_size=2, views="none", zooms=[2.0])
+    _, label = crops.read(crops.pool[0], 2.0)
+    assert (label[:, 18:] == 255).all()
+    assert (label[:, :16, :18] != 255).all()
+
+
+def test_the_sampler_tells_what_all_processes_show() -> None:
+    ranks = [EpochSampler(range(10), epoch_length=7, rank=rank, world_size=2) for rank in range(2)]
+    assert sorted([*ranks[0], *ranks[1]]) == sorted(ranks[0].order(0)) == sorted(ranks[1].order(0))

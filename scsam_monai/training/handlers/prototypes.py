@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Any
 
 import ignite.distributed as idist
@@ -31,6 +32,8 @@ class PrototypeInit:
         n_crops: how many.
         iterations: of the clustering.
         seed: of the directions given to classes that no crop shows.
+        embeddings: gives the embeddings of ``(B, 1, H, W)`` where they are known, else None; they are handed to
+            ``network.fuse`` besides the image.
     """
 
     def __init__(
@@ -40,9 +43,10 @@ class PrototypeInit:
         n_crops: int = 64,
         iterations: int = 10,
         seed: int = 0,
+        embeddings: Callable[[Tensor], Any] | None = None,
     ) -> None:
         self.network: Any = network
-        self.dataset = dataset
+        self.dataset, self.embeddings = dataset, embeddings
         self.n_crops, self.iterations, self.seed = n_crops, iterations, seed
 
     def attach(self, engine: Engine) -> None:
@@ -82,7 +86,8 @@ class PrototypeInit:
         features, shares = [], []
         for crop in self.dataset.pool[: self.n_crops]:
             image, label = self.dataset.read(crop)
-            fused = self.network.fuse(image[None].to(device)).float()
+            known = None if self.embeddings is None else self.embeddings(image[None])
+            fused = self.network.fuse(image[None].to(device), *(() if known is None else (known,))).float()
             height, width = fused.shape[2:]
             share, known = pool_labels(label[None].to(device), n_classes, (height, width))
             features.append(F.normalize(fused, dim=1).movedim(1, -1).flatten(0, -2))

@@ -1,0 +1,127 @@
+"""Whether a run reads embeddings from a cache, and why."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import nn
+
+from scsam_monai.errors import InputError, check_choice
+from scsam_monai.training.cache.recipe import encoders
+from scsam_monai.training.crops import BalancedCropDataset
+
+MODES = ("auto", "on", "off")
+PAYS = 1.5
+"""Images shown for each that is to be encoded, under which ``auto`` spares the disk."""
+GB = 1e9
+FIX = {
+    "encoders": "freeze them (network_def::freeze_encoders True, or name their weights), or set cache to off",
+    "constant": "set augmentation to view, or cache to off",
+}
+
+
+def parse_mode(value: str | bool) -> str:
+    """Return ``auto``, ``on`` or ``off``; a command line turns the latter two into nothing else, JSON may.
+
+    Example:
+        >>> parse_mode(True), parse_mode("Auto")
+        ('on', 'auto')
+    """
+    mode = {True: "on", False: "off"}.get(value, value) if isinstance(value, bool) else str(value).lower()
+    check_choice("cache", mode, MODES)
+    return str(mode)
+
+
+def obstacle(network: nn.Module, dataset: BalancedCropDataset) -> tuple[str, str, str] | None:
+    """What makes caching impossible: what is expected, what was met and what to do; None if nothing does."""
+    parts = encoders(network)
+    trainable = [name for name, part in parts.items() if not part.frozen]
+    if not parts:
+        return "a network with frozen encoders", f"{type(network).__name__} without encoders", FIX["encoders"]
+    if trainable:
+        return "frozen encoders", f"trainable {' and '.join(trainable)}", FIX["encoders"]
+    if not dataset.constant:
+        return "images that come again", "augmentation drawn anew each epoch", FIX["constant"]
+    return None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What caching a run would take.
+
+    Attributes:
+        folder: of the cache.
+        shown: images shown in all.
+        images: different ones among them.
+        missing: those of them that are to be encoded.
+        entry_bytes: size of an entry on disk.
+        free_bytes: room on disk.
+    """
+
+    folder: Path
+    shown: int
+    images: int
+    missing: int
+    entry_bytes: int
+    free_bytes: int
+
+    @property
+    def bytes(self) -> int:
+        """Room that the missing entries take."""
+        return self.missing * self.entry_bytes
+
+    def fits(self) -> bool:
+        """Whether the disk has that much."""
+        return self.bytes <= self.free_bytes
+
+    def pays(self) -> bool:
+        """Whether enough encoding is saved."""
+        return self.shown >= PAYS * self.missing
+
+    def room(self) -> str:
+        """How much is needed and free, for people."""
+        return f"{amount(self.bytes)} needed in {self.folder}, {amount(self.free_bytes)} free"
+
+    def refuse_if_full(self) -> None:
+        """Ask for room before any work is done.
+
+        Raises:
+            InputError: if the disk has not enough.
+        """
+        if not self.fits():
+            raise InputError(
+                "cache",
+                expected=f"{amount(self.bytes)} free in {self.folder} for {self.missing} images",
+                met=amount(self.free_bytes),
+                remedy="name another cache_dir, show fewer views or a smaller pool_size, or set cache to off",
+            )
+
+
+def choose(plan: Plan) -> tuple[bool, str]:
+    """What ``auto`` does, and why."""
+    per_image = plan.shown / max(plan.images, 1)
+    often = f"{plan.shown} images to show, {plan.images} different ones, {plan.missing} to encode"
+    if not plan.pays():
+        return False, f"{often}: each comes {per_image:.1f} times, too seldom to pay"
+    if not plan.fits():
+        return False, f"not enough room, {plan.room()}"
+    return True, often
+
+
+def free_bytes(folder: Path) -> int:
+    """Room on the disk that holds ``folder``, which need not exist yet."""
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    return shutil.disk_usage(folder).free
+
+
+def amount(size: float) -> str:
+    """A number of bytes for people.
+
+    Example:
+        >>> amount(3.2e5), amount(2.5e7), amount(1.2e10)
+        ('0.3 MB', '25.0 MB', '12.0 GB')
+    """
+    return f"{size / 1e6:.1f} MB" if size < GB else f"{size / GB:.1f} GB"

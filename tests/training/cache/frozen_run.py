@@ -1,0 +1,43 @@
+"""A small frozen network, a pool of crops, and an engine that has not started; a script fills a cache with them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from ignite.engine import Engine
+from monai.transforms import RandAdjustContrastd
+
+from scsam_monai.networks.factory import compose_scsam
+from scsam_monai.networks.scsam import ScSAM
+from scsam_monai.training.crops import BalancedCropDataset
+
+
+def frozen_network(seed: int = 0, **options: Any) -> ScSAM:
+    """Random encoders that stay as they are."""
+    torch.manual_seed(seed)
+    network = compose_scsam(3, **{"prototypes": 2, **options})
+    for encoder in (network.sam_encoder, network.mae_encoder):
+        if encoder is not None:
+            encoder.freeze()
+    return network
+
+
+def pool(items: list[dict[str, Any]], **options: Any) -> BalancedCropDataset:
+    options = {"pool_size": 4, "augmentation": "view", "views": 2, **options}
+    gamma = RandAdjustContrastd("image", prob=0.9, gamma=(0.6, 1.6))
+    return BalancedCropDataset(items, 3, crop_size=32, transform=gamma, **options)
+
+
+def engine_of(epochs: int, **state: Any) -> Engine:
+    engine = Engine(lambda engine, batch: None)
+    engine.state.epoch, engine.state.max_epochs = 0, epochs
+    for name, value in state.items():
+        setattr(engine.state, name, value)
+    return engine
+
+
+def entries(folder: Path) -> list[Path]:
+    """Every file of a cache, temporary ones too."""
+    return sorted(path for path in folder.rglob("*") if path.is_file())

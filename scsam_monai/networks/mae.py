@@ -77,14 +77,33 @@ class MAEEncoder(Freezable):
         Raises:
             ValueError: if H or W is not a multiple of 16.
         """
-        H, W = image.shape[-2:]
-        if H % PATCH or W % PATCH:
-            raise ValueError(f"MAE input: expected multiples of {PATCH}, met {H} x {W}; pad the image")
-        normalised = (image - PIXEL_MEAN) / PIXEL_STD
         features = self.vit.forward_intermediates(
-            normalised, indices=list(self.depths), norm=True, intermediates_only=True
+            _normalised(image), indices=list(self.depths), norm=True, intermediates_only=True
         )
         return tuple(cast("list[Tensor]", features))
+
+    def encode_visible(self, image: Tensor, visible: Tensor) -> Tensor:
+        """Encode some patches alone, as pre-training does.
+
+        Args:
+            image: ``(B, 1, H, W)`` in [0, 1], H and W multiples of 16.
+            visible: ``(B, n)`` indices of the patches to look at, in reading order.
+
+        Returns:
+            ``(B, 1 + n, width)``, the class token first.
+        """
+        vit = self.vit
+        tokens = vit.norm_pre(vit._pos_embed(vit.patch_embed(_normalised(image))))
+        seen = tokens[:, 1:].gather(1, visible.unsqueeze(-1).expand(-1, -1, self.width))
+        encoded: Tensor = vit.norm(vit.blocks(torch.cat([tokens[:, :1], seen], dim=1)))
+        return encoded
+
+
+def _normalised(image: Tensor) -> Tensor:
+    H, W = image.shape[-2:]
+    if H % PATCH or W % PATCH:
+        raise ValueError(f"MAE input: expected multiples of {PATCH}, met {H} x {W}; pad the image")
+    return (image - PIXEL_MEAN) / PIXEL_STD
 
 
 class DepthMixer(nn.Module):

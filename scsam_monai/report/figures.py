@@ -86,6 +86,12 @@ def crop_sheet(
     return picture_grid(pictures, [], columns, class_names, title, unknown, SHEET_WIDTH / columns)
 
 
+def picture_sheet(pictures: np.ndarray, columns: int, title: str = "") -> Figure:
+    """Show grey pictures (N, y, x) in [0, 1] in rows, without a legend."""
+    shown = [grey_to_rgb(picture) for picture in pictures]
+    return picture_grid(shown, [], columns, ["background"], title, False, SHEET_WIDTH / columns)
+
+
 def save_png(figure: Figure, path: str | Path) -> Path:
     """Write a figure as PNG; it appears whole or not at all."""
     with atomic_path(path) as temporary:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import ignite.distributed as idist
 import numpy as np
+import torch
 from ignite.engine import Engine, Events
 from torch import Tensor
 
-from scsam_monai.report.figures import comparison_panel, crop_sheet, prediction_panel, save_png
+from scsam_monai.report.figures import comparison_panel, crop_sheet, picture_sheet, prediction_panel, save_png
 from scsam_monai.report.planes import planes, richest_slice, unique_name, volume
 
 
@@ -43,6 +45,48 @@ class FirstBatchPicture:
             crops, labels.astype(np.int64), self.class_names, title, ignore_label=self.ignore_label
         )
         save_png(figure, self.folder / "first_batch.png")
+
+
+class ReconstructionPictures:
+    """Write ``epochNNN.png``: images of a batch, what a masked autoencoder saw of them, and what it drew.
+
+    Args:
+        folder: where to.
+        picture: from prediction and image (B, 1, H, W) to what was seen and what was drawn, both of that shape.
+        interval: epochs between two pictures.
+        max_images: how many images are drawn.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        picture: Callable[[Any, Tensor], tuple[Tensor, Tensor]],
+        interval: int = 5,
+        max_images: int = 8,
+    ) -> None:
+        self.folder, self.picture, self.interval, self.max_images = (
+            Path(folder),
+            picture,
+            interval,
+            max_images,
+        )
+
+    def attach(self, engine: Engine) -> None:
+        """Connect to a trainer whose output is not decollated."""
+        engine.add_event_handler(Events.EPOCH_COMPLETED(every=self.interval), self)
+        engine.add_event_handler(Events.COMPLETED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        """Draw the last batch."""
+        if idist.get_rank() != 0:
+            return
+        output: Mapping[str, Any] = engine.state.output  # type: ignore[assignment]
+        image = output["image"]
+        seen, drawn = self.picture(output["pred"], image)
+        rows = torch.stack([image, seen, drawn], dim=1)[: self.max_images, :, 0]
+        pictures = rows.detach().flatten(0, 1).float().cpu().numpy()
+        title = f"Image, what the encoder saw, what was drawn; epoch {engine.state.epoch}"
+        save_png(picture_sheet(pictures, 6, title), self.folder / f"epoch{engine.state.epoch:03d}.png")
 
 
 class _ItemPictures(ABC):

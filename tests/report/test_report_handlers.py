@@ -8,6 +8,7 @@ import torch
 from ignite.engine import Engine
 from monai.data import MetaTensor
 from monai.engines import SupervisedEvaluator, SupervisedTrainer
+from PIL import Image
 from torch import Tensor, nn
 
 from scsam_monai.report import FirstBatchPicture, PredictionPictures, ValidationPictures
@@ -166,3 +167,16 @@ def test_draws_no_more_predictions_than_asked(tmp_path: Path) -> None:
     PredictionPictures(tmp_path, NAMES, max_pictures=3).attach(engine)
     engine.run([0, 1])
     assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_reconstructions_are_drawn_every_few_epochs_and_at_the_end(tmp_path):
+    image = torch.rand(10, 1, 32, 32)
+    engine = Engine(lambda engine, batch: {"image": image, "pred": image / 2})
+    pictures = module.ReconstructionPictures(
+        tmp_path, lambda drawn, image: (image * 0, drawn), interval=2, max_images=3
+    )
+    pictures.attach(engine)
+    engine.run([0], max_epochs=3)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["epoch002.png", "epoch003.png"]
+    width, height = Image.open(tmp_path / "epoch003.png").size
+    assert width > height  # two images and their pictures in a row, three images in two rows

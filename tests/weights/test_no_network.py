@@ -23,7 +23,8 @@ from scsam_monai.errors import InputError
 from scsam_monai.weights.factory import build_scsam
 from scsam_monai.weights.registry import WEIGHTS, Weights, WeightsFile
 
-for name, kind, files in (("sam", "sam", ("encoder", "prompts")), ("mae", "mae", ("mae",)), ("absent", "sam", ("absent",))):
+SETS = (("sam", "sam", ("encoder", "prompts")), ("mae", "mae", ("mae",)), ("absent", "sam", ("absent",)))
+for name, kind, files in SETS:
     files = tuple(WeightsFile(f"{file}.safetensors", None, None, "https://example.org/") for file in files)
     WEIGHTS[name] = Weights(name, kind, "vit_t", "CC0", "made by a test", files)
 

@@ -1,0 +1,56 @@
+"""The ``scsam`` command: parses, calls the engine, prints.
+
+The engine is imported inside the commands: ``scsam --help`` shall not wait for it.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from scsam_monai import __version__
+from scsam_monai.cli.datasets import check, generate
+from scsam_monai.cli.importing import import_app
+from scsam_monai.cli.weights import weights_app
+from scsam_monai.errors import InputError
+
+
+class _OneLineErrors(TyperGroup):
+    """Shows an :class:`InputError` as its one line and ends with code 2."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except InputError as error:
+            typer.echo(f"error: {error}", err=True)
+            raise typer.Exit(2) from None
+
+
+app = typer.Typer(
+    cls=_OneLineErrors,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Prompt-free segmentation of organelles in electron microscopy.",
+)
+app.add_typer(import_app, name="import")
+app.command()(check)
+app.command()(generate)
+app.add_typer(weights_app, name="weights")
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"scsam {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_show_version, help="Show the version.")
+    ] = False,
+) -> None:
+    """Prompt-free segmentation of organelles in electron microscopy."""

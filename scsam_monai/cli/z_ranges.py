@@ -1,0 +1,48 @@
+"""The options by which importers divide stacks into training, validation and test."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+
+ZRange = Annotated[str | None, typer.Option(metavar="START:STOP", help="Sections, the end excluded.")]
+Gap = Annotated[int, typer.Option(min=0, help="Sections to leave out between the z ranges.")]
+
+PARTS = {"train_z": "training", "validation_z": "validation", "test_z": "test"}
+
+
+def with_z_ranges(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command ``--train-z``, ``--validation-z``, ``--test-z`` and ``--gap``.
+
+    Args:
+        command: receives them as the keywords ``z_ranges``, by part and None without any, and ``gap``.
+    """
+
+    @functools.wraps(command)
+    def parsed(**options: Any) -> None:
+        texts = {name: options.pop(name) for name in PARTS}
+        command(z_ranges=_parse(texts), **options)
+
+    own = inspect.signature(command, eval_str=True)
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    added = [inspect.Parameter(name, keyword, default=None, annotation=ZRange) for name in PARTS]
+    added.append(inspect.Parameter("gap", keyword, default=1, annotation=Gap))
+    kept = [p.replace(kind=keyword) for p in own.parameters.values() if p.name not in ("z_ranges", "gap")]
+    parsed.__signature__ = own.replace(parameters=[*kept, *added])  # type: ignore[attr-defined]
+    parsed.__annotations__ = {p.name: p.annotation for p in (*kept, *added)}
+    return parsed
+
+
+def _parse(texts: dict[str, str | None]) -> dict[str, tuple[int, int]] | None:
+    from scsam_monai.data.importers.splits import parse_z_range
+
+    ranges = {
+        PARTS[name]: parse_z_range(text, where=f"--{name.replace('_', '-')}")
+        for name, text in texts.items()
+        if text is not None
+    }
+    return ranges or None

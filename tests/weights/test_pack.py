@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from registered import register
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from scsam_monai.errors import InputError
+from scsam_monai.networks.mae import MAEEncoder
+from scsam_monai.weights import pack
+from scsam_monai.weights.factory import build_scsam
+from scsam_monai.weights.loading import load_weights, rebuild_scsam
+from scsam_monai.weights.pack import MANIFEST, half, pack_model, pack_weights
+from scsam_monai.weights.registry import WEIGHTS, read_manifest
+
+N_CLASSES = 3
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Path:
+    return tmp_path / "models"
+
+
+@pytest.fixture
+def manifest(tmp_path: Path) -> Path:
+    return Path(shutil.copy(MANIFEST, tmp_path / "shipped.json"))
+
+
+def listed(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.mark.parametrize("suffix", ["pt", "safetensors"])
+def test_sam_is_packed_in_two_files_and_recorded(
+    suffix: str,
+    stock_state: dict[str, Tensor],
+    target: Path,
+    manifest: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    source = tmp_path / f"best.{suffix}"
+    save_file(stock_state, source) if suffix == "safetensors" else torch.save(stock_state, source)
+    paths = pack_weights("scsam_vit_t", source, target, manifest)
+    assert [path.name for path in paths] == listed(target)
+    entries = read_manifest(manifest.read_text())
+    for path, file in zip(paths, entries["scsam_vit_t"].files, strict=True):
+        assert (path.name, path.stat().st_size) == (file.name, file.size)
+        assert file.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+        assert path.stat().st_size < 14_000_000
+    assert entries["scsam_mae_tiny"] == read_manifest(MANIFEST.read_text())["scsam_mae_tiny"]
+    encoder, prompts = (load_file(path) for path in paths)
+    assert {key.partition(".")[0] for key in encoder} == {"image_encoder"}
+    assert {key.partition(".")[0] for key in prompts} == {"prompt_encoder", "mask_decoder"}
+    monkeypatch.setitem(WEIGHTS, "scsam_vit_t", entries["scsam_vit_t"])
+    network = build_scsam(N_CLASSES, sam_weights="scsam_vit_t", weights_dir=target, warn_untrained=False)
+    expected = stock_state["image_encoder.blocks.0.mlp.lin1.weight"].half().float()
+    assert torch.equal(network.sam_encoder.state_dict()["blocks.0.mlp.lin1.weight"], expected)
+
+
+def test_mae_is_packed_in_one(target: Path, manifest: Path, mae_file: Path) -> None:
+    (path,) = pack_weights("scsam_mae_tiny", mae_file, target, manifest)
+    assert path.name == "scsam_mae_tiny.safetensors"
+    MAEEncoder("mae_tiny").vit.load_state_dict(load_file(path))
+
+
+def test_what_does_not_fit_is_refused_and_nothing_written(
+    target: Path, manifest: Path, mae_file: Path, stock_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = manifest.read_text()
+    with pytest.raises(InputError, match=r"mae_tiny\.pt: expected .* weights of this architecture"):
+        pack_weights("scsam_vit_t", mae_file, target, manifest)
+    with pytest.raises(InputError, match=r"sam_vit_b: expected weights of this project, met Meta's SAM"):
+        pack_weights("sam_vit_b", stock_file, target, manifest)
+    monkeypatch.setattr(pack, "MAX_BYTES", 10_000_000)
+    with pytest.raises(InputError, match=r"encoder\.safetensors: expected at most 10 MB, met 13\.\d MB"):
+        pack_weights("scsam_vit_t", stock_file, target, manifest)
+    assert not target.exists()
+    assert manifest.read_text() == before
+
+
+def test_half_keeps_small_tensors_and_integers() -> None:
+    large = torch.rand(64, 64)
+    state = {"large": large, "bias": torch.rand(64), "count": torch.arange(5000), "strided": large.T}
+    packed = half("file", state)
+    dtypes = {key: value.dtype for key, value in packed.items()}
+    assert dtypes == {
+        "large": torch.float16,
+        "bias": torch.float32,
+        "count": torch.int64,
+        "strided": torch.float16,
+    }
+    assert packed["strided"].is_contiguous()
+    with pytest.raises(InputError, match=r"file: expected finite values in float16, met large"):
+        half("file", {"large": large * 1e6})
+
+
+@pytest.fixture
+def run(named: Path, tmp_path: Path) -> Path:
+    """What a run on named encoders leaves."""
+    torch.manual_seed(3)
+    network = build_scsam(
+        N_CLASSES, sam_weights="sam", mae_weights="mae", weights_dir=named, pixel_size_nm=4.6
+    )
+    path = tmp_path / "run" / "model.pt"
+    path.parent.mkdir()
+    torch.save(network.state_dict(), path)
+    record = {"network": network.recipe, "class_names": ["a", "b", "c"], "model_sha256": "0" * 64}
+    path.with_suffix(".json").write_text(json.dumps(record))
+    return path
+
+
+@torch.no_grad()
+def test_model_is_packed_with_its_record(run: Path, named: Path) -> None:
+    paths = pack_model(run, named)
+    assert [path.name for path in paths] == ["model.pt", "model.json"]
+    record = json.loads(paths[1].read_text())
+    assert record["model_sha256"] == hashlib.sha256(paths[0].read_bytes()).hexdigest()
+    assert record["class_names"] == ["a", "b", "c"]
+    assert paths[0].stat().st_size < 0.6 * run.stat().st_size
+    packed, trained = rebuild_scsam(paths[0]).eval(), rebuild_scsam(run, weights_dir=named).eval()
+    load_weights(packed, paths[0])
+    load_weights(trained, run)
+    assert packed.pixel_size_nm.item() == trained.pixel_size_nm.item() == pytest.approx(4.6)
+    assert {p.dtype for p in packed.parameters()} == {torch.float32}
+    image = torch.rand(1, 1, 32, 32)
+    torch.testing.assert_close(packed(image), trained(image), atol=2e-2, rtol=2e-2)
+
+
+def test_model_with_encoders_or_without_record_is_refused(run: Path, tmp_path: Path) -> None:
+    whole = tmp_path / "whole.pt"
+    torch.save(build_scsam(N_CLASSES, warn_untrained=False).state_dict(), whole)
+    with pytest.raises(InputError, match=r"whole\.pt: expected weights without encoders"):
+        pack_model(whole, tmp_path / "models")
+    run.with_suffix(".json").unlink()
+    with pytest.raises(InputError, match=r"model\.json: expected what the weights are, met no such file"):
+        pack_model(run, tmp_path / "models")
+    assert not (tmp_path / "models").exists()
+
+
+def test_model_of_encoders_that_were_packed_anew_is_refused(
+    run: Path, named: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(9)
+    save_file(MAEEncoder("mae_tiny").vit.state_dict(), named / "mae.safetensors")
+    register(monkeypatch, "mae", {"mae.safetensors": (named / "mae.safetensors").read_bytes()}, kind="mae")
+    before = listed(named)
+    with pytest.raises(InputError, match=r"model\.pt: .*met another mae_encoder"):
+        pack_model(run, named)
+    assert listed(named) == before

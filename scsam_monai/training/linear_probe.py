@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from scsam_monai.metrics.confusion import ConfusionIoU
+from scsam_monai.networks.scsam import ScSAM
 from scsam_monai.training.class_weights import inverse_frequency_weights
 from scsam_monai.training.crops import BalancedCropDataset
 from scsam_monai.training.losses.similarity import pool_labels
@@ -30,6 +31,7 @@ class LinearProbe:
         steps: iterations of L-BFGS.
         weight_decay: on the layer; features are standardised first.
         batch_size: crops encoded at once.
+        max_crops: use only so many of the training crops; None for all.
 
     Example:
         >>> probe = LinearProbe(train, held_out)  # doctest: +SKIP
@@ -44,9 +46,11 @@ class LinearProbe:
         steps: int = 60,
         weight_decay: float = 1e-3,
         batch_size: int = 8,
+        max_crops: int | None = None,
     ) -> None:
         self.train, self.held_out = train, held_out
         self.steps, self.weight_decay, self.batch_size = steps, weight_decay, batch_size
+        self.max_crops = max_crops
 
     @torch.no_grad()
     def score(self, features: Features, device: torch.device | str = "cpu") -> ConfusionIoU:
@@ -65,7 +69,7 @@ class LinearProbe:
     def _positions(self, features: Features, device: torch.device | str) -> tuple[Tensor, Tensor, Tensor]:
         """Features (N, C), class shares (N, K') and known fractions (N,) of all cells of the training crops."""
         parts = []
-        for image, label in self._batches(self.train):
+        for image, label in self._batches(self.train, self.max_crops):
             maps = features(image.to(device)).float()
             grid = (maps.shape[2], maps.shape[3])
             shares, known = pool_labels(label.to(device), self.train.n_classes, grid)
@@ -92,8 +96,10 @@ class LinearProbe:
         optimizer.step(closure)
         return layer
 
-    def _batches(self, dataset: BalancedCropDataset) -> Sequence[tuple[Tensor, Tensor]]:
-        crops = [dataset.read(crop) for crop in dataset.pool]
+    def _batches(
+        self, dataset: BalancedCropDataset, limit: int | None = None
+    ) -> Sequence[tuple[Tensor, Tensor]]:
+        crops = [dataset.read(crop) for crop in dataset.pool[:limit]]
         batches = (crops[start : start + self.batch_size] for start in range(0, len(crops), self.batch_size))
         return [
             (torch.stack([image for image, _ in batch]), torch.stack([label for _, label in batch]))
@@ -107,5 +113,17 @@ def mae_features(encoder: torch.nn.Module, scale: float = 0.5) -> Features:
     def features(image: Tensor) -> Tensor:
         small = image if scale == 1 else F.interpolate(image, scale_factor=scale, mode="area")
         return torch.cat(tuple(encoder(small)), dim=1)
+
+    return features
+
+
+def scsam_features(network: ScSAM) -> Features:
+    """The embeddings of both encoders of a ScSAM in a row, on SAM's grid."""
+
+    def features(image: Tensor) -> Tensor:
+        embeddings = network.encode(image)
+        maps = [] if embeddings.sam is None else [embeddings.sam.embedding]
+        maps += embeddings.mae or []
+        return torch.cat([F.interpolate(m, embeddings.grid, mode="bilinear") for m in maps], dim=1)
 
     return features

@@ -4,8 +4,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from scsam_monai.networks.factory import compose_scsam
 from scsam_monai.training.crops import BalancedCropDataset
-from scsam_monai.training.linear_probe import LinearProbe, mae_features
+from scsam_monai.training.linear_probe import LinearProbe, mae_features, scsam_features
 
 
 @pytest.fixture
@@ -49,3 +50,22 @@ def test_mae_features_are_all_depths_at_the_reduced_size():
     features = mae_features(encoder, scale=0.5)(torch.ones(2, 1, 8, 8))
     assert features.shape == (2, 4, 4, 4)
     assert features[0, :, 0, 0].tolist() == [0, 1, 2, 3]
+
+
+def test_scsam_features_are_both_embeddings_on_sams_grid():
+    network = compose_scsam(3).eval()
+    features = scsam_features(network)(torch.rand(1, 1, 64, 96))
+    assert features.shape == (1, 256 + 4 * 192, 4, 6)
+    sam_alone = scsam_features(compose_scsam(3, fusion="sam").eval())(torch.rand(1, 1, 64, 96))
+    assert sam_alone.shape == (1, 256, 4, 6)
+
+
+def test_only_the_first_crops_are_learned_from_if_asked_for(crops):
+    seen = []
+
+    def counting(image):
+        seen.append(len(image))
+        return brightness(image)
+
+    LinearProbe(crops, crops, max_crops=2).score(counting)
+    assert sum(seen) == 2 + len(crops.pool)

@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 
 class ProbeHandler(TensorBoardHandler):
-    """Scores frozen features before the first epoch and every ``interval`` epochs, and writes ``probe.json``.
+    """Scores features before the first epoch and every ``interval`` epochs, and writes ``probe.json``.
 
     The first row is of random weights: pre-training has to beat it.
 
@@ -31,7 +31,8 @@ class ProbeHandler(TensorBoardHandler):
         features: of images; usually of a part of ``network``.
         run_dir: folder of ``probe.json``.
         class_names: index is the class id.
-        interval: epochs between two scores; the last epoch is always scored.
+        interval: epochs between two scores; the last epoch is always scored. None scores the end alone, as will do
+            for features that do not change.
         device: of the network.
         summary_writer: for TensorBoard.
 
@@ -46,7 +47,7 @@ class ProbeHandler(TensorBoardHandler):
         features: Features,
         run_dir: str | Path,
         class_names: Sequence[str],
-        interval: int = 5,
+        interval: int | None = 5,
         device: torch.device | str = "cpu",
         summary_writer: Any = None,
     ) -> None:
@@ -64,12 +65,12 @@ class ProbeHandler(TensorBoardHandler):
 
     def started(self, engine: Engine) -> None:
         """Score the weights that a fresh run starts from."""
-        if not getattr(engine.state, "resumed", False):
+        if self.interval and not getattr(engine.state, "resumed", False):
             self._score(0)
 
     def epoch_completed(self, engine: Engine) -> None:
         """Score every few epochs."""
-        if engine.state.epoch % self.interval == 0:
+        if self.interval and engine.state.epoch % self.interval == 0:
             self._score(engine.state.epoch)
 
     def completed(self, engine: Engine) -> None:

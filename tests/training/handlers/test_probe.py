@@ -56,3 +56,9 @@ def test_a_resumed_run_goes_on_with_its_table(handler):
     run(handler, 4, resumed=True)
     assert [row["epoch"] for row in handler.rows] == [0, 2, 4]
     assert handler.probe.calls == before + 2  # epochs 2 and 4 once more
+
+
+def test_features_that_do_not_change_are_scored_once(handler):
+    handler.interval = None
+    run(handler, 3)
+    assert [row["epoch"] for row in handler.rows] == [3]

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from scsam_monai.cli import app
 from scsam_monai.command_line import check_overrides, config_files
 from scsam_monai.io import write_stack
+from scsam_monai.weights.registry import find_weights
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [
@@ -81,6 +82,10 @@ def test_scsam_commands_run_as_written(words, tmp_path, monkeypatch):
         write_stack(
             tmp_path / folder / label, rng.integers(0, classes, (100, 8, 8), dtype=np.uint8), (16, 16, 16)
         )
+    # Fetching is tested beside its code, against a server of the tests' own.
+    monkeypatch.setattr(
+        "scsam_monai.weights.download.fetch", lambda name, *_, **__: find_weights(name) and []
+    )
     runner = CliRunner()
     if words[1] == "check":
         files = next(w for w in starting_with("scsam") if w[1:3] == ["import", "files"])

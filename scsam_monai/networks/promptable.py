@@ -70,6 +70,7 @@ class PromptableSAM(nn.Module):
         )
         transformer = TwoWayTransformer(depth=2, embedding_dim=EMBED_DIM, mlp_dim=2048, num_heads=8)
         self.mask_decoder = MaskDecoder(transformer_dim=EMBED_DIM, transformer=transformer)
+        attend_by_position(transformer, self.prompt_encoder.pe_layer.positional_encoding_gaussian_matrix)
 
     def encode(self, image: Tensor) -> Tensor:
         """Return the embedding ``(B, 256, g, g)`` of images ``(B, 1, H, W)`` in [0, 1]."""
@@ -126,3 +127,41 @@ class PromptableSAM(nn.Module):
         weights = torch.stack([head(decoded[:, token]) for token, head in heads], dim=1)
         logits = (weights @ upscaled.flatten(2)).unflatten(2, upscaled.shape[-2:])
         return PromptedMasks(logits, decoder.iou_prediction_head(decoded[:, 0]))
+
+
+SHARPNESS, GAIN = 2.0, 2.0
+
+
+@torch.no_grad()
+def attend_by_position(transformer: TwoWayTransformer, frequencies: Tensor) -> None:
+    """Initialise the attention between tokens and image so that places near a point see that point.
+
+    With random projections nothing in the image's features tells where a point is, and training from scratch
+    spends its first thousands of steps finding out. Here queries and keys of each head start as the same eight
+    frequencies of the positional encoding, whose product falls off with distance, and the values are doubled so
+    that what is seen outweighs the image's own features.
+
+    Args:
+        transformer: of SAM's mask decoder, freshly built.
+        frequencies: ``(2, C / 2)`` of the positional encoding.
+    """
+    lowest = frequencies.norm(dim=0).argsort()
+    for name, part in transformer.named_modules():
+        if name.endswith(("token_to_image", "image_to_token")):
+            kernel = _select(lowest, part.num_heads, part.internal_dim, 2 * len(lowest)) * SHARPNESS**0.5
+            for projection in (part.q_proj, part.k_proj):
+                projection.weight.copy_(kernel)
+                projection.bias.zero_()
+            part.v_proj.weight.mul_(GAIN)
+            part.out_proj.weight.mul_(GAIN)
+
+
+def _select(lowest: Tensor, heads: int, rows: int, columns: int) -> Tensor:
+    """Rows that pick sine and cosine of the lowest frequencies, dealt out to the heads in turn."""
+    kernel = torch.zeros(rows, columns)
+    pairs = rows // heads // 2
+    for head in range(heads):
+        for pair in range(pairs):
+            frequency, row = int(lowest[head + heads * pair]), 2 * (head * pairs + pair)
+            kernel[row, frequency] = kernel[row + 1, frequency + columns // 2] = 1.0
+    return kernel

@@ -28,6 +28,8 @@ class PromptStep:
         optimizer: of the network.
         loss: of the answers.
         rounds: corrections after the first prompt.
+        correction_share: share of steps with corrections; they cost as much as the first prompt and teach the
+            image encoder less.
         box_share: share of first prompts that are boxes.
         chunk: prompts answered at once on a CPU; a GPU takes all.
         clip: largest norm of the gradient.
@@ -40,14 +42,15 @@ class PromptStep:
         optimizer: Optimizer,
         loss: PromptLoss,
         rounds: int = 2,
+        correction_share: float = 1.0,
         box_share: float = 0.5,
         chunk: int = 8,
         clip: float = 1.0,
         amp: bool = True,
     ) -> None:
         self.network, self.optimizer, self.loss = network, optimizer, loss
-        self.rounds, self.box_share, self.chunk, self.clip = rounds, box_share, chunk, clip
-        self.amp = amp
+        self.rounds, self.correction_share, self.box_share = rounds, correction_share, box_share
+        self.chunk, self.clip, self.amp = chunk, clip, amp
 
     def __call__(self, engine: Workflow, batch: Mapping[str, Tensor]) -> dict[str, Any]:
         """Take a step with ``image`` (B, 1, H, W) and ``label`` (B, 1, H, W); return them and the ``loss``."""
@@ -65,20 +68,21 @@ class PromptStep:
             embedding = self.network.encode(image)
         leaf = embedding.detach().float().requires_grad_()
         size = len(masks) if image.is_cuda else self.chunk
+        rounds = self.rounds if float(torch.rand(())) < self.correction_share else 0
         sums: dict[str, Tensor] = defaultdict(lambda: torch.zeros((), device=image.device))
         for index, mask in zip(image_index.split(size), masks.split(size), strict=True):
-            for name, value in self._rounds(leaf, index, mask, len(masks)):
+            for name, value in self._rounds(leaf, index, mask, rounds, 1 / len(masks)):
                 sums[name] += value
         embedding.backward(leaf.grad)
         self.loss.terms = dict(sums)
 
     def _rounds(
-        self, embedding: Tensor, index: Tensor, mask: Tensor, count: int
+        self, embedding: Tensor, index: Tensor, mask: Tensor, rounds: int, share: float
     ) -> Iterator[tuple[str, Tensor]]:
-        """Prompt, learn and correct; yield parts of the loss as shares of a mean over ``count`` objects."""
+        """Prompt, learn and correct; yield parts of the loss, each object with its ``share`` in the mean."""
         prompts, ambiguous = first_prompts(mask, self.box_share)
-        scale = 1 / (count * (self.rounds + 1))
-        for number in range(self.rounds + 1):
+        scale = share / (rounds + 1)
+        for number in range(rounds + 1):
             with self._precision(embedding):
                 answers = self.network.decode(embedding, index, prompts)
             total, parts = self.loss(answers, mask, ambiguous)
@@ -86,8 +90,8 @@ class PromptStep:
             yield "total", total.detach() * scale
             yield from ((name, value * scale) for name, value in parts.items())
             if number == 0:
-                yield "first_iou", parts["iou"] / count
-            if number < self.rounds:
+                yield "first_iou", parts["iou"] * share
+            if number < rounds:
                 logits = settled(answers, ambiguous)
                 answer = enlarge(logits, (mask.shape[1], mask.shape[2]))[:, 0] > 0
                 prompts = corrected(prompts, answer, mask, logits)

@@ -12,22 +12,21 @@ import torch
 from segment_anything.modeling import MaskDecoder, PromptEncoder, TwoWayTransformer
 from torch import Tensor, nn
 
+from scsam_monai.networks.prompt_window import (
+    checked_prompts,
+    checked_size,
+    cut,
+    paste,
+    to_window,
+    window_around,
+)
+from scsam_monai.networks.prompts import PADDING, Prompts
 from scsam_monai.networks.sam import EMBED_DIM, PATCH, SAM_ENCODERS, SAMImageEncoder
 
-PADDING, NEGATIVE, POSITIVE, CORNER_1, CORNER_2 = -1, 0, 1, 2, 3
-"""What a point of :class:`Prompts` is: nothing, outside, inside, or a corner of a box."""
-MASK_STRIDE = 4
-
-
-class Prompts(NamedTuple):
-    """P prompts of T points each; a box is two points, and padding fills what is left."""
-
-    points: Tensor
-    """``(P, T, 2)`` x and y in pixels of the encoder's input; the centre of the first pixel is (0, 0)."""
-    labels: Tensor
-    """``(P, T)``: -1 padding, 0 outside the object, 1 inside, 2 and 3 a box's first and last corner."""
-    mask: Tensor | None = None
-    """``(P, 1, 4g, 4g)`` logits of an earlier answer, for all prompts or for none."""
+UNAMBIGUOUS = 0
+"""Number of the answer to prompts that leave no doubt; the other three are for single points."""
+OUTSIDE = -32.0
+"""Logit of places that the network was not shown."""
 
 
 class PromptedMasks(NamedTuple):
@@ -37,6 +36,17 @@ class PromptedMasks(NamedTuple):
     """``(P, 4, 4g, 4g)``, a pixel for 4 x 4 of the input."""
     quality: Tensor
     """``(P, 4)``, the IoU that the network expects of each."""
+
+
+class Answer(NamedTuple):
+    """One object of one image."""
+
+    mask: Tensor
+    """``(H, W)`` bool."""
+    score: float
+    """IoU that the network expects."""
+    logits: Tensor
+    """``(H, W)``, to hand in again with a correction."""
 
 
 class PromptableSAM(nn.Module):
@@ -50,7 +60,8 @@ class PromptableSAM(nn.Module):
 
     Example:
         >>> import torch
-        >>> from scsam_monai.networks.promptable import Prompts, PromptableSAM
+        >>> from scsam_monai.networks.promptable import PromptableSAM
+        >>> from scsam_monai.networks.prompts import Prompts
         >>> sam = PromptableSAM("vit_t")
         >>> point = Prompts(torch.tensor([[[20.0, 30.0]]]), torch.tensor([[1]]))
         >>> sam.decode(sam.encode(torch.rand(1, 1, 64, 96)), torch.tensor([0]), point).logits.shape
@@ -100,6 +111,50 @@ class PromptableSAM(nn.Module):
             for index, *prompt in zip(indices, points, labels, masks, strict=True)
         ]
         return answers[0] if len(answers) == 1 else PromptedMasks(*map(torch.cat, zip(*answers, strict=True)))
+
+    @torch.no_grad()
+    def predict(
+        self,
+        image: Tensor,
+        points: Tensor | None = None,
+        labels: Tensor | None = None,
+        box: Tensor | None = None,
+        mask: Tensor | None = None,
+    ) -> Answer:
+        """Draw the object that points or a box tell, in an image of any size.
+
+        The network sees a square around the prompts: 256 pixels as in training, or what they span, shrunk. A
+        single point may mean a part or the whole; then the mask that the network rates highest is returned.
+
+        Args:
+            image: ``(H, W)`` in [0, 1].
+            points: ``(N, 2)`` x and y in pixels; the centre of the first pixel is (0, 0).
+            labels: ``(N,)``, 1 inside the object and 0 outside; None where all are inside.
+            box: ``(4,)`` x and y of the first and of the last pixel.
+            mask: ``(H, W)`` logits of an earlier answer that the other prompts correct.
+
+        Raises:
+            InputError: if there is no prompt, or one does not fit the image.
+
+        Example:
+            >>> image = torch.rand(300, 200)
+            >>> PromptableSAM("vit_t").predict(image, points=torch.tensor([[120, 40]])).mask.shape
+            torch.Size([300, 200])
+        """
+        size = checked_size(image, mask)
+        asked = checked_prompts(points, labels, box, size)
+        window = window_around(asked, size)
+        device = next(self.parameters()).device
+        prompts = to_window(asked, window, mask)
+        shown = cut(image.float().view(1, 1, *size), window).to(device)
+        index = torch.zeros(1, dtype=torch.long, device=device)
+        answers = self(
+            shown, index, Prompts(*(None if part is None else part.to(device) for part in prompts))
+        )
+        ambiguous = box is None and mask is None and asked.points.shape[1] == 1
+        number = int(answers.quality[0, 1:].argmax()) + 1 if ambiguous else UNAMBIGUOUS
+        logits = paste(answers.logits[:, number : number + 1].float().cpu(), window, size, OUTSIDE)
+        return Answer(logits > 0, float(answers.quality[0, number]), logits)
 
     def embed_prompts(self, prompts: Prompts, grid: tuple[int, int]) -> tuple[Tensor, Tensor]:
         """Return tokens ``(P, T, 256)`` and dense prompts ``(P or 1, 256, g, g or 1)`` for a grid of g x g."""

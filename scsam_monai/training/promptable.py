@@ -11,8 +11,8 @@ from monai.engines import Workflow
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from scsam_monai.networks.promptable import PromptableSAM, PromptedMasks
-from scsam_monai.training.losses.promptable import UNAMBIGUOUS, PromptLoss, enlarge
+from scsam_monai.networks.promptable import UNAMBIGUOUS, PromptableSAM, PromptedMasks
+from scsam_monai.training.losses.promptable import PromptLoss, enlarge
 from scsam_monai.training.prompts import corrected, first_prompts
 
 

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from scsam_monai.networks.promptable import MASK_STRIDE, PromptedMasks
+from scsam_monai.networks.promptable import UNAMBIGUOUS, PromptedMasks
+from scsam_monai.networks.prompts import MASK_STRIDE
 
-UNAMBIGUOUS = 0
 LEAST_CELLS = 4.0
 """Objects that cover less count as this much, or slivers would outweigh everything."""
 

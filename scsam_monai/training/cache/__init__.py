@@ -1,7 +1,8 @@
 """Embeddings of frozen encoders, computed once and read back in every epoch."""
 
-from scsam_monai.training.cache.handler import EmbeddingCache
+from scsam_monai.training.cache.embeddings import EmbeddingCache
+from scsam_monai.training.cache.preparation import FillCache
 from scsam_monai.training.cache.recipe import Recipe
 from scsam_monai.training.cache.store import EmbeddingStore
 
-__all__ = ["EmbeddingCache", "EmbeddingStore", "Recipe"]
+__all__ = ["EmbeddingCache", "EmbeddingStore", "FillCache", "Recipe"]

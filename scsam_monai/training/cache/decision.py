@@ -15,7 +15,7 @@ from scsam_monai.training.crops import BalancedCropDataset
 MODES = ("auto", "on", "off")
 PAYS = 1.5
 """Images shown for each that is to be encoded, under which ``auto`` spares the disk."""
-GB = 1e9
+MB, GB = 1e6, 1e9
 FIX = {
     "encoders": "freeze them (network_def::freeze_encoders True, or name their weights), or set cache to off",
     "constant": "set augmentation to view, or cache to off",
@@ -122,6 +122,8 @@ def amount(size: float) -> str:
 
     Example:
         >>> amount(3.2e5), amount(2.5e7), amount(1.2e10)
-        ('0.3 MB', '25.0 MB', '12.0 GB')
+        ('320 kB', '25.0 MB', '12.0 GB')
     """
-    return f"{size / 1e6:.1f} MB" if size < GB else f"{size / GB:.1f} GB"
+    if size < MB:
+        return f"{size / 1e3:.0f} kB"
+    return f"{size / MB:.1f} MB" if size < GB else f"{size / GB:.1f} GB"

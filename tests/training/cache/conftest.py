@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from scsam_monai.networks.scsam import ScSAM
-from scsam_monai.training.cache import EmbeddingCache
+from scsam_monai.training.cache import EmbeddingCache, FillCache
 from scsam_monai.training.crops import BalancedCropDataset
 from scsam_monai.training.sampler import EpochSampler
 
@@ -30,9 +30,10 @@ def crops(items: list[dict[str, Any]]) -> BalancedCropDataset:
 
 
 @pytest.fixture
-def cache_of(tmp_path: Path) -> Callable[..., EmbeddingCache]:
-    def build(network: Any, crops: BalancedCropDataset, **options: Any) -> EmbeddingCache:
-        options = {"folder": tmp_path / "cache", "mode": "on", **options}
-        return EmbeddingCache(network, crops, EpochSampler(crops), **options)
+def filler_of(tmp_path: Path) -> Callable[..., FillCache]:
+    def build(network: Any, crops: BalancedCropDataset, **options: Any) -> FillCache:
+        folder = options.pop("folder", tmp_path / "cache")
+        cache = EmbeddingCache(network, folder, options.pop("count_encoding", True))
+        return FillCache(cache, crops, EpochSampler(crops), **{"mode": "on", **options})
 
     return build

@@ -1,7 +1,10 @@
-"""A small frozen network, a pool of crops, and an engine that has not started; a script fills a cache with them."""
+"""A small frozen network, crops, an engine that has not started; as a script, a process that fills a cache."""
 
 from __future__ import annotations
 
+import json
+import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +14,9 @@ from monai.transforms import RandAdjustContrastd
 
 from scsam_monai.networks.factory import compose_scsam
 from scsam_monai.networks.scsam import ScSAM
+from scsam_monai.training.cache import EmbeddingCache, FillCache
 from scsam_monai.training.crops import BalancedCropDataset
+from scsam_monai.training.sampler import EpochSampler
 
 
 def frozen_network(seed: int = 0, **options: Any) -> ScSAM:
@@ -41,3 +46,16 @@ def engine_of(epochs: int, **state: Any) -> Engine:
 def entries(folder: Path) -> list[Path]:
     """Every file of a cache, temporary ones too."""
     return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+if __name__ == "__main__":
+    fatal = int(sys.argv[3])
+
+    def die(done: int, total: int) -> None:
+        if done == fatal:
+            os._exit(9)
+
+    torch.set_num_threads(1)
+    crops = pool(json.loads(sys.argv[1]))
+    cache = EmbeddingCache(frozen_network(), sys.argv[2])
+    FillCache(cache, crops, EpochSampler(crops), "on", batch_size=1, progress=die)(engine_of(4))

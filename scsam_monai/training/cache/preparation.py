@@ -1,0 +1,201 @@
+"""Before the first step: decide whether a run reads embeddings from the cache, and compute what is missing."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import ignite.distributed as idist
+import torch
+from ignite.engine import Engine, Events
+from torch import Tensor
+
+from scsam_monai.errors import InputError
+from scsam_monai.io.folders import check_writable
+from scsam_monai.training.cache.bar import terminal_bar
+from scsam_monai.training.cache.decision import Plan, amount, choose, free_bytes, obstacle, parse_mode
+from scsam_monai.training.cache.embeddings import EmbeddingCache
+from scsam_monai.training.cache.filling import Job, fill
+from scsam_monai.training.cache.store import serialise
+from scsam_monai.training.cache.visits import Visits, visits_ahead
+from scsam_monai.training.crops import BalancedCropDataset
+from scsam_monai.training.handlers.loss_terms import duration
+from scsam_monai.training.sampler import EpochSampler
+from scsam_monai.training.variants import Variant
+
+logger = logging.getLogger(__name__)
+
+Shown = tuple[int, Variant | None]
+"""Index of a crop and the variant that is shown, None for the crop as it is."""
+
+
+class FillCache:
+    """Opens the cache when a run starts, with every image of the run in it.
+
+    Put it behind ``RunCheckpoint``, so that a resumed run prepares for the epochs that are left, and before
+    ``PrototypeInit``. Under a :class:`~scsam_monai.training.budget.CpuBudget` that pays for encoding, an image is
+    encoded when it is first shown, because the budget may end before all are.
+
+    Args:
+        cache: to be opened.
+        dataset: whose images are shown.
+        sampler: in which order.
+        mode: ``"on"`` insists, ``"off"`` encodes at every step, ``"auto"`` decides by encoders, repetitions and
+            room.
+        plain_crops: crops at the start of the pool that are also looked at as they are, for ``PrototypeInit``.
+        batch_size: images encoded at once on a GPU.
+        progress: called with entries done and in all; None draws a bar where somebody watches.
+    """
+
+    def __init__(
+        self,
+        cache: EmbeddingCache,
+        dataset: BalancedCropDataset,
+        sampler: EpochSampler,
+        mode: str | bool = "auto",
+        plain_crops: int = 0,
+        batch_size: int = 4,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> None:
+        self.cache, self.dataset, self.sampler = cache, dataset, sampler
+        self.mode, self.plain_crops, self.batch_size = parse_mode(mode), plain_crops, batch_size
+        self.progress = progress
+
+    def attach(self, engine: Engine) -> None:
+        """Register with the trainer."""
+        engine.add_event_handler(Events.STARTED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        """Decide, and fill the cache.
+
+        Raises:
+            InputError: where caching was asked for and is impossible, or the disk has no room.
+        """
+        self.cache.budget = getattr(engine.state, "budget", None)
+        with self.cache.on_account():
+            self.cache.active = self.mode != "off" and self._possible() and self._prepare(engine)
+
+    def _possible(self) -> bool:
+        reason = obstacle(self.cache.network, self.dataset)
+        if reason is None:
+            return True
+        expected, met, remedy = reason
+        if self.mode == "on":
+            raise InputError("cache", expected=expected, met=met, remedy=remedy)
+        logger.info("embedding cache off: %s", met)
+        return False
+
+    def _prepare(self, engine: Engine) -> bool:
+        """Plan, decide and fill; returns whether the cache is to be used."""
+        visits = visits_ahead(
+            self.dataset, self.sampler, engine.state.epoch + 1, engine.state.max_epochs or 0
+        )
+        if not visits.images:
+            return False
+        self.cache.open()
+        plain = 0 if getattr(engine.state, "resumed", False) else min(self.plain_crops, len(self.dataset))
+        shown: list[Shown] = [*visits.images, *((index, None) for index in range(plain))]
+        entry_bytes, seconds = self._measure(shown[0])
+        as_it_goes = self.cache.budget is not None and self.cache.count_encoding
+        jobs, missing = ([], len(shown)) if as_it_goes else self._missing(shown, entry_bytes)
+        plan = self._plan(visits, len(shown), missing, entry_bytes)
+        if not self._agree(plan):
+            return False
+        if not as_it_goes:
+            self._fill(plan, jobs, seconds)
+        return True
+
+    def _plan(self, visits: Visits, images: int, missing: int, entry_bytes: int) -> Plan:
+        folder = self.cache.folder
+        room = int(float(idist.all_reduce(float(free_bytes(folder)), op="MIN")))
+        return Plan(folder, visits.total + images - len(visits.images), images, missing, entry_bytes, room)
+
+    def _agree(self, plan: Plan) -> bool:
+        """Decide; of several processes all do or none."""
+        use, why = choose(plan) if self.mode == "auto" else (True, "as asked")
+        if self.mode == "on":
+            plan.refuse_if_full()
+        if use and plan.missing:
+            try:
+                check_writable(plan.folder)
+            except InputError as error:
+                if self.mode == "on":
+                    raise
+                use, why = False, str(error)
+        use = bool(idist.all_reduce(int(use), op="MIN"))
+        logger.info("embedding cache %s: %s", "on" if use else "off", why)
+        return use
+
+    def _measure(self, shown: Shown) -> tuple[int, float]:
+        """Size of an entry, and seconds to encode one image where that had to be tried."""
+        image = self._image(shown)
+        maps = self.cache.store.read(self.cache.store.key(image))
+        if maps is not None:
+            return len(serialise(maps)), 0.0
+        start = time.monotonic()
+        return len(serialise(self.cache.encode(image[None])[0])), time.monotonic() - start
+
+    def _missing(self, shown: Sequence[Shown], entry_bytes: int) -> tuple[list[Job], int]:
+        """This process's part of what is missing, and how much is missing in all."""
+        rank, world, store = idist.get_rank(), idist.get_world_size(), self.cache.store
+        keys: dict[int, str] = {}
+        lacking = torch.zeros(len(shown), dtype=torch.int32)
+        for place in range(rank, len(shown), world):
+            keys[place] = store.key(self._image(shown[place]))
+            lacking[place] = not store.has(keys[place], entry_bytes)
+        places = torch.as_tensor(idist.all_reduce(lacking)).nonzero().flatten().tolist()
+        jobs: dict[str, Callable[[], Tensor]] = {}
+        for place in places[rank::world]:
+            image = partial(self._image, shown[place])
+            jobs[keys.get(place) or store.key(image())] = image
+        return list(jobs.items()), len(places)
+
+    def _fill(self, plan: Plan, jobs: Sequence[Job], seconds: float) -> None:
+        _tell(plan, seconds)
+        start, cpu = time.monotonic(), time.process_time()
+        if idist.get_rank() == 0:
+            self.cache.store.sweep()
+        try:
+            with terminal_bar(self.progress) as progress:
+                written = fill(
+                    self.cache.store,
+                    jobs,
+                    self.cache.encode,
+                    entry_bytes=plan.entry_bytes,
+                    batch_size=self.batch_size,
+                    progress=progress,
+                )
+        except OSError as error:
+            raise InputError(
+                plan.folder,
+                expected=f"to write {amount(plan.bytes)} of embeddings",
+                met=error.strerror or type(error).__name__,
+                remedy="name another cache_dir, or set cache to off",
+            ) from error
+        if idist.get_world_size() > 1:
+            idist.barrier()
+        if plan.missing:
+            wall, spent = time.monotonic() - start, time.process_time() - cpu
+            logger.info("embeddings: encoded %d images in %s, %.3g CPU s", written, duration(wall), spent)
+
+    def _image(self, shown: Shown) -> Tensor:
+        """An image ``(1, H, W)`` exactly as a batch will hold it."""
+        index, variant = shown
+        if variant is None:
+            return self.dataset.read(self.dataset.pool[index])[0]
+        return self.dataset.sample(index, variant)["image"]
+
+
+def _tell(plan: Plan, seconds: float) -> None:
+    """Say what is about to be computed, and how long it may take."""
+    there = plan.images - plan.missing
+    if not plan.missing:
+        logger.info("embeddings of %d images: all are there", plan.images)
+        return
+    about = duration(seconds * plan.missing / idist.get_world_size()) if seconds else "a while"
+    logger.info(
+        "embeddings of %d images: %d are there, %d to encode in about %s; %s",
+        *(plan.images, there, plan.missing, about, plan.room()),
+    )

@@ -89,15 +89,26 @@ def test_the_other_importers_are_reached(tmp_path):
         assert message in result.stderr
 
 
-def test_generate_hands_folder_and_seed_on(tmp_path, monkeypatch):
+def test_generate_hands_its_options_on(tmp_path, monkeypatch):
     import scsam_monai.data.synthetic as synthetic
 
     calls = []
     monkeypatch.setattr(
-        synthetic, "write_sample_dataset", lambda folder, seed: calls.append((folder, seed)) or folder
+        synthetic, "write_sample_dataset", lambda folder, **options: calls.append((folder, options)) or folder
     )
-    result = scsam("generate", tmp_path / "sample", "--seed", 3)
-    assert (result.exit_code, calls) == (0, [(tmp_path / "sample", 3)])
+    result = scsam("generate", tmp_path / "sample", "--seed", 3, "--training", 6)
+    assert (result.exit_code, calls) == (0, [(tmp_path / "sample", {"seed": 3, "training": 6})])
+
+
+def test_corpus_hands_its_options_on(tmp_path, monkeypatch):
+    from scsam_monai.data import corpus
+
+    calls = []
+    monkeypatch.setattr(
+        corpus, "write_corpus", lambda folder, **options: calls.append((folder, options)) or folder
+    )
+    result = scsam("corpus", tmp_path / "corpus", "--volumes", 2, "--fib25", tmp_path)
+    assert (result.exit_code, calls) == (0, [(tmp_path / "corpus", {"volumes": 2, "fib25": tmp_path})])
 
 
 def test_the_installed_command_ends_with_one_line(tmp_path):

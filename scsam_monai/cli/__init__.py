@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from scsam_monai import __version__
-from scsam_monai.cli.datasets import check, generate
+from scsam_monai.cli.datasets import check, corpus, generate
 from scsam_monai.cli.importing import import_app
 from scsam_monai.cli.weights import weights_app
 from scsam_monai.errors import InputError
@@ -38,6 +38,7 @@ app = typer.Typer(
 app.add_typer(import_app, name="import")
 app.command()(check)
 app.command()(generate)
+app.command()(corpus)
 app.add_typer(weights_app, name="weights")
 
 

@@ -1,4 +1,4 @@
-"""``scsam check`` and ``scsam generate``."""
+"""``scsam check``, ``scsam generate`` and ``scsam corpus``."""
 
 from __future__ import annotations
 
@@ -28,11 +28,25 @@ def check(folder: Annotated[Path, typer.Argument(help="Folder with dataset.json.
 def generate(
     folder: Annotated[Path, typer.Argument(help="Folder to write.")],
     seed: Annotated[int, typer.Option(min=0, help="Another seed, other cells.")] = 0,
+    training: Annotated[int, typer.Option(min=4, help="Number of training volumes.")] = 4,
 ) -> None:
     """Generate the sample data set: electron-microscopy-like volumes with labels."""
     from scsam_monai.data.synthetic import write_sample_dataset
 
-    typer.echo(write_sample_dataset(folder, seed=seed))
+    typer.echo(write_sample_dataset(folder, seed=seed, training=training))
+
+
+def corpus(
+    folder: Annotated[Path, typer.Argument(help="Folder to write.")],
+    volumes: Annotated[int, typer.Option(min=1, help="Generated volumes to learn from.")] = 24,
+    fib25: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder with FIB-25 blocks to add (CC BY).")
+    ] = None,
+) -> None:
+    """Generate a pre-training corpus: volumes of many kinds with object instances."""
+    from scsam_monai.data.corpus import write_corpus
+
+    typer.echo(write_corpus(folder, volumes=volumes, fib25=fib25))
 
 
 def _print_report(report: DatasetReport, class_names: list[str]) -> None:

@@ -140,3 +140,15 @@ def test_a_data_set_of_the_user_is_never_overwritten(tmp_path: Path, text: str) 
         write_sample_dataset(tmp_path, **SMALL)
     assert (tmp_path / "dataset.json").read_text(encoding="utf-8") == text
     assert list(tmp_path.iterdir()) == [tmp_path / "dataset.json"]
+
+
+def test_further_training_volumes_change_no_other(tmp_path: Path) -> None:
+    few, more = (write_sample_dataset(tmp_path / str(n), training=n, **SMALL) for n in (4, 6))
+    names = [Path(item["image"]).stem for item in read(more)["training"]]
+    assert sorted(names) == [f"train_{index}" for index in range(6)]
+    assert read(more)["test"] == read(few)["test"]
+    for name in ("train_0", "validation_0", "test_0"):
+        old, new = (tifffile.imread(path.parent / "images" / f"{name}.tif") for path in (few, more))
+        assert np.array_equal(old, new)
+    with pytest.raises(InputError, match="training: expected 4 volumes or more"):
+        write_sample_dataset(tmp_path, training=3)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,32 +31,37 @@ class _Volume:
     style: str
 
 
-_VOLUMES = (
-    _Volume("training", "train_0", "fib-sem"),
-    _Volume("training", "train_1", "sbf-sem"),
-    _Volume("training", "train_2", "sstem"),
-    _Volume("training", "train_3", "fib-sem"),
-    _Volume("validation", "validation_0", "sbf-sem"),
-    _Volume("test", "test_0", "unseen-low-dose"),
-)
+_TRAINING_STYLES = ("fib-sem", "sbf-sem", "sstem", "fib-sem")
+_FEWEST = len(_TRAINING_STYLES)
+
+
+def _volumes(training: int) -> list[_Volume]:
+    """All volumes in the order of their seeds: further training volumes come last, so that none other changes."""
+    learned = [
+        _Volume("training", f"train_{index}", _TRAINING_STYLES[index % _FEWEST]) for index in range(training)
+    ]
+    kept = [_Volume("validation", "validation_0", "sbf-sem"), _Volume("test", "test_0", "unseen-low-dose")]
+    return [*learned[:_FEWEST], *kept, *learned[_FEWEST:]]
 
 
 def write_sample_dataset(
     folder: str | Path,
     seed: int = 0,
     *,
+    training: int = _FEWEST,
     shape: tuple[int, int, int] = (24, 320, 320),
     voxel_size_nm: tuple[float, float, float] = (16.0, 16.0, 16.0),
     dtype: str = "uint8",
     progress: Callable[[float, str], None] | None = None,
 ) -> Path:
-    """Write four training volumes, one for validation and one for testing, unless they are there already.
+    """Write training volumes, one for validation and one for testing, unless they are there already.
 
     The test volume is drawn in a style whose every range lies outside those of the training styles.
 
     Args:
         folder: where the data set goes; made if missing.
         seed: seed of the whole set; each volume derives its own from it.
+        training: number of training volumes, four or more; the other volumes are the same whatever it is.
         shape: voxels of each volume along z, y, x.
         voxel_size_nm: voxel size along z, y, x.
         dtype: ``"uint8"`` or ``"uint16"``.
@@ -68,28 +73,35 @@ def write_sample_dataset(
     Raises:
         InputError: if the folder holds a data set that is not a generated one, or an argument does not fit.
     """
-    folder = Path(folder)
-    made_by = _generator(seed, shape, voxel_size_nm, dtype)
+    if training < _FEWEST:
+        remedy = "leave it out for the sample data set"
+        raise InputError("training", expected=f"{_FEWEST} volumes or more", met=f"{training}", remedy=remedy)
+    folder, volumes = Path(folder), _volumes(training)
+    made_by = _generator(seed, shape, voxel_size_nm, dtype, volumes)
     description = folder / "dataset.json"
     if _is_complete(description, made_by):
         return description
     # Without its description a half-written folder cannot pass for a finished one.
     description.unlink(missing_ok=True)
     report = progress or (lambda share, what: None)
-    for index, wanted in enumerate(_VOLUMES):
-        report(index / len(_VOLUMES), wanted.name)
+    for index, wanted in enumerate(volumes):
+        report(index / len(volumes), wanted.name)
         own_seed = int(np.random.SeedSequence([seed, index]).generate_state(1)[0])
         volume = generate_volume(shape, voxel_size_nm, own_seed, wanted.style, dtype)
         _write_tiff(folder / "images" / f"{wanted.name}.tif", volume.image, voxel_size_nm)
         _write_tiff(folder / "labels" / f"{wanted.name}.tif", volume.labels, voxel_size_nm)
     with atomic_path(description) as temporary:
-        temporary.write_text(json.dumps(_describe(made_by), indent=2) + "\n", encoding="utf-8")
+        temporary.write_text(json.dumps(_describe(made_by, volumes), indent=2) + "\n", encoding="utf-8")
     report(1.0, "done")
     return description
 
 
 def _generator(
-    seed: int, shape: tuple[int, ...], voxel_size_nm: tuple[float, ...], dtype: str
+    seed: int,
+    shape: tuple[int, ...],
+    voxel_size_nm: tuple[float, ...],
+    dtype: str,
+    volumes: Sequence[_Volume],
 ) -> dict[str, Any]:
     return {
         "name": GENERATOR,
@@ -98,13 +110,13 @@ def _generator(
         "shape": list(shape),
         "voxel_size_nm": [float(size) for size in voxel_size_nm],
         "dtype": dtype,
-        "styles": {volume.name: volume.style for volume in _VOLUMES},
+        "styles": {volume.name: volume.style for volume in volumes},
     }
 
 
-def _describe(made_by: dict[str, Any]) -> dict[str, Any]:
+def _describe(made_by: dict[str, Any], volumes: Sequence[_Volume]) -> dict[str, Any]:
     sections: dict[str, list[dict[str, str]]] = {"training": [], "validation": [], "test": []}
-    for volume in _VOLUMES:
+    for volume in volumes:
         item = {"image": f"images/{volume.name}.tif", "label": f"labels/{volume.name}.tif"}
         sections[volume.section].append(item)
     return {

@@ -20,7 +20,7 @@ from scsam_monai.networks.prompt_window import (
     to_window,
     window_around,
 )
-from scsam_monai.networks.prompts import PADDING, Prompts
+from scsam_monai.networks.prompts import PADDING, Prompts, on_device
 from scsam_monai.networks.sam import EMBED_DIM, PATCH, SAM_ENCODERS, SAMImageEncoder
 
 UNAMBIGUOUS = 0
@@ -145,12 +145,10 @@ class PromptableSAM(nn.Module):
         asked = checked_prompts(points, labels, box, size)
         window = window_around(asked, size)
         device = next(self.parameters()).device
-        prompts = to_window(asked, window, mask)
+        prompts = on_device(to_window(asked, window, mask), device)
         shown = cut(image.float().view(1, 1, *size), window).to(device)
         index = torch.zeros(1, dtype=torch.long, device=device)
-        answers = self(
-            shown, index, Prompts(*(None if part is None else part.to(device) for part in prompts))
-        )
+        answers = self(shown, index, prompts)
         ambiguous = box is None and mask is None and asked.points.shape[1] == 1
         number = int(answers.quality[0, 1:].argmax()) + 1 if ambiguous else UNAMBIGUOUS
         logits = paste(answers.logits[:, number : number + 1].float().cpu(), window, size, OUTSIDE)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 PADDING, NEGATIVE, POSITIVE, CORNER_1, CORNER_2 = -1, 0, 1, 2, 3
@@ -20,3 +21,9 @@ class Prompts(NamedTuple):
     """``(P, T)``: -1 padding, 0 outside the object, 1 inside, 2 and 3 a box's first and last corner."""
     mask: Tensor | None = None
     """``(P, 1, 4g, 4g)`` logits of an earlier answer, for all prompts or for none."""
+
+
+def on_device(prompts: Prompts, device: torch.device) -> Prompts:
+    """Move prompts to a device."""
+    mask = None if prompts.mask is None else prompts.mask.to(device)
+    return Prompts(prompts.points.to(device), prompts.labels.to(device), mask)

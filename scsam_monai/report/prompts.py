@@ -76,7 +76,8 @@ def prompt_panel(arrays: Arrays, number: int) -> Figure:
         axes.set_title(title, fontsize=10)
         axes.set_axis_off()
     _, _, points, boxes = figure.axes
-    points.scatter(*mine["point"].T, s=28, c="white", edgecolors="black", linewidths=1)
+    x, y = mine["point"].T
+    points.scatter(x, y, s=28, c="white", edgecolors="black", linewidths=1)
     for box in mine["box"]:
         _draw_box(boxes, box)
     return figure

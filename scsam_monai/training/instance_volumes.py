@@ -92,15 +92,38 @@ def _load(image_path: Path, instances_path: Path, seed: int) -> InstanceVolume:
     if image.voxel_size_nm is None:
         remedy = "save it with its voxel size, for instance with scsam_monai.io.write_stack"
         raise InputError(image_path, expected="a voxel size in the file", met="none", remedy=remedy)
-    low, high = intensity_range(image.array, where=image_path)
-    levels = np.rint(255 * normalise(image.array, low, high)).astype(np.uint8)
-    instances = _compact(_as_volume(labels.array))
+    name = instances_path.name.split(".")[0]
+    return instance_volume(name, image.array, labels.array, image.voxel_size_nm, seed)
+
+
+def instance_volume(
+    name: str,
+    image: NDArray[Any],
+    instances: NDArray[Any],
+    voxel_size_nm: Sequence[float],
+    seed: int = 0,
+) -> InstanceVolume:
+    """Prepare a volume that is in memory.
+
+    Args:
+        name: for messages.
+        image: (y, x) or (z, y, x) grey values of any scale.
+        instances: object ids of the same shape, 0 for none; they are numbered again without gaps, in order.
+        voxel_size_nm: (z, y, x).
+        seed: of the anchors.
+
+    Raises:
+        InputError: if there is no object or no contrast.
+    """
+    low, high = intensity_range(image, where=name)
+    levels = np.rint(255 * normalise(image, low, high)).astype(np.uint8)
+    compact = _compact(_as_volume(instances))
     return InstanceVolume(
-        name=instances_path.name.split(".")[0],
+        name=name,
         image=_as_volume(levels),
-        instances=instances,
-        anchors=_anchors(instances, instances_path, seed),
-        planes=_planes(image.voxel_size_nm),
+        instances=compact,
+        anchors=_anchors(compact, name, seed),
+        planes=_planes(voxel_size_nm),
     )
 
 
@@ -120,11 +143,11 @@ def _planes(voxel_size_nm: Sequence[float]) -> tuple[int, ...]:
     return (0, 1, 2) if isotropic else (0,)
 
 
-def _anchors(instances: NDArray[Any], where: Path, seed: int) -> NDArray[np.int64]:
+def _anchors(instances: NDArray[Any], where: str, seed: int) -> NDArray[np.int64]:
     """Draw voxels so that every octave of object size gets the same number of them."""
     inside = np.flatnonzero(instances)
     if not inside.size:
-        raise InputError(where, expected="objects", met="the value 0 everywhere", remedy="remove the file")
+        raise InputError(where, expected="objects", met="the value 0 everywhere", remedy="leave it out")
     rng = np.random.default_rng((seed, inside.size))
     if inside.size > 64 * ANCHORS:
         inside = np.sort(rng.choice(inside, 64 * ANCHORS, replace=False))

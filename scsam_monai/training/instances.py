@@ -80,17 +80,18 @@ class InstanceCropDataset(Dataset[Sample]):
         """One crop.
 
         Returns:
-            ``image`` (1, H, W) float32 in [0, 1] and ``label`` (1, H, W) uint8, objects numbered from 1.
+            ``image`` (1, H, W) float32 in [0, 1], ``label`` (1, H, W) uint8, objects numbered from 1, ``ids`` (N,)
+            of these objects in their volume, and ``volume``, the number of that.
 
         Raises:
             InputError: if no crop with an object was found.
         """
         rng = np.random.default_rng((self.seed, int(self._epoch), index))
         for _ in range(TRIES):
-            image, ids = self._cut(rng)
+            number, image, ids = self._cut(rng)
             chosen = choose_objects(ids, self.max_instances, self.min_area, rng)
             if chosen.any():
-                return self._sample(image, chosen, rng)
+                return self._sample(image, chosen, rng) | self._origin(number, ids, chosen)
         raise InputError(
             self.volumes[0].name,
             expected=f"objects of {self.min_area} pixels to {MAX_SHARE:.0%} of a crop of {self.crop_size}",
@@ -109,8 +110,14 @@ class InstanceCropDataset(Dataset[Sample]):
         grey = torch.as_tensor(sample["image"]).as_subclass(Tensor).float().clamp(0, 1)
         return {"image": grey.contiguous(), "label": label.contiguous()}
 
-    def _cut(self, rng: np.random.Generator) -> tuple[Tensor, NDArray[Any]]:
-        """Draw volume, plane, place and zoom; return the image (1, S, S) and its object ids (S, S)."""
+    def _origin(self, volume: int, ids: NDArray[Any], chosen: NDArray[np.uint8]) -> Sample:
+        own = torch.zeros(self.max_instances, dtype=torch.int64)
+        for number in range(1, int(chosen.max()) + 1):
+            own[number - 1] = int(ids[chosen == number][0])
+        return {"ids": own, "volume": torch.tensor(volume)}
+
+    def _cut(self, rng: np.random.Generator) -> tuple[int, Tensor, NDArray[Any]]:
+        """Draw a section; return the number of its volume, the image (1, S, S) and the object ids (S, S)."""
         number = int(rng.integers(len(self.volumes)))
         volume = self.volumes[number]
         axis = int(rng.choice(self.planes[number]))
@@ -122,7 +129,8 @@ class InstanceCropDataset(Dataset[Sample]):
             for place, size in zip(np.delete(anchor, axis), image.shape, strict=True)
         ]
         window = tuple(slice(start, start + side) for start in corner)
-        return shrink_or_enlarge(image[window], self.crop_size), nearest(ids[window], self.crop_size)
+        grey, own = shrink_or_enlarge(image[window], self.crop_size), nearest(ids[window], self.crop_size)
+        return number, grey, own
 
     def _side(self, available: int, rng: np.random.Generator) -> int:
         """Pixels of the volume that make up the crop."""

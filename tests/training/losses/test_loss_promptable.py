@@ -45,7 +45,9 @@ def test_objects_of_any_size_weigh_alike():
 @pytest.mark.parametrize("radius", [5, 8, 20])
 def test_iou_is_counted_in_pixels(radius):
     assert pixel_iou(logits_of(disks(radius)), disks(radius)).item() > 0.7
-    assert pixel_iou(logits_of(disks(2 * radius)), disks(radius)).item() == pytest.approx(0.25, abs=0.06)
+    assert pixel_iou(logits_of(disks(radius + 4)), disks(radius)).item() == pytest.approx(
+        (radius / (radius + 4)) ** 2, abs=0.05
+    )
 
 
 def answers(requires_grad: bool = True) -> PromptedMasks:

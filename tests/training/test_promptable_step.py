@@ -1,0 +1,117 @@
+"""A training step and a validation of a promptable network."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from ignite.engine import Engine
+from scipy.ndimage import binary_erosion
+
+from scsam_monai.networks.promptable import PromptableSAM, PromptedMasks
+from scsam_monai.report.prompts import PromptPictures
+from scsam_monai.training.losses.promptable import PromptLoss
+from scsam_monai.training.prompt_validation import PromptScores, PromptValidation, centres
+from scsam_monai.training.promptable import PromptStep, objects, settled
+
+ENGINE = SimpleNamespace(state=SimpleNamespace(device=torch.device("cpu")))
+
+
+@pytest.fixture
+def batch() -> dict[str, torch.Tensor]:
+    torch.manual_seed(0)
+    label = torch.zeros(2, 1, 64, 64, dtype=torch.uint8)
+    label[0, 0, 8:24, 8:24], label[0, 0, 40:56, 30:60], label[1, 0, 20:50, 20:40] = 1, 2, 1
+    return {"image": (label > 0).float() * 0.5 + 0.2 + 0.05 * torch.randn(2, 1, 64, 64), "label": label}
+
+
+def network() -> PromptableSAM:
+    torch.manual_seed(0)
+    return PromptableSAM("vit_t")
+
+
+def step(net: PromptableSAM, batch: dict[str, torch.Tensor], **options) -> PromptStep:
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.0)
+    made = PromptStep(net, optimizer, PromptLoss(), clip=1e9, **options)
+    made(ENGINE, batch)
+    return made
+
+
+def test_objects_are_taken_apart(batch):
+    index, masks = objects(batch["label"])
+    assert index.tolist() == [0, 0, 1]
+    assert masks.flatten(1).sum(dim=1).tolist() == [256, 480, 600]
+
+
+def test_gradients_are_those_of_the_whole_batch_at_once(batch):
+    """Without the detours: one graph over encoder, decoder and loss."""
+    net, plain = network(), network()
+    torch.manual_seed(3)
+    step(net, batch, rounds=0, chunk=8)
+    torch.manual_seed(3)
+    torch.rand(())  # whether the step corrects
+    from scsam_monai.training.prompts import first_prompts
+
+    index, masks = objects(batch["label"])
+    prompts, ambiguous = first_prompts(masks)
+    total, _ = PromptLoss()(plain(batch["image"], index, prompts), masks, ambiguous)
+    (total / len(masks)).backward()
+    for (name, one), other in zip(net.named_parameters(), plain.parameters(), strict=True):
+        expected = torch.zeros_like(one) if other.grad is None else other.grad
+        met = torch.zeros_like(one) if one.grad is None else one.grad
+        torch.testing.assert_close(met, expected, atol=1e-4, rtol=1e-3, msg=name)
+
+
+def test_every_part_learns_when_answers_are_corrected(batch):
+    net = network()
+    made = step(net, batch, rounds=2, box_share=0.5, chunk=2)
+    without = {name for name, value in net.named_parameters() if value.grad is None}
+    assert not without
+    assert set(made.loss.terms) == {"total", "focal", "dice", "quality", "iou", "first_iou"}
+
+
+def test_the_loss_falls(batch):
+    net = network()
+    optimizer = torch.optim.AdamW(net.parameters(), lr=1e-3, betas=(0.9, 0.95))
+    made = PromptStep(net, optimizer, PromptLoss(), rounds=0)
+    losses = [float(made(ENGINE, batch)["loss"]) for _ in range(12)]
+    assert losses[-1] < 0.5 * losses[0]
+
+
+def test_an_ambiguous_prompt_gets_the_mask_rated_highest():
+    logits = torch.arange(4.0).view(1, 4, 1, 1).expand(2, 4, 8, 8)
+    answers = PromptedMasks(logits, torch.tensor([[9.0, 0.1, 0.7, 0.3]] * 2))
+    assert settled(answers, torch.tensor([True, False]))[:, 0, 0, 0].tolist() == [2, 0]
+
+
+def test_the_centre_is_the_place_farthest_from_the_border():
+    masks = torch.zeros(2, 32, 32, dtype=torch.bool)
+    masks[0, 4:17, 6:19] = True
+    masks[1, :9, 20:] = True  # cut at two edges of the image
+    assert centres(masks)[0].tolist() == [12, 10]
+    x, y = centres(masks)[1].long().tolist()
+    assert binary_erosion(masks[1].numpy(), iterations=4)[y, x]
+
+
+def test_validation_scores_and_draws(batch, tmp_path):
+    engine = Engine(PromptValidation(network()))
+    engine.state.device = torch.device("cpu")
+    PromptScores().attach(engine)
+    PromptPictures(tmp_path, max_pictures=3).attach(engine)
+    engine.run([batch, batch], max_epochs=1)
+    output, metrics = engine.state.output, engine.state.metrics
+    assert output["point_mask"].shape == output["box_mask"].shape == (3, 64, 64)
+    truth = objects(batch["label"])[1]
+    for kind in ("point", "box"):
+        mask = output[f"{kind}_mask"]
+        iou = (mask & truth).sum(dim=(1, 2)) / (mask | truth).sum(dim=(1, 2))
+        torch.testing.assert_close(output[f"{kind}_iou"], iou)
+        assert metrics[f"{kind}_iou"] == pytest.approx(iou.median().item())
+    assert (output["best_point_iou"] >= output["point_iou"]).all()
+    assert metrics["prompt_iou"] == pytest.approx((metrics["point_iou"] + metrics["box_iou"]) / 2)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f"{n}_epoch001.png" for n in (1, 2, 3)]
+    from PIL import Image
+
+    assert np.asarray(Image.open(tmp_path / "1_epoch001.png")).std() > 10

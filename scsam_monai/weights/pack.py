@@ -104,10 +104,9 @@ def half(source: str | Path, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _layout(weights: Weights) -> dict[str, Tensor]:
-    with torch.device("meta"):
-        if weights.kind == "sam":
-            return PromptableSAM(weights.architecture).state_dict()
-        return MAEEncoder(weights.architecture).vit.state_dict()
+    if weights.kind == "sam":
+        return PromptableSAM(weights.architecture).state_dict()
+    return MAEEncoder(weights.architecture).vit.state_dict()
 
 
 def _shares(weights: Weights, state: Mapping[str, Tensor]) -> list[tuple[WeightsFile, dict[str, Tensor]]]:

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from scsam_monai.networks.digest import digest
 from scsam_monai.networks.freezing import Freezable
 from scsam_monai.networks.light_state import full_state
-
-__all__ = ["digest", "split_state"]
 
 
 def split_state(network: nn.Module) -> tuple[dict[str, Tensor], dict[str, Tensor]]:

@@ -82,6 +82,7 @@ class PromptableSAM(nn.Module):
         transformer = TwoWayTransformer(depth=2, embedding_dim=EMBED_DIM, mlp_dim=2048, num_heads=8)
         self.mask_decoder = MaskDecoder(transformer_dim=EMBED_DIM, transformer=transformer)
         attend_by_position(transformer, self.prompt_encoder.pe_layer.positional_encoding_gaussian_matrix)
+        start_with_nothing(self.mask_decoder)
 
     def encode(self, image: Tensor) -> Tensor:
         """Return the embedding ``(B, 256, g, g)`` of images ``(B, 1, H, W)`` in [0, 1]."""
@@ -180,6 +181,24 @@ class PromptableSAM(nn.Module):
         weights = torch.stack([head(decoded[:, token]) for token, head in heads], dim=1)
         logits = (weights @ upscaled.flatten(2)).unflatten(2, upscaled.shape[-2:])
         return PromptedMasks(logits, decoder.iou_prediction_head(decoded[:, 0]))
+
+
+PRIOR = -4.0
+"""Logit of every place before training: organelles cover about a fiftieth of what is asked about."""
+
+
+@torch.no_grad()
+def start_with_nothing(decoder: MaskDecoder) -> None:
+    """Initialise the last layers so that every mask starts near ``PRIOR`` and not at even odds.
+
+    From even odds the first steps push all places down together, which the encoder takes part in: it becomes
+    constant before it has learned anything.
+    """
+    last = decoder.output_upscaling[-2]
+    last.bias.fill_(1.0)
+    level = float(nn.functional.gelu(torch.tensor(1.0)))
+    for head in decoder.output_hypernetworks_mlps:
+        head.layers[-1].bias.fill_(PRIOR / (len(last.bias) * level))
 
 
 SHARPNESS, GAIN = 2.0, 2.0

@@ -16,6 +16,7 @@ from torch.utils.data import Dataset
 
 from scsam_monai.errors import InputError
 from scsam_monai.training.instance_volumes import InstanceVolume
+from scsam_monai.training.outlines import outlines_and_insides
 from scsam_monai.training.views import N_VIEWS, apply_view
 
 TRIES = 50
@@ -81,7 +82,8 @@ class InstanceCropDataset(Dataset[Sample]):
 
         Returns:
             ``image`` (1, H, W) float32 in [0, 1], ``label`` (1, H, W) uint8, objects numbered from 1, ``ids`` (N,)
-            of these objects in their volume, and ``volume``, the number of that.
+            of these objects in their volume, ``volume``, the number of that, and ``regions`` (2, H, W) uint8, the
+            outlines and the insides of all objects, chosen or not.
 
         Raises:
             InputError: if no crop with an object was found.
@@ -91,7 +93,7 @@ class InstanceCropDataset(Dataset[Sample]):
             number, image, ids = self._cut(rng)
             chosen = choose_objects(ids, self.max_instances, self.min_area, rng)
             if chosen.any():
-                return self._sample(image, chosen, rng) | self._origin(number, ids, chosen)
+                return self._sample(image, chosen, ids, rng) | self._origin(number, ids, chosen)
         raise InputError(
             self.volumes[0].name,
             expected=f"objects of {self.min_area} pixels to {MAX_SHARE:.0%} of a crop of {self.crop_size}",
@@ -99,16 +101,19 @@ class InstanceCropDataset(Dataset[Sample]):
             remedy="change zoom_range or crop_size, or leave out volumes without such objects",
         )
 
-    def _sample(self, image: Tensor, chosen: NDArray[np.uint8], rng: np.random.Generator) -> Sample:
+    def _sample(
+        self, image: Tensor, chosen: NDArray[np.uint8], ids: NDArray[Any], rng: np.random.Generator
+    ) -> Sample:
         view = int(rng.integers(N_VIEWS)) if self.augment else 0
         label = apply_view(torch.from_numpy(chosen)[None], view)
+        regions = apply_view(outlines_and_insides(ids), view)
         sample: dict[str, Any] = {"image": apply_view(image, view)}
         if self.transform is not None:
             if isinstance(self.transform, Randomizable):
                 self.transform.set_random_state(seed=int(rng.integers(2**32 - 1)))
             sample = self.transform(sample)
         grey = torch.as_tensor(sample["image"]).as_subclass(Tensor).float().clamp(0, 1)
-        return {"image": grey.contiguous(), "label": label.contiguous()}
+        return {"image": grey.contiguous(), "label": label.contiguous(), "regions": regions.contiguous()}
 
     def _origin(self, volume: int, ids: NDArray[Any], chosen: NDArray[np.uint8]) -> Sample:
         own = torch.zeros(self.max_instances, dtype=torch.int64)

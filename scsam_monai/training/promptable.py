@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 
 from scsam_monai.networks.promptable import UNAMBIGUOUS, PromptableSAM, PromptedMasks
 from scsam_monai.training.losses.promptable import PromptLoss, enlarge
+from scsam_monai.training.outlines import OutlineHelper
 from scsam_monai.training.prompts import corrected, first_prompts
 
 
@@ -27,6 +28,7 @@ class PromptStep:
         network: what trains.
         optimizer: of the network.
         loss: of the answers.
+        helper: draws outlines from the embedding, so that it keeps to the image; None to do without.
         rounds: corrections after the first prompt.
         correction_share: share of steps with corrections; they cost as much as the first prompt and teach the
             image encoder less.
@@ -41,6 +43,7 @@ class PromptStep:
         network: PromptableSAM,
         optimizer: Optimizer,
         loss: PromptLoss,
+        helper: OutlineHelper | None = None,
         rounds: int = 2,
         correction_share: float = 1.0,
         box_share: float = 0.5,
@@ -48,7 +51,7 @@ class PromptStep:
         clip: float = 1.0,
         amp: bool = True,
     ) -> None:
-        self.network, self.optimizer, self.loss = network, optimizer, loss
+        self.network, self.optimizer, self.loss, self.helper = network, optimizer, loss, helper
         self.rounds, self.correction_share, self.box_share = rounds, correction_share, box_share
         self.chunk, self.clip, self.amp = chunk, clip, amp
 
@@ -57,12 +60,13 @@ class PromptStep:
         image, label = (batch[name].to(engine.state.device, non_blocking=True) for name in ("image", "label"))
         self.network.train()
         self.optimizer.zero_grad()
-        self._backward(image, label)
+        regions = None if self.helper is None else batch["regions"].to(engine.state.device, non_blocking=True)
+        self._backward(image, label, regions)
         nn.utils.clip_grad_norm_(self.network.parameters(), self.clip)
         self.optimizer.step()
         return {"image": image, "label": label, "loss": self.loss.terms["total"]}
 
-    def _backward(self, image: Tensor, label: Tensor) -> None:
+    def _backward(self, image: Tensor, label: Tensor, regions: Tensor | None) -> None:
         image_index, masks = objects(label)
         with self._precision(image):
             embedding = self.network.encode(image)
@@ -73,6 +77,10 @@ class PromptStep:
         for index, mask in zip(image_index.split(size), masks.split(size), strict=True):
             for name, value in self._rounds(leaf, index, mask, rounds, 1 / len(masks)):
                 sums[name] += value
+        if self.helper is not None and regions is not None:
+            outline_loss = self.helper(leaf, regions)
+            outline_loss.backward()
+            sums["outlines"] += outline_loss.detach()
         embedding.backward(leaf.grad)
         self.loss.terms = dict(sums)
 

@@ -88,6 +88,14 @@ def test_untrained_attention_tells_a_near_place_from_a_far_one(sam):
     assert weight.max() > 4 * weight.view(16, 16)[12:, 12:].abs().mean()
 
 
+@torch.no_grad()
+def test_untrained_masks_are_empty_and_the_image_shows_in_the_embedding(sam):
+    embedding = sam.encode(torch.rand(2, 1, 256, 256))
+    answers = sam.decode(embedding, torch.tensor([0, 1]), Prompts(torch.rand(2, 1, 2), torch.ones(2, 1)))
+    assert (answers.logits.mean(dim=(0, 2, 3)) < -3).all()
+    assert embedding.std(dim=(2, 3)).mean() > 0.4
+
+
 @pytest.mark.parametrize("size", [(300, 200), (60, 90), (256, 256)])
 def test_prompts_an_image_of_any_size(sam, size):
     image = torch.rand(*size)

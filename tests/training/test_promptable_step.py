@@ -13,8 +13,10 @@ from scipy.ndimage import binary_erosion
 from scsam_monai.networks.promptable import PromptableSAM, PromptedMasks
 from scsam_monai.report.prompts import PromptPictures
 from scsam_monai.training.losses.promptable import PromptLoss
+from scsam_monai.training.outlines import OutlineHelper, outlines_and_insides
 from scsam_monai.training.prompt_validation import PromptScores, PromptValidation, centres
 from scsam_monai.training.promptable import PromptStep, objects, settled
+from scsam_monai.training.prompts import first_prompts
 
 ENGINE = SimpleNamespace(state=SimpleNamespace(device=torch.device("cpu")))
 
@@ -24,7 +26,9 @@ def batch() -> dict[str, torch.Tensor]:
     torch.manual_seed(0)
     label = torch.zeros(2, 1, 64, 64, dtype=torch.uint8)
     label[0, 0, 8:24, 8:24], label[0, 0, 40:56, 30:60], label[1, 0, 20:50, 20:40] = 1, 2, 1
-    return {"image": (label > 0).float() * 0.5 + 0.2 + 0.05 * torch.randn(2, 1, 64, 64), "label": label}
+    image = (label > 0).float() * 0.5 + 0.2 + 0.05 * torch.randn(2, 1, 64, 64)
+    regions = torch.stack([outlines_and_insides(ids.numpy()) for ids in label[:, 0]])
+    return {"image": image, "label": label, "regions": regions}
 
 
 def network() -> PromptableSAM:
@@ -52,8 +56,6 @@ def test_gradients_are_those_of_the_whole_batch_at_once(batch):
     step(net, batch, rounds=0, chunk=8)
     torch.manual_seed(3)
     torch.rand(())  # whether the step corrects
-    from scsam_monai.training.prompts import first_prompts
-
     index, masks = objects(batch["label"])
     prompts, ambiguous = first_prompts(masks)
     total, _ = PromptLoss()(plain(batch["image"], index, prompts), masks, ambiguous)
@@ -70,6 +72,21 @@ def test_every_part_learns_when_answers_are_corrected(batch):
     without = {name for name, value in net.named_parameters() if value.grad is None}
     assert not without
     assert set(made.loss.terms) == {"total", "focal", "dice", "quality", "iou", "first_iou"}
+
+
+def test_the_helper_reaches_the_encoder_alone(batch):
+    with_helper, without = network(), network()
+    helper = OutlineHelper()
+    for net, own in ((with_helper, helper), (without, None)):
+        torch.manual_seed(3)
+        made = step(net, batch, rounds=0, helper=own)
+    assert "outlines" not in made.loss.terms
+    assert helper.project.weight.grad.any()
+    grads = zip(with_helper.named_parameters(), without.parameters(), strict=True)
+    differ = {
+        name.split(".")[0] for (name, a), b in grads if a.grad is not None and not torch.equal(a.grad, b.grad)
+    }
+    assert differ == {"image_encoder"}
 
 
 def test_the_loss_falls(batch):

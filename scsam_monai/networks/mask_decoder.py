@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from scsam_monai.networks.class_prompt import ClassPrompts
+from scsam_monai.networks.few_tokens import attend_to_few
 
 MASK_TOKEN = 0  # SAM's token for an unambiguous prompt
 
@@ -39,7 +40,7 @@ class ClassMaskDecoder(nn.Module):
         super().__init__()
         self.chunk = chunk
         transformer = TwoWayTransformer(depth=2, embedding_dim=channels, mlp_dim=2048, num_heads=8)
-        self.sam = MaskDecoder(transformer_dim=channels, transformer=transformer)
+        self.sam = MaskDecoder(transformer_dim=channels, transformer=attend_to_few(transformer))
         self.skip_head = MLP(channels, channels, skip_channels, 3) if skip_channels else None
         for part in self._unused():
             part.requires_grad_(False)

@@ -172,3 +172,17 @@ def test_position_is_part_of_the_tokens() -> None:
 def test_unknown_names_list_the_valid_ones(wrong: dict[str, str], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         ClassPromptEncoder(K, **wrong)
+
+
+@torch.no_grad()
+def test_projected_queries_equal_projected_keys() -> None:
+    """The tokens as attention is written down: keys and values of all positions."""
+    anchors = AnchorTokens(4, 16)
+    activated, contrast = torch.randn(2, 3, 16, 5, 6), torch.randn(2, 3, 5, 6)
+    position = torch.randn(1, 16, 5, 6)
+    source = (activated + position.unsqueeze(1)).flatten(3).transpose(2, 3)
+    scores = anchors.queries @ anchors.to_key(source).transpose(2, 3) / 4
+    scores = scores + anchors.bias_scale * contrast.flatten(2).unsqueeze(2)
+    expected = scores.softmax(dim=-1) @ anchors.to_value(source)
+    expected = expected + anchors.queries + anchors.positive_embed.weight
+    torch.testing.assert_close(anchors(activated, contrast, position), expected)

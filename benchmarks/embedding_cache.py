@@ -109,7 +109,7 @@ def measure(case: Case, rounds: int) -> Times:
     }
     images = torch.rand(2, 1, 1, case.size, case.size)
     loss = ScSAMLoss(rank_interval=0)
-    optimizer = torch.optim.AdamW(parameter_groups(network, 1e-4))
+    optimizer = torch.optim.AdamW(parameter_groups(network, 1e-4), fused=True)
     with tempfile.TemporaryDirectory() as folder:
         caches = {"encoding": EmbeddingCache(network, folder), "cached": EmbeddingCache(network, folder)}
         caches["cached"].open()

@@ -81,7 +81,7 @@ class ClassPromptEncoder(nn.Module):
         self.anchors = AnchorTokens(tokens, channels, negative=visible == "all") if tokens else None
 
     def forward(self, features: Tensor) -> ClassPrompts:
-        """Prompt every class from fused features ``(B, 256, g, g)``."""
+        """Prompt every class from fused features ``(B, 256, g, g)``; fastest with channels last."""
         similarity = self.compare(features)
         contrast = similarity - similarity.mean(dim=1, keepdim=True)
         gate = 2 * torch.sigmoid(2 * self.alpha * contrast)  # 1 + tanh, but never rounded to zero

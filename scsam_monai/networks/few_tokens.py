@@ -5,7 +5,7 @@ from __future__ import annotations
 import scsam_monai._torchvision  # noqa: F401  isort: skip
 import torch
 from segment_anything.modeling import TwoWayTransformer
-from segment_anything.modeling.transformer import Attention
+from segment_anything.modeling.transformer import Attention, TwoWayAttentionBlock
 from torch import Tensor, nn
 
 
@@ -59,13 +59,54 @@ class FewTokenAttention(Attention):
         )
 
 
-def attend_to_few(transformer: TwoWayTransformer) -> TwoWayTransformer:
-    """Give the attention between tokens and image its faster twin, with the same parameters."""
-    for layer in transformer.layers:
-        layer.cross_attn_token_to_image = _twin(layer.cross_attn_token_to_image)
-        layer.cross_attn_image_to_token = _twin(layer.cross_attn_image_to_token)
-    transformer.final_attn_token_to_image = _twin(transformer.final_attn_token_to_image)
-    return transformer
+class FewTokenTransformer(TwoWayTransformer):
+    """segment-anything's ``TwoWayTransformer``: same parameters, same result, less work and fewer copies."""
+
+    final_attn_token_to_image: Attention
+
+    def __init__(
+        self, depth: int = 2, embedding_dim: int = 256, mlp_dim: int = 2048, num_heads: int = 8
+    ) -> None:
+        super().__init__(depth=depth, embedding_dim=embedding_dim, mlp_dim=mlp_dim, num_heads=num_heads)
+        for layer in self.layers:
+            layer.cross_attn_token_to_image = _twin(layer.cross_attn_token_to_image)
+            layer.cross_attn_image_to_token = _twin(layer.cross_attn_image_to_token)
+        self.final_attn_token_to_image = _twin(self.final_attn_token_to_image)
+
+    def forward(self, image: Tensor, image_position: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Let tokens and image look at each other.
+
+        Args:
+            image: ``(B, C, h, w)``; fastest with channels last.
+            image_position: its positional encoding, of the same shape.
+            tokens: ``(B, T, C)``, also added to the queries of every layer.
+
+        Returns:
+            The tokens ``(B, T, C)`` and the image ``(B, h w, C)``.
+        """
+        keys, position = (x.flatten(2).transpose(1, 2) for x in (image, image_position))
+        queries = tokens
+        for layer in self.layers:
+            queries, keys = _two_way(layer, queries, keys, tokens, position)
+        found = self.final_attn_token_to_image(queries + tokens, keys + position, keys)
+        return self.norm_final_attn(queries + found), keys
+
+
+def _two_way(
+    layer: TwoWayAttentionBlock, queries: Tensor, keys: Tensor, tokens: Tensor, position: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The stock block, which adds the image's positions twice to the same keys."""
+    if layer.skip_first_layer_pe:
+        queries = layer.self_attn(queries, queries, queries)
+    else:
+        placed = queries + tokens
+        queries = queries + layer.self_attn(placed, placed, queries)
+    queries = layer.norm1(queries)
+    placed_keys = keys + position
+    queries = layer.norm2(queries + layer.cross_attn_token_to_image(queries + tokens, placed_keys, keys))
+    queries = layer.norm3(queries + layer.mlp(queries))
+    keys = layer.norm4(keys + layer.cross_attn_image_to_token(placed_keys, queries + tokens, queries))
+    return queries, keys
 
 
 def _twin(stock: Attention) -> FewTokenAttention:

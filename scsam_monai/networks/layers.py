@@ -7,12 +7,25 @@ from contextlib import AbstractContextManager, nullcontext
 import scsam_monai._torchvision  # noqa: F401  isort: skip
 import torch
 from segment_anything.modeling.common import LayerNorm2d
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class ChannelNorm(LayerNorm2d):
+    """segment-anything's ``LayerNorm2d``, in one pass where the channels lie last in memory."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise each position of ``x (B, C, H, W)`` over its channels."""
+        if x.is_contiguous() or not x.is_contiguous(memory_format=torch.channels_last):
+            normalised: Tensor = super().forward(x)
+            return normalised
+        last = F.layer_norm(x.permute(0, 2, 3, 1), (x.shape[1],), self.weight, self.bias, self.eps)
+        return last.permute(0, 3, 1, 2)
 
 
 def project(in_channels: int, out_channels: int) -> nn.Sequential:
     """1x1 convolution and channel normalisation."""
-    return nn.Sequential(nn.Conv2d(in_channels, out_channels, 1, bias=False), LayerNorm2d(out_channels))
+    return nn.Sequential(nn.Conv2d(in_channels, out_channels, 1, bias=False), ChannelNorm(out_channels))
 
 
 def align(in_channels: int, out_channels: int) -> nn.Sequential:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import torch
-from segment_anything.modeling import MaskDecoder, TwoWayTransformer
+from segment_anything.modeling import MaskDecoder
 from segment_anything.modeling.mask_decoder import MLP
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from scsam_monai.networks.class_prompt import ClassPrompts
-from scsam_monai.networks.few_tokens import attend_to_few
+from scsam_monai.networks.few_tokens import FewTokenTransformer
+from scsam_monai.networks.layers import ChannelNorm
 
 MASK_TOKEN = 0  # SAM's token for an unambiguous prompt
 
@@ -39,8 +40,9 @@ class ClassMaskDecoder(nn.Module):
     def __init__(self, channels: int = 256, *, chunk: int = 4, skip_channels: int = 0) -> None:
         super().__init__()
         self.chunk = chunk
-        transformer = TwoWayTransformer(depth=2, embedding_dim=channels, mlp_dim=2048, num_heads=8)
-        self.sam = MaskDecoder(transformer_dim=channels, transformer=attend_to_few(transformer))
+        transformer = FewTokenTransformer(depth=2, embedding_dim=channels, mlp_dim=2048, num_heads=8)
+        self.sam = MaskDecoder(transformer_dim=channels, transformer=transformer)
+        self.sam.output_upscaling[1] = ChannelNorm(channels // 4)
         self.skip_head = MLP(channels, channels, skip_channels, 3) if skip_channels else None
         for part in self._unused():
             part.requires_grad_(False)

@@ -132,6 +132,8 @@ class ScSAM(LightState):
         """Fuse, prompt and draw: all that trains when the encoders are frozen."""
         with self._mixed_precision(image):
             fused = self._fuse(embeddings)
+            # The transformer goes by positions: so it need not copy, and norms over channels take one pass.
+            fused = fused._replace(features=fused.features.contiguous(memory_format=torch.channels_last))
             prompts = self.prompt_encoder(fused.features)
             skip = self._skip(embeddings, image)
             masks = self.mask_decoder(fused.features, prompts, skip)

@@ -1,21 +1,22 @@
 from __future__ import annotations
 
-import copy
-
 import pytest
 import torch
 from segment_anything.modeling import TwoWayTransformer
 
-from scsam_monai.networks.few_tokens import FewTokenAttention, attend_to_few
+from scsam_monai.networks.few_tokens import FewTokenAttention, FewTokenTransformer
 
 
 def transformers() -> tuple[TwoWayTransformer, TwoWayTransformer]:
     stock = TwoWayTransformer(depth=2, embedding_dim=32, mlp_dim=64, num_heads=2).double()
-    return stock, attend_to_few(copy.deepcopy(stock)).double()
+    ours = FewTokenTransformer(depth=2, embedding_dim=32, mlp_dim=64, num_heads=2).double()
+    ours.load_state_dict(stock.state_dict())
+    return stock, ours
 
 
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("n_tokens", [1, 5, 7, 8, 12])
-def test_equals_stock_with_gradients(n_tokens: int) -> None:
+def test_equals_stock_with_gradients(n_tokens: int, layout: torch.memory_format) -> None:
     """With 16 inner channels and 2 heads, 8 tokens are too many to gain from, and the stock way is taken."""
     stock, ours = transformers()
     image, position = (torch.randn(3, 32, 4, 6, dtype=torch.float64) for _ in range(2))
@@ -23,7 +24,7 @@ def test_equals_stock_with_gradients(n_tokens: int) -> None:
     weights = [torch.randn(3, size, 32, dtype=torch.float64) for size in (n_tokens, 24)]
     gradients = []
     for transformer in (stock, ours):
-        source = image.clone().requires_grad_()
+        source = image.clone(memory_format=layout).requires_grad_()
         outputs = transformer(source, position, tokens)
         sum((o * w).sum() for o, w in zip(outputs, weights, strict=True)).backward()  # type: ignore[union-attr]
         gradients.append([*outputs, source.grad, *(p.grad for p in transformer.parameters())])
@@ -40,7 +41,9 @@ def test_parameters_are_those_of_stock() -> None:
 
 
 def test_random_numbers_are_not_used_up() -> None:
-    stock = TwoWayTransformer(depth=1, embedding_dim=32, mlp_dim=64, num_heads=2)
-    before = torch.get_rng_state()
-    attend_to_few(stock)
-    assert torch.equal(torch.get_rng_state(), before)
+    after = []
+    for kind in (TwoWayTransformer, FewTokenTransformer):
+        torch.manual_seed(3)
+        kind(depth=1, embedding_dim=32, mlp_dim=64, num_heads=2)
+        after.append(torch.get_rng_state())
+    assert torch.equal(*after)

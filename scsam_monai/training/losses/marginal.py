@@ -30,6 +30,8 @@ def marginal_logits(logits: Tensor, annotated: Tensor) -> Tensor:
         >>> marginal_logits(logits, torch.tensor([[True, True, False]])).softmax(dim=1).flatten().tolist()
         [0.6666666865348816, 0.3333333432674408, 0.0]
     """
+    if not annotated.is_cuda and annotated.all():  # asking a GPU would wait for it
+        return logits
     unknown = ~annotated.to(logits.device, torch.bool)[:, :, None, None]
     in_background = torch.cat([torch.ones_like(unknown[:, :1]), unknown[:, 1:]], dim=1)
     background = logits.masked_fill(~in_background, -torch.inf).logsumexp(dim=1, keepdim=True)

@@ -114,7 +114,8 @@ class SegmentationLoss(nn.Module):
         )
         target = label[:, 0]
         total = F.cross_entropy(logits, target, weights, ignore_index=self.ignore_label, reduction="sum")
-        mass = weights[target[target != self.ignore_label]].sum()
+        known = target != self.ignore_label
+        mass = (weights[target.where(known, 0)] * known).sum()
         return total / mass.clamp_min(torch.finfo(torch.float32).eps)
 
     def dice(self, logits: Tensor, label: Tensor) -> Tensor:

@@ -46,7 +46,12 @@ PAIRS = (
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run what is missing and print the table."""
     options = parse(arguments)
-    jobs = [(pair, seed) for seed in options.seeds for pair in PAIRS if wanted(options, pair, seed)]
+    jobs = [
+        (pair, seed)
+        for seed in options.seeds
+        for pair in PAIRS
+        if pair.name in options.pairs and wanted(options, pair, seed)
+    ]
     with ThreadPoolExecutor(options.jobs) as pool:
         results = list(pool.map(lambda job: run(options, *job), jobs))
     print(table(results))
@@ -63,6 +68,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--cpu-minutes", type=float, default=5, help="training time after encoding")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--middle-seeds", type=int, nargs="+", default=[0], help="for one encoder alone")
+    parser.add_argument("--pairs", nargs="+", default=[p.name for p in PAIRS])
     parser.add_argument("--output", type=Path, default=Path("runs/pretraining"))
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time, one core each")
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="overrides of the config")
@@ -124,6 +130,8 @@ def table(results: Sequence[dict[str, Any]]) -> str:
     lines = [header, ["---", *["---:"] * (len(header) - 1)]]
     for pair in PAIRS:
         runs = [result for result in results if result["pair"] == pair.name]
+        if not runs:
+            continue
         scores = [[r["probe"]["mean_iou"] for r in runs], [r["scores"]["mean_iou"] for r in runs]]
         scores += [[r["scores"]["classes"][k + 1]["iou"] for r in runs] for k in range(len(classes))]
         minutes = sum(r["cpu_seconds"] for r in runs) / len(runs) / 60

@@ -14,10 +14,9 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -86,7 +85,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     cases = [case for case in CASES if case.sam.startswith(options.only)]
     print(f"torch {torch.__version__}, one thread, batch 1, process CPU seconds per step, medians\n")
-    print("\n".join(table([measure(case, options.rounds) for case in cases])))
+    for line in table(measure(case, options.rounds) for case in cases):
+        print(line, flush=True)
 
 
 class Times(NamedTuple):
@@ -133,7 +133,6 @@ def measure(case: Case, rounds: int) -> Times:
                 times["cached"].append(seconds(step, "cached", image))
                 times["reading"].append(seconds(caches["cached"].embeddings, image))
         sizes = [path.stat().st_size for path in Path(folder).rglob("*.safetensors")]
-    print(f"{case}: done", file=sys.stderr)
     medians = {name: statistics.median(values) for name, values in times.items()}
     return Times(case, **medians, entry_bytes=sizes[0])
 
@@ -162,8 +161,8 @@ def seconds(call: Callable[..., Any], *arguments: Any) -> float:
     return time.process_time() - start
 
 
-def table(rows: Sequence[Times]) -> Iterator[str]:
-    """Yield markdown."""
+def table(rows: Iterable[Times]) -> Iterator[str]:
+    """Yield markdown, each row as it is measured."""
     yield (
         "| encoders | input | classes | preset | MAE input | encoding s | cached s | of it reading ms | entry MB "
         "| ratio | target |"

@@ -67,7 +67,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("weights", type=Path, help="file in the layout of Meta's sam_vit_*.pth")
+    parser.add_argument(
+        "weights", help="a name in the registry, or a file in the layout of Meta's sam_vit_*.pth"
+    )
     parser.add_argument("--sam", default="vit_t", help="its image encoder")
     parser.add_argument("--folders", type=Path, nargs="*", default=[], help="corpora with instances/")
     parser.add_argument("--all", action="store_true", help="take volumes not named validation*")

@@ -42,9 +42,8 @@ def locate(name_or_path: str | Path, search: Folders = None) -> list[Path]:
 
 def registered_name(name_or_path: str | Path) -> str | None:
     """Return the name in the registry, or None for a path."""
-    if not isinstance(name_or_path, str) or Path(name_or_path).is_file():
-        return None
-    return name_or_path if name_or_path in WEIGHTS else None
+    name = str(name_or_path)
+    return name if name in WEIGHTS and not Path(name).is_file() else None
 
 
 def find(weights: Weights, search: Folders = None) -> list[Path] | None:

@@ -15,25 +15,26 @@ from scsam_monai.networks.mae import MAE_ENCODERS, PIXEL_MEAN, PIXEL_STD, MAEEnc
 from scsam_monai.networks.sam import PIXEL_MEAN as SAM_MEAN
 from scsam_monai.networks.sam import PIXEL_STD as SAM_STD
 from scsam_monai.networks.sam import SAM_ENCODERS, SAMImageEncoder
-from scsam_monai.weights.files import read_state_dict
+from scsam_monai.weights.named import read_weights
 
 _BLOCK_NAMES = (("mlp.fc1.", "mlp.lin1."), ("mlp.fc2.", "mlp.lin2."))
 
 
-def load_mae_into_sam(encoder: SAMImageEncoder, path: str | Path) -> None:
+def load_mae_into_sam(encoder: SAMImageEncoder, weights: str | Path) -> None:
     """Copy patch embedding, positions and blocks of an MAE's ViT of the same width and depth.
 
     What the MAE does not have keeps its initial values: relative positions (zero) and the neck.
 
     Args:
         encoder: receives the weights.
-        path: state dict of the MAE's ViT.
+        weights: a name in the registry, or a state dict of the MAE's ViT.
 
     Raises:
-        InputError: if no MAE has the encoder's shape, or the file is not that MAE's.
+        InputError: if no MAE has the encoder's shape, or the weights are not that MAE's.
     """
-    state = read_state_dict(path)
-    check_layout(path, state, MAEEncoder(_twin(encoder.name)).vit.state_dict())
+    # Shipped weights are in half precision, which positions cannot be interpolated in on every device.
+    state = {key: value.float() for key, value in read_weights(weights).items()}
+    check_layout(weights, state, MAEEncoder(_twin(encoder.name)).vit.state_dict())
     encoder.load_state_dict(sam_names(state, encoder.state_dict()))
 
 

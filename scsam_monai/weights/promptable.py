@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from scsam_monai.networks.promptable import PromptableSAM
-from scsam_monai.weights.files import load_checked, read_state_dict
+from scsam_monai.weights.files import load_checked
 from scsam_monai.weights.mae_init import load_mae_into_sam
+from scsam_monai.weights.named import read_weights
 
 
 def build_promptable_sam(
@@ -20,16 +21,18 @@ def build_promptable_sam(
 
     Args:
         sam: image encoder, such as ``vit_t``.
-        weights: file in the layout of Meta's ``sam_vit_*.pth``; None starts from random weights.
-        encoder_init: state dict of a masked autoencoder's ViT that the image encoder starts from.
+        weights: a name in the registry, or a file in the layout of Meta's ``sam_vit_*.pth``; None starts from
+            random weights.
+        encoder_init: a name in the registry, or a state dict, of a masked autoencoder's ViT that the image encoder
+            starts from.
         chunk: prompts decoded at once on a CPU.
 
     Raises:
-        InputError: if a file does not fit the architecture.
+        InputError: if weights are missing or do not fit the architecture.
     """
     network = PromptableSAM(sam, chunk=chunk)
     if encoder_init is not None:
         load_mae_into_sam(network.image_encoder, encoder_init)
     if weights is not None:
-        load_checked(network, weights, read_state_dict(weights))
+        load_checked(network, weights, read_weights(weights))
     return network

@@ -34,7 +34,7 @@ def test_a_file_goes_before_a_name_and_a_folder_does_not(tmp_path: Path, monkeyp
     (tmp_path / "tiny").mkdir()
     there = put(cache_dir(), "tiny.pth")
     assert locate("tiny") == [there]
-    assert registered_name("tiny") == "tiny"
+    assert registered_name("tiny") == registered_name(Path("tiny")) == "tiny"
     (tmp_path / "tiny").rmdir()
     put(tmp_path, "tiny")
     assert locate("tiny") == [Path("tiny")]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from registered import register
+from safetensors.torch import save, save_file
 from timm.models.vision_transformer import VisionTransformer
 
 from scsam_monai.errors import InputError
@@ -36,6 +37,27 @@ def test_metas_layout_goes_in_and_out(stock_file, stock_state):
     state = network.state_dict()
     assert state.keys() == stock_state.keys() - {"pixel_mean", "pixel_std"}
     assert all(torch.equal(value, stock_state[key]) for key, value in state.items())
+
+
+def test_shipped_names_will_do(tmp_path, monkeypatch, vit):
+    """In half precision, and a SAM in two files."""
+    state = {key: value.half() for key, value in PromptableSAM("vit_t").state_dict().items()}
+    shares = ({}, {})
+    for key, value in state.items():
+        shares[not key.startswith("image_encoder.")][key] = value
+    contents = {f"{number}.safetensors": save(share) for number, share in enumerate(shares)}
+    register(monkeypatch, "small_sam", contents)
+    mae = {"mae.safetensors": save({key: value.half() for key, value in vit.state_dict().items()})}
+    register(monkeypatch, "small_mae", mae, kind="mae")
+    monkeypatch.setenv("SCSAM_WEIGHTS_DIR", str(tmp_path))
+    for name, content in (contents | mae).items():
+        (tmp_path / name).write_bytes(content)
+    network = build_promptable_sam("vit_t", weights="small_sam")
+    assert all(torch.equal(value, state[key].float()) for key, value in network.state_dict().items())
+    started = build_promptable_sam("vit_t", encoder_init="small_mae").image_encoder
+    torch.testing.assert_close(
+        started.blocks[0].mlp.lin1.weight, vit.blocks[0].mlp.fc1.weight, atol=1e-3, rtol=0
+    )
 
 
 def test_scsam_starts_from_it(tmp_path):

@@ -155,7 +155,7 @@ def _checked_points(points: Tensor, labels: Tensor | None) -> tuple[Tensor, Tens
             "points", expected="x and y of one point or more, (N, 2)", met=met, remedy="reshape it"
         )
     if labels is None:
-        labels = torch.ones(len(points), dtype=torch.long)
+        labels = torch.ones(len(points), dtype=torch.long, device=points.device)
     if labels.shape != points.shape[:1] or not bool(((labels == 0) | (labels == 1)).all()):
         raise InputError(
             "labels",
@@ -163,11 +163,11 @@ def _checked_points(points: Tensor, labels: Tensor | None) -> tuple[Tensor, Tens
             met=f"{labels.tolist()}",
             remedy="give one label for each point",
         )
-    return points.float(), labels.long()
+    return points.float().cpu(), labels.long().cpu()
 
 
 def _checked_box(box: Tensor) -> Tensor:
     if box.shape != (4,) or not bool((box[:2] <= box[2:]).all()):
         remedy = "give x and y of the first corner, then of the last"
         raise InputError("box", expected="x0, y0, x1, y1 in order", met=f"{box.tolist()}", remedy=remedy)
-    return box.float().view(2, 2)
+    return box.float().cpu().view(2, 2)

@@ -130,7 +130,7 @@ def _open(url: str, start: int) -> HTTPResponse:
         raise InputError(url, expected="a file", met=f"HTTP status {error.code}", remedy=remedy) from error
     except (URLError, OSError, HTTPException) as error:
         reason = error.reason if isinstance(error, URLError) else error
-        raise _BrokenError(f"no connection ({reason or type(error).__name__})") from error
+        raise _BrokenError(f"no connection ({str(reason) or type(error).__name__})") from error
     return response
 
 
@@ -165,7 +165,9 @@ def _receive(
             try:
                 chunk = response.read(CHUNK)
             except (OSError, HTTPException) as error:
-                raise _BrokenError(f"cut off after {done} bytes ({error or type(error).__name__})") from error
+                raise _BrokenError(
+                    f"cut off after {done} bytes ({str(error) or type(error).__name__})"
+                ) from error
             if not chunk:
                 break
             _write(stream, chunk, part)

@@ -59,7 +59,7 @@ def load_corpus(folder: str | Path, *, held_out: bool = False, seed: int = 0) ->
             Path(folder) / "instances",
             expected=f"at least one volume {which}",
             met="none",
-            remedy="write a corpus with scsam_monai.data.corpus.write_corpus, or add one of your own",
+            remedy="write a corpus with: scsam corpus FOLDER; or add one of your own",
         )
     return [_load(Path(folder) / "images" / path.name, path, seed) for path in wanted]
 

@@ -79,9 +79,8 @@ class LinearProbe:
 
     def _fit(self, x: Tensor, shares: Tensor, known: Tensor) -> torch.nn.Linear:
         layer = torch.nn.Linear(x.shape[1], self.train.n_classes, device=x.device)
-        torch.nn.init.zeros_(
-            layer.weight
-        )  # a convex problem: the start does not matter, chance shall not either
+        # A convex problem: the start does not matter, and chance shall not either.
+        torch.nn.init.zeros_(layer.weight)
         torch.nn.init.zeros_(layer.bias)
         weights = torch.tensor(inverse_frequency_weights(self.train), device=x.device)
         optimizer = torch.optim.LBFGS(layer.parameters(), max_iter=self.steps, line_search_fn="strong_wolfe")

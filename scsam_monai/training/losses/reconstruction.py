@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from scsam_monai.networks.layers import full_precision
 from scsam_monai.networks.mae import PATCH
 from scsam_monai.networks.masked_autoencoder import MaskedPrediction, patchify, unpatchify
 
@@ -35,7 +36,7 @@ class ReconstructionLoss(nn.Module):
 
     def forward(self, prediction: MaskedPrediction, image: Tensor) -> Tensor:
         """Scalar loss of what was drawn of ``image (B, 1, H, W)``."""
-        with torch.autocast(image.device.type, enabled=False):
+        with full_precision(image.device):
             target = patchify(image.float())
             if self.normalise:
                 mean, deviation = _statistics(target)

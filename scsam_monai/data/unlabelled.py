@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ import ignite.distributed as idist
 from scsam_monai.data.corpus import HELD_OUT, write_corpus
 from scsam_monai.data.description import DESCRIPTION_NAME, SECTIONS, load_dataset
 from scsam_monai.data.listing import list_images
-from scsam_monai.errors import check_choice
+from scsam_monai.errors import InputError, check_choice
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +47,25 @@ def list_unlabelled(
     found = list_images(folder / "images" if (folder / "images").is_dir() else folder)
     items = [item for item in found if not Path(item["image"]).name.startswith(HELD_OUT)]
     logger.info("pre-training on %d images of %s; %d held out", len(items), folder, len(found) - len(items))
-    return items or found
+    if not items:
+        raise InputError(
+            folder,
+            expected=f"an image to learn from, not named {HELD_OUT}*",
+            met=f"{len(found)} held-out images",
+            remedy="rename those that may be learned from",
+        )
+    return items
+
+
+def items_hash(items: Sequence[Mapping[str, Any]]) -> str:
+    """SHA-256 of the names, regions and contents of images, for a run's record."""
+    total = hashlib.sha256()
+    for item in items:
+        path = Path(item["image"])
+        total.update(json.dumps([path.name, item.get("region")]).encode())
+        with path.open("rb") as stream:
+            total.update(hashlib.file_digest(stream, "sha256").digest())
+    return total.hexdigest()
 
 
 def _of_sections(folder: Path, sections: Sequence[str]) -> list[dict[str, Any]]:

@@ -37,7 +37,7 @@ class UnlabelledCropDataset(Dataset[dict[str, Tensor]]):
         data: items ``{"image": path}``, which may name a ``region`` and a ``voxel_size_nm``.
         crop_size: edge of the crops in pixels, a multiple of 16.
         length: crops per epoch.
-        zoom_range: how many pixels of the image become one of the crop; drawn evenly in octaves, and at most what
+        shrink_range: how many pixels of the image become one of the crop; drawn evenly in octaves, and at most what
             fits into the image.
         planes: ``"xy"``; ``"all"`` for the three orthogonal ones; ``"auto"`` for all three where the file states
             isotropic voxels.
@@ -53,14 +53,14 @@ class UnlabelledCropDataset(Dataset[dict[str, Tensor]]):
         data: Sequence[Mapping[str, Any]],
         crop_size: int,
         length: int,
-        zoom_range: Sequence[float] = (1.0, 3.0),
+        shrink_range: Sequence[float] = (1.0, 3.0),
         planes: str = "auto",
         seed: int = 0,
         transform: Callable[[dict[str, Any]], Any] | None = None,
     ) -> None:
         check_choice("planes", planes, PLANE_CHOICES)
         self.crop_size, self.length, self.seed, self.transform = crop_size, length, seed, transform
-        self.zoom_range = _checked_range(zoom_range)
+        self.shrink_range = _checked_range(shrink_range)
         volumes = [_load(item, planes, crop_size) for item in data]
         self.volumes = [volume for volume in volumes if volume is not None]
         if not self.volumes:
@@ -98,7 +98,7 @@ class UnlabelledCropDataset(Dataset[dict[str, Tensor]]):
     def _cut(self, volume: _Volume, rng: np.random.Generator) -> Tensor:
         normal = NORMAL[str(rng.choice(volume.planes))]
         plane = volume.array.take(int(rng.integers(volume.array.shape[normal])), axis=normal)
-        low, high = (float(np.log2(edge)) for edge in self.zoom_range)
+        low, high = (float(np.log2(edge)) for edge in self.shrink_range)
         largest = min(plane.shape) / self.crop_size
         zoom = min(2 ** rng.uniform(min(low, np.log2(largest)), min(high, np.log2(largest))), largest)
         size = min(round(self.crop_size * zoom), *plane.shape)
@@ -157,12 +157,12 @@ def _planes(planes: str, voxel_size_nm: Sequence[float] | None) -> Sequence[str]
     return PLANES["all" if isotropic else "xy"]
 
 
-def _checked_range(zoom_range: Sequence[float]) -> tuple[float, float]:
-    if len(zoom_range) != 2 or not 0.25 <= zoom_range[0] <= zoom_range[1] <= 16:
+def _checked_range(shrink_range: Sequence[float]) -> tuple[float, float]:
+    if len(shrink_range) != 2 or not 0.25 <= shrink_range[0] <= shrink_range[1] <= 16:
         raise InputError(
-            "zoom_range",
+            "shrink_range",
             expected="two factors like [1, 3], from 0.25 to 16",
-            met=str(list(zoom_range)),
+            met=str(list(shrink_range)),
             remedy="name the smallest and the largest",
         )
-    return float(zoom_range[0]), float(zoom_range[1])
+    return float(shrink_range[0]), float(shrink_range[1])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -75,7 +76,11 @@ def as_folders(search: Folders) -> list[Path]:
 def cache_dir() -> Path:
     """Return the user's folder for fetched weights, ``~/.cache/scsam-monai/weights`` unless moved."""
     root = os.environ.get("XDG_CACHE_HOME")
-    return (Path(root) if root else Path.home() / ".cache") / "scsam-monai" / "weights"
+    try:
+        cache = Path(root) if root else Path.home() / ".cache"
+    except RuntimeError:  # a container's user may have no home; another folder can be named all the same
+        cache = Path(tempfile.gettempdir())
+    return cache / "scsam-monai" / "weights"
 
 
 def check_size(file: WeightsFile, path: Path) -> None:

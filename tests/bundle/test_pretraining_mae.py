@@ -16,7 +16,7 @@ def mae_flags(config, small_dataset):
     sizes = {"crop_size": 32, "crops_per_epoch": 8, "batch_size": 4, "val_interval": 2}
     sizes |= {"network_def::decoder_depth": 1, "probe::train::pool_size": 4, "probe::held_out::pool_size": 2}
     flags = ["--config_file", config("pretrain_mae"), "--dataset_dir", str(small_dataset)]
-    flags += ["--probe_dir", str(small_dataset), "--zoom_range", "[1.0,2.0]", "--planes", "xy"]
+    flags += ["--probe_dir", str(small_dataset), "--shrink_range", "[1.0,2.0]", "--planes", "xy"]
     return [*flags, *(word for key, value in sizes.items() for word in (f"--{key}", str(value)))]
 
 
@@ -60,3 +60,4 @@ def test_test_volumes_are_not_seen_unless_asked_for(monai_bundle, mae_flags, tmp
     assert "pre-training on the training, test sections" in done.stdout + done.stderr
     record = json.loads(json.loads((tmp_path / "run.json").read_text())["config"])
     assert record["sections"] == ["training", "test"]
+    assert len(json.loads((tmp_path / "run.json").read_text())["data_sha256"]) == 64

@@ -5,7 +5,7 @@ import pytest
 
 from scsam_monai.data import corpus as module
 from scsam_monai.data.corpus import write_corpus
-from scsam_monai.data.unlabelled import list_unlabelled
+from scsam_monai.data.unlabelled import items_hash, list_unlabelled
 from scsam_monai.errors import InputError
 from scsam_monai.io import read_image, read_labels, write_stack
 from tests.bundle.conftest import write_description
@@ -84,6 +84,23 @@ def test_held_out_images_are_not_learned_from(small_kinds, tmp_path, caplog):
     assert [item["image"].rsplit("/", 1)[1] for item in items] == ["generated_000.tif", "generated_001.tif"]
     assert "2 images" in caplog.text
     assert "1 held out" in caplog.text
+
+
+def test_held_out_images_alone_are_refused(small_kinds, tmp_path):
+    folder = write_corpus(tmp_path, volumes=1, held_out=1)
+    (folder / "images" / "generated_000.tif").unlink()
+    with pytest.raises(InputError, match="expected an image to learn from, not named validation"):
+        list_unlabelled(folder)
+
+
+def test_the_hash_tells_images_and_regions_apart(grey_folder):
+    items = list_unlabelled(grey_folder)
+    first = items_hash(items)
+    assert items_hash(list_unlabelled(grey_folder)) == first
+    assert items_hash(items[:1]) != first
+    assert items_hash([items[0] | {"region": [[0, 1], [0, 8], [0, 8]]}, items[1]]) != first
+    write_stack(grey_folder / "a.tif", np.ones((8, 8), np.uint8), (8.0, 8.0, 8.0))
+    assert items_hash(items) != first
 
 
 def test_the_default_corpus_is_generated(small_kinds, tmp_path, monkeypatch):

@@ -35,7 +35,7 @@ def test_crops_follow_from_seed_epoch_and_index(volume):
 
 
 def test_crops_are_of_one_size_whatever_the_zoom(volume):
-    crops = UnlabelledCropDataset([volume], 32, 40, zoom_range=(0.5, 2.0))
+    crops = UnlabelledCropDataset([volume], 32, 40, shrink_range=(0.5, 2.0))
     for index in range(40):
         image = crops[index]["image"]
         assert image.shape == (1, 32, 32)
@@ -48,7 +48,7 @@ def test_zoom_shows_more_of_the_image(tmp_path):
     write_stack(path, gradient((1, 256, 256)), CUBE)
 
     def span(zoom):
-        crops = UnlabelledCropDataset([{"image": str(path)}], 64, 1, zoom_range=(zoom, zoom))
+        crops = UnlabelledCropDataset([{"image": str(path)}], 64, 1, shrink_range=(zoom, zoom))
         image = crops[0]["image"]
         return float(image.amax() - image.amin())
 
@@ -102,8 +102,8 @@ def test_images_smaller_than_a_crop_are_left_out_and_named(tmp_path, volume, cap
 
 @pytest.mark.parametrize("zoom", [(3, 1), (0, 1), (1, 2, 3), (1, 100)])
 def test_bad_zooms_are_refused(volume, zoom):
-    with pytest.raises(InputError, match="zoom_range: expected two factors"):
-        UnlabelledCropDataset([volume], 32, 1, zoom_range=zoom)
+    with pytest.raises(InputError, match="shrink_range: expected two factors"):
+        UnlabelledCropDataset([volume], 32, 1, shrink_range=zoom)
 
 
 def test_images_are_their_own_target():

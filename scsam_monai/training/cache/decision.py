@@ -15,6 +15,8 @@ from scsam_monai.training.crops import BalancedCropDataset
 MODES = ("auto", "on", "off")
 PAYS = 1.5
 """Images shown for each that is to be encoded, under which ``auto`` spares the disk."""
+SPARED = 0.9
+"""Share of the free disk that a cache may fill: checkpoints need some, too."""
 MB, GB = 1e6, 1e9
 FIX = {
     "encoders": "freeze them (network_def::freeze_encoders True, or name their weights), or set cache to off",
@@ -74,7 +76,7 @@ class Plan:
 
     def fits(self) -> bool:
         """Whether the disk has that much."""
-        return self.bytes <= self.free_bytes
+        return self.bytes <= SPARED * self.free_bytes
 
     def pays(self) -> bool:
         """Whether enough encoding is saved."""
@@ -93,7 +95,7 @@ class Plan:
         if not self.fits():
             raise InputError(
                 "cache",
-                expected=f"{amount(self.bytes)} free in {self.folder} for {self.missing} images",
+                expected=f"{amount(self.bytes / SPARED)} free in {self.folder} for {self.missing} images",
                 met=amount(self.free_bytes),
                 remedy="name another cache_dir, show fewer views or a smaller pool_size, or set cache to off",
             )

@@ -163,7 +163,7 @@ def test_weights_of_another_number_of_classes_are_refused(trained, tmp_path):
     from scsam_monai.weights.factory import build_scsam
     from scsam_monai.weights.loading import load_weights
 
-    network = build_scsam(5)
+    network = build_scsam(5, sam_weights="scsam_vit_t", mae_weights="scsam_mae_tiny")
     before = {key: value.clone() for key, value in network.state_dict().items()}
     with pytest.raises(InputError, match="prototypes"):
         load_weights(network, trained / "model.pt")

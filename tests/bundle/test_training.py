@@ -40,9 +40,26 @@ def test_prints_the_score_of_every_class_and_the_mean(trained):
         assert word in table
 
 
-def test_says_that_the_encoders_are_untrained(trained):
-    text = (trained / "stdout.txt").read_text()
-    assert "vit_t has no pre-trained weights" in text
+def test_stands_on_the_encoders_that_come_with_the_bundle(trained):
+    assert "no pre-trained weights" not in (trained / "stdout.txt").read_text()
+    network = json.loads((trained / "model.json").read_text())["network"]
+    assert (network["sam_weights"], network["mae_weights"]) == ("scsam_vit_t", "scsam_mae_tiny")
+    state = torch.load(trained / "model.pt", weights_only=True)
+    assert not any(key.startswith(("sam_encoder.", "mae_encoder.")) for key in state)
+
+
+def test_says_so_when_the_encoders_are_untrained(monai_bundle, config, small_dataset, small_flags, tmp_path):
+    random = ["--network_def::sam_weights", "None", "--network_def::mae_weights", "None", "--epochs", "1"]
+    flags = [
+        "--config_file",
+        config("train"),
+        "--dataset_dir",
+        str(small_dataset),
+        "--run_dir",
+        str(tmp_path),
+    ]
+    text = monai_bundle("run", "training", *flags, *small_flags, *random).stdout
+    assert "vit_t has no pre-trained weights: it starts from random weights and trains end to end" in text
     assert "mae_tiny has no pre-trained weights" in text
 
 

@@ -68,6 +68,14 @@ CASES = [
 ]
 
 
+OPTIMISERS = [
+    ("SGD", torch.optim.SGD, 1e-3),
+    ("SGD", torch.optim.SGD, 1e-2),
+    ("AdamW", torch.optim.AdamW, 1e-5),
+    ("AdamW", torch.optim.AdamW, 1e-3),
+]
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print the table, or compare two short runs."""
     parser = argparse.ArgumentParser(
@@ -178,15 +186,17 @@ def table(rows: Iterable[Times]) -> Iterator[str]:
 
 def check() -> None:
     """Print the losses of a short run with the cache and of one without, on the same views."""
-    print("| optimiser | steps | last loss, encoding | cached | furthest apart | furthest by another order |")
+    print(
+        "| optimiser, rate | steps | last loss, encoding | cached | furthest apart | furthest by another order |"
+    )
     print("|---|---:|---:|---:|---:|---:|")
-    for name, optimiser in (("SGD", torch.optim.SGD), ("AdamW", torch.optim.AdamW)):
+    for name, optimiser, lr in OPTIMISERS:
         with tempfile.TemporaryDirectory() as folder:
-            without, cached = (short_run(Path(folder), mode, optimiser) for mode in ("off", "on"))
-            other = short_run(Path(folder), "off", optimiser, chunk=0)
+            without, cached = (short_run(Path(folder), mode, optimiser, lr) for mode in ("off", "on"))
+            other = short_run(Path(folder), "off", optimiser, lr, chunk=0)
         apart, by_order = furthest(without, cached), furthest(without, other)
         last = f"{without[-1]:.6f} | {cached[-1]:.6f}"
-        print(f"| {name} | {len(cached)} | {last} | {apart:.1e} | {by_order:.1e} |")
+        print(f"| {name}, {lr:g} | {len(cached)} | {last} | {apart:.1e} | {by_order:.1e} |")
 
 
 def furthest(left: Sequence[float], right: Sequence[float]) -> float:
@@ -195,7 +205,7 @@ def furthest(left: Sequence[float], right: Sequence[float]) -> float:
 
 
 def short_run(
-    folder: Path, mode: str, optimiser: Callable[..., torch.optim.Optimizer], chunk: int = 4
+    folder: Path, mode: str, optimiser: Callable[..., torch.optim.Optimizer], lr: float, chunk: int = 4
 ) -> list[float]:
     """Losses of every step of six epochs on generated cells."""
     volume = generate_volume((2, 160, 160), (16.0, 16.0, 16.0), seed=0)
@@ -212,7 +222,7 @@ def short_run(
         6,
         loader,
         network,
-        optimiser(parameter_groups(network, 1e-3)),
+        optimiser(parameter_groups(network, lr)),
         loss,
         prepare_batch=cache.prepare_batch,
         train_handlers=[

@@ -116,8 +116,8 @@ def command(options: argparse.Namespace, pair: Pair, seed: int, run_dir: Path) -
         "seed": seed,
         "cpu_minutes": options.cpu_minutes,
         "network_def::freeze_encoders": True,
-        "network_def::sam_weights": options.sam if pair.sam else None,
-        "network_def::mae_weights": options.mae if pair.mae else None,
+        "network_def::sam_weights": options.sam if pair.sam else "random",
+        "network_def::mae_weights": options.mae if pair.mae else "random",
     }
     flags |= dict(pair.split("=", 1) for pair in options.set)
     return words + [word for key, value in flags.items() for word in (f"--{key}", str(value))]

@@ -18,6 +18,8 @@ from scsam_monai.weights.sam_checkpoint import load_sam_checkpoint
 
 logger = logging.getLogger(__name__)
 
+RANDOM = "random"
+"""Stands for no weights where None cannot be said: MONAI drops overrides that are None."""
 AT_RUN_TIME = ("chunk", "amp")
 """Arguments that belong to the machine, not to the weights."""
 
@@ -40,8 +42,8 @@ def build_scsam(
 
     Args:
         n_classes: K', background included.
-        sam_weights: a name in the registry, or a checkpoint in the layout of Meta's ``sam_vit_*.pth``; None for
-            random weights, with a warning.
+        sam_weights: a name in the registry, or a checkpoint in the layout of Meta's ``sam_vit_*.pth``; None or
+            ``random`` for random weights, with a warning.
         mae_weights: a name in the registry, or a state dict of the MAE's ViT; None as above.
         weights_dir: folder or folders in which named weights are looked for first.
         freeze_encoders: None freezes the encoders that have weights, and trains the others.
@@ -53,6 +55,7 @@ def build_scsam(
         InputError: if weights are missing or do not fit the architecture.
     """
     network = compose_scsam(n_classes, **architecture)
+    sam_weights, mae_weights = (None if w == RANDOM else w for w in (sam_weights, mae_weights))
     if sam_weights is not None:
         load_sam_checkpoint(network, sam_weights, weights_dir)
     if mae_weights is not None and network.mae_encoder is not None:

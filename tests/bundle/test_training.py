@@ -49,7 +49,7 @@ def test_stands_on_the_encoders_that_come_with_the_bundle(trained):
 
 
 def test_says_so_when_the_encoders_are_untrained(monai_bundle, config, small_dataset, small_flags, tmp_path):
-    random = ["--network_def::sam_weights", "None", "--network_def::mae_weights", "None", "--epochs", "1"]
+    random = ["--network_def::sam_weights", "random", "--network_def::mae_weights", "random"]
     flags = [
         "--config_file",
         config("train"),

@@ -80,7 +80,7 @@ class Plan:
 
     def pays(self) -> bool:
         """Whether enough encoding is saved."""
-        return self.shown >= PAYS * self.missing
+        return self.shown >= PAYS * self.images
 
     def room(self) -> str:
         """How much is needed and free, for people."""

@@ -19,7 +19,7 @@ from scsam_monai.training.cache.decision import Plan, amount, choose, free_bytes
 from scsam_monai.training.cache.embeddings import EmbeddingCache
 from scsam_monai.training.cache.filling import Job, fill
 from scsam_monai.training.cache.store import serialise
-from scsam_monai.training.cache.visits import Visits, visits_ahead
+from scsam_monai.training.cache.visits import visits_ahead
 from scsam_monai.training.crops import BalancedCropDataset
 from scsam_monai.training.handlers.loss_terms import duration
 from scsam_monai.training.sampler import EpochSampler
@@ -100,17 +100,19 @@ class FillCache:
         entry_bytes, seconds = self._measure(shown[0])
         as_it_goes = self.cache.budget is not None and self.cache.count_encoding
         jobs, missing = ([], len(shown)) if as_it_goes else self._missing(shown, entry_bytes)
-        plan = self._plan(visits, len(shown), missing, entry_bytes)
+        plan = self._plan(engine.state.max_epochs or 0, missing, entry_bytes)
         if not self._agree(plan):
             return False
         if not as_it_goes:
             self._fill(plan, jobs, seconds)
         return True
 
-    def _plan(self, visits: Visits, images: int, missing: int, entry_bytes: int) -> Plan:
-        folder = self.cache.folder
+    def _plan(self, epochs: int, missing: int, entry_bytes: int) -> Plan:
+        """Weigh the whole run, not what is left of it or in the cache: a resumed run has to decide as before."""
+        folder, plain = self.cache.folder, min(self.plain_crops, len(self.dataset))
+        whole = visits_ahead(self.dataset, self.sampler, 1, epochs)
         room = int(float(idist.all_reduce(float(free_bytes(folder)), op="MIN")))
-        return Plan(folder, visits.total + images - len(visits.images), images, missing, entry_bytes, room)
+        return Plan(folder, whole.total + plain, len(whole.images) + plain, missing, entry_bytes, room)
 
     def _agree(self, plan: Plan) -> bool:
         """Decide; of several processes all do or none."""

@@ -14,7 +14,7 @@ from scsam_monai.training.crops import BalancedCropDataset
 
 MODES = ("auto", "on", "off")
 PAYS = 1.5
-"""Images shown for each that is to be encoded, under which ``auto`` spares the disk."""
+"""How often a run shows each image, under which ``auto`` spares the disk."""
 SPARED = 0.9
 """Share of the free disk that a cache may fill: checkpoints need some, too."""
 MB, GB = 1e6, 1e9

@@ -60,7 +60,9 @@ def test_auto_says_in_one_line_what_it_chose(
     assert "embedding cache on: 16 images to show, 8 different ones, 8 to encode" in start(often, 4, caplog)
     assert often.cache.active
     again = filler_of(network, crops, mode="auto")
-    assert "embedding cache on: 8 images to show, 8 different ones, 0 to encode" in start(again, 2, caplog)
+    assert "embedding cache on: 16 images to show, 8 different ones, 0 to encode" in start(again, 4, caplog)
+    # What is there already decides nothing, or a resumed run would go on in another precision.
+    assert "embedding cache off: 8 images to show, 8 different ones" in start(seldom, 2, caplog)
 
 
 def test_off_reads_nothing(network: ScSAM, crops: BalancedCropDataset, filler_of: FillerOf) -> None:

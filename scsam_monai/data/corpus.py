@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from scsam_monai.data.synthetic import TRAINING_STYLES, generate_volume
 from scsam_monai.errors import InputError
-from scsam_monai.io import read_image, read_labels, write_stack
+from scsam_monai.io import EMImage, read_image, read_labels, write_stack
 
 HELD_OUT = "validation"
 _HELD_OUT_SEEDS = 1_000_000
@@ -88,7 +88,9 @@ def write_corpus(
 
 
 def _add_fib25(folder: Path, source: Path) -> None:
-    raw, bodies = _stack(source / "sample2_raw.tif"), _bodies(source / "sample2_neuron_bodies.tif")
+    raw = _block(source / "sample2_raw.tif", "a FIB-25 block", read_image)
+    bodies = _block(source / "sample2_neuron_bodies.tif", "neuron bodies of FIB-25", read_labels)
+    further = _block(source / "sample1_raw_unlabelled.tif", "a FIB-25 block", read_image)
     if raw.shape != bodies.shape:
         raise InputError(
             source / "sample2_neuron_bodies.tif",
@@ -99,21 +101,14 @@ def _add_fib25(folder: Path, source: Path) -> None:
     before, after = FIB25_SPLIT
     _add(folder, "fib25_sample2", raw[:before], bodies[:before], FIB25_VOXEL_NM)
     _add(folder, f"{HELD_OUT}_fib25_sample2", raw[after:], bodies[after:], FIB25_VOXEL_NM)
-    _add(folder, "fib25_sample1", _stack(source / "sample1_raw_unlabelled.tif"), None, FIB25_VOXEL_NM)
+    _add(folder, "fib25_sample1", further, None, FIB25_VOXEL_NM)
 
 
-def _stack(path: Path) -> NDArray[np.generic]:
+def _block(path: Path, what: str, read: Callable[[Path], EMImage]) -> NDArray[np.generic]:
     if not path.is_file():
         remedy = "name the folder that holds the FIB-25 blocks"
-        raise InputError(path, expected="a FIB-25 block", met="no such file", remedy=remedy)
-    return read_image(path).array
-
-
-def _bodies(path: Path) -> NDArray[np.generic]:
-    if not path.is_file():
-        remedy = "name the folder that holds the FIB-25 blocks"
-        raise InputError(path, expected="neuron bodies of FIB-25", met="no such file", remedy=remedy)
-    return read_labels(path).array
+        raise InputError(path, expected=what, met="no such file", remedy=remedy)
+    return read(path).array
 
 
 def _add(

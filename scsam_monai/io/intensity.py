@@ -52,6 +52,11 @@ def normalise(array: np.ndarray, low: float, high: float) -> np.ndarray:
     return np.clip(scaled, 0.0, 1.0)
 
 
+def eight_bits(volume: np.ndarray, low: float, high: float) -> np.ndarray:
+    """Spread ``low``..``high`` of a volume (z, y, x) over 0..255 as uint8, a plane at a time to spare memory."""
+    return np.stack([np.rint(normalise(plane, low, high) * 255).astype(np.uint8) for plane in volume])
+
+
 def _sample(array: np.ndarray) -> np.ndarray:
     # Random positions, not every n-th voxel: a stride can fall in step with rows or sections.
     if array.size <= _SAMPLE_SIZE:

@@ -42,6 +42,14 @@ def resample(volume: np.ndarray, factors: Sequence[float], *, labels: bool) -> n
     return np.ascontiguousarray(volume)
 
 
+def shrink_or_enlarge(image: np.ndarray, size: int) -> torch.Tensor:
+    """Bring a grey square to ``size`` pixels with a low-pass filter where it shrinks: (1, size, size) in [0, 1]."""
+    tensor = torch.from_numpy(np.ascontiguousarray(image)).float()[None, None] / 255
+    if image.shape != (size, size):
+        tensor = F.interpolate(tensor, (size, size), mode="bilinear", antialias=image.shape[0] > size)
+    return tensor[0].clamp(0, 1)
+
+
 def check_factor(factor: float, where: str | Path) -> None:
     """Warn of a large change of scale and refuse a huge one.
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from monai.transforms import Randomizable
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -16,6 +15,7 @@ from scsam_monai.data.description import IGNORE_LABEL
 from scsam_monai.errors import check_choice
 from scsam_monai.io.resample import resize
 from scsam_monai.training.crop_pool import Crop, cut, draw_pool, widen
+from scsam_monai.training.seeded import apply_seeded
 from scsam_monai.training.variants import Variant, Variants
 from scsam_monai.training.views import apply_view
 from scsam_monai.training.volumes import load_volumes
@@ -129,10 +129,7 @@ class BalancedCropDataset(Dataset[Sample]):
             "image": apply_view(image, variant.view),
             "label": apply_view(label, variant.view),
         }
-        if self.transform is not None:
-            if isinstance(self.transform, Randomizable):
-                self.transform.set_random_state(seed=self._augmentation_seed(index, variant))
-            sample = self.transform(sample)
+        sample = apply_seeded(self.transform, sample, self._augmentation_seed(index, variant))
         return {
             "image": _plain(sample["image"]).float().clamp(0, 1),
             "label": _plain(sample["label"]).to(torch.uint8),

@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 
 from scsam_monai.data.corpus import HELD_OUT
 from scsam_monai.errors import InputError
-from scsam_monai.io import intensity_range, normalise, read_image, read_labels
+from scsam_monai.io import intensity_range, read_image, read_labels
 from scsam_monai.io.files import is_supported
+from scsam_monai.io.intensity import eight_bits
+from scsam_monai.training.crop_pool import is_isotropic
 
 ANCHORS = 4096
 """Voxels of each volume that crops are drawn around."""
-ISOTROPIC = 1.1
-"""Voxels whose edges differ by less than this factor may be cut along any plane."""
 
 
 @dataclass(frozen=True)
@@ -116,11 +116,10 @@ def instance_volume(
         InputError: if there is no object or no contrast.
     """
     low, high = intensity_range(image, where=name)
-    levels = np.rint(255 * normalise(image, low, high)).astype(np.uint8)
     compact = _compact(_as_volume(instances))
     return InstanceVolume(
         name=name,
-        image=_as_volume(levels),
+        image=eight_bits(_as_volume(image), low, high),
         instances=compact,
         anchors=_anchors(compact, name, seed),
         planes=_planes(voxel_size_nm),
@@ -139,8 +138,7 @@ def _compact(instances: NDArray[Any]) -> NDArray[Any]:
 
 
 def _planes(voxel_size_nm: Sequence[float]) -> tuple[int, ...]:
-    isotropic = max(voxel_size_nm) < ISOTROPIC * min(voxel_size_nm)
-    return (0, 1, 2) if isotropic else (0,)
+    return (0, 1, 2) if is_isotropic(voxel_size_nm) else (0,)
 
 
 def _anchors(instances: NDArray[Any], where: str, seed: int) -> NDArray[np.int64]:

@@ -7,16 +7,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from monai.transforms import Randomizable
 from numpy.typing import NDArray
 from skimage.measure import label as components
 from torch import Tensor
-from torch.nn import functional as F
 from torch.utils.data import Dataset
 
 from scsam_monai.errors import InputError
+from scsam_monai.io.resample import shrink_or_enlarge
 from scsam_monai.training.instance_volumes import InstanceVolume
 from scsam_monai.training.outlines import outlines_and_insides
+from scsam_monai.training.seeded import apply_seeded
 from scsam_monai.training.views import N_VIEWS, apply_view
 
 TRIES = 50
@@ -108,10 +108,7 @@ class InstanceCropDataset(Dataset[Sample]):
         label = apply_view(torch.from_numpy(chosen)[None], view)
         regions = apply_view(outlines_and_insides(ids), view)
         sample: dict[str, Any] = {"image": apply_view(image, view)}
-        if self.transform is not None:
-            if isinstance(self.transform, Randomizable):
-                self.transform.set_random_state(seed=int(rng.integers(2**32 - 1)))
-            sample = self.transform(sample)
+        sample = apply_seeded(self.transform, sample, seed=int(rng.integers(2**32 - 1)))
         grey = torch.as_tensor(sample["image"]).as_subclass(Tensor).float().clamp(0, 1)
         return {"image": grey.contiguous(), "label": label.contiguous(), "regions": regions.contiguous()}
 
@@ -199,14 +196,6 @@ def roundness(parts: NDArray[Any], areas: NDArray[Any]) -> NDArray[np.float64]:
     border = areas - np.bincount(parts[inner], minlength=len(areas))
     rounded: NDArray[np.float64] = 4 * np.pi * areas / np.maximum(border, 1) ** 2
     return rounded
-
-
-def shrink_or_enlarge(image: NDArray[np.uint8], size: int) -> Tensor:
-    """Bring a grey square to ``size`` pixels with a low-pass filter where it shrinks: (1, size, size) in [0, 1]."""
-    tensor = torch.from_numpy(np.ascontiguousarray(image)).float()[None, None] / 255
-    if image.shape != (size, size):
-        tensor = F.interpolate(tensor, (size, size), mode="bilinear", antialias=image.shape[0] > size)
-    return tensor[0].clamp(0, 1)
 
 
 def nearest(ids: NDArray[Any], size: int) -> NDArray[Any]:

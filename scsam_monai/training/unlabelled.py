@@ -8,23 +8,21 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from monai.transforms import Randomizable
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from scsam_monai.errors import InputError, check_choice
 from scsam_monai.io.files import read_image
-from scsam_monai.io.intensity import intensity_range, normalise
+from scsam_monai.io.intensity import eight_bits, intensity_range
 from scsam_monai.io.region import crop
-from scsam_monai.training.crop_pool import NORMAL, PLANES
+from scsam_monai.io.resample import shrink_or_enlarge
+from scsam_monai.training.crop_pool import NORMAL, PLANES, is_isotropic
+from scsam_monai.training.seeded import apply_seeded
 from scsam_monai.training.views import N_VIEWS, apply_view
 
 logger = logging.getLogger(__name__)
 
 PLANE_CHOICES = (*PLANES, "auto")
-ISOTROPIC = 1.1
-"""Voxels whose edges differ by less than this factor are alike in all three planes."""
 
 
 class UnlabelledCropDataset(Dataset[dict[str, Tensor]]):
@@ -88,10 +86,7 @@ class UnlabelledCropDataset(Dataset[dict[str, Tensor]]):
         volume = self.volumes[int(rng.choice(len(self.volumes), p=self._odds))]
         image = apply_view(self._cut(volume, rng), int(rng.integers(N_VIEWS)))
         sample: dict[str, Any] = {"image": image}
-        if self.transform is not None:
-            if isinstance(self.transform, Randomizable):
-                self.transform.set_random_state(seed=int(rng.integers(2**32 - 1)))
-            sample = self.transform(sample)
+        sample = apply_seeded(self.transform, sample, seed=int(rng.integers(2**32 - 1)))
         pixels = torch.as_tensor(sample["image"]).as_subclass(Tensor)
         return {"image": pixels.float().clamp(0, 1).contiguous()}
 
@@ -103,11 +98,7 @@ class UnlabelledCropDataset(Dataset[dict[str, Tensor]]):
         zoom = min(2 ** rng.uniform(min(low, np.log2(largest)), min(high, np.log2(largest))), largest)
         size = min(round(self.crop_size * zoom), *plane.shape)
         y, x = (int(rng.integers(edge - size + 1)) for edge in plane.shape)
-        part = torch.from_numpy(plane[y : y + size, x : x + size].astype(np.float32) / 255)[None]
-        if size == self.crop_size:
-            return part
-        target = (self.crop_size, self.crop_size)
-        return F.interpolate(part[None], target, mode="bilinear", antialias=size > self.crop_size)[0]
+        return shrink_or_enlarge(plane[y : y + size, x : x + size], self.crop_size)
 
 
 class _Volume:
@@ -141,7 +132,7 @@ def _load(item: Mapping[str, Any], planes: str, crop_size: int) -> _Volume | Non
     low, high = intensity_range(image.array, 0.5, 99.5, where=path)
     array = crop(image.array, item.get("region"), where=path)
     array = array if array.ndim == 3 else array[None]
-    small = np.stack([np.rint(normalise(plane, low, high) * 255).astype(np.uint8) for plane in array])
+    small = eight_bits(array, low, high)
     names = _planes(planes, item.get("voxel_size_nm") or image.voxel_size_nm)
     fits = [name for name in names if min(np.delete(small.shape, NORMAL[name])) >= crop_size]
     if not fits:
@@ -153,8 +144,7 @@ def _load(item: Mapping[str, Any], planes: str, crop_size: int) -> _Volume | Non
 def _planes(planes: str, voxel_size_nm: Sequence[float] | None) -> Sequence[str]:
     if planes != "auto":
         return PLANES[planes]
-    isotropic = voxel_size_nm is not None and max(voxel_size_nm) < ISOTROPIC * min(voxel_size_nm)
-    return PLANES["all" if isotropic else "xy"]
+    return PLANES["all" if voxel_size_nm is not None and is_isotropic(voxel_size_nm) else "xy"]
 
 
 def _checked_range(shrink_range: Sequence[float]) -> tuple[float, float]:

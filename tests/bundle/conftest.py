@@ -88,6 +88,17 @@ def small_flags(small_run: dict[str, int]) -> list[str]:
 
 
 @pytest.fixture(scope="session")
+def train_flags(config: Callable[[str], str]) -> Callable[[Path, Path], list[str]]:
+    """Flags of a training on a data set, into a run folder."""
+
+    def flags(dataset: Path, run_dir: Path) -> list[str]:
+        files = ["--config_file", config("train")]
+        return [*files, "--dataset_dir", str(dataset), "--run_dir", str(run_dir)]
+
+    return flags
+
+
+@pytest.fixture(scope="session")
 def trained(
     tmp_path_factory: pytest.TempPathFactory,
     monai_bundle: Command,

@@ -120,30 +120,16 @@ def only_line(done):
     return lines[0]
 
 
-def test_a_fault_in_the_data_is_one_line_on_the_command_line(monai_bundle, config, dataset, tmp_path):
+def test_a_fault_in_the_data_is_one_line_on_the_command_line(monai_bundle, train_flags, dataset, tmp_path):
     truncated(dataset)
-    flags = [
-        "--config_file",
-        config("train"),
-        "--dataset_dir",
-        str(dataset),
-        "--run_dir",
-        str(tmp_path / "run"),
-    ]
+    flags = train_flags(dataset, tmp_path / "run")
     line = only_line(monai_bundle("run", "training", *flags, check=False))
     assert "training.tif" in line
     assert not (tmp_path / "run").exists()
 
 
-def test_a_typo_in_an_override_is_refused(monai_bundle, config, small_dataset, tmp_path):
-    flags = [
-        "--config_file",
-        config("train"),
-        "--dataset_dir",
-        str(small_dataset),
-        "--run_dir",
-        str(tmp_path),
-    ]
+def test_a_typo_in_an_override_is_refused(monai_bundle, train_flags, small_dataset, tmp_path):
+    flags = train_flags(small_dataset, tmp_path)
     line = only_line(monai_bundle("run", "training", *flags, "--epoch", "3", check=False))
     assert "--epoch" in line
     assert "did you mean --epochs?" in line
@@ -179,16 +165,11 @@ def test_missing_weights_are_one_line(monai_bundle, config, grey_stack, tmp_path
     assert not (tmp_path / "out").exists()
 
 
-def test_an_image_smaller_than_the_crop_trains_padded(dataset, monai_bundle, config, small_flags, tmp_path):
+def test_an_image_smaller_than_the_crop_trains_padded(
+    dataset, monai_bundle, train_flags, small_flags, tmp_path
+):
     for name in ("training", "training_labels"):
         write(dataset / f"{name}.tif", tifffile.imread(dataset / f"{name}.tif")[:, :40, :50])
-    flags = [
-        "--config_file",
-        config("train"),
-        "--dataset_dir",
-        str(dataset),
-        "--run_dir",
-        str(tmp_path / "run"),
-    ]
+    flags = train_flags(dataset, tmp_path / "run")
     monai_bundle("run", "training", *flags, *small_flags)
     assert (tmp_path / "run" / "model.pt").is_file()

@@ -7,11 +7,10 @@ import json
 import pytest
 import torch
 
-from scsam_monai.data.synthetic import generate_volume
-from scsam_monai.io import write_stack
 from scsam_monai.weights.factory import build_scsam
 from scsam_monai.weights.files import read_state_dict
 from scsam_monai.weights.promptable import build_promptable_sam
+from tests.corpora import write_cells
 
 FLAGS = {
     "crop_size": 64,
@@ -28,12 +27,7 @@ SMALL = [word for key, value in FLAGS.items() for word in (f"--{key}", str(value
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("corpus")
-    for seed, name in enumerate(("cells", "validation_cells")):
-        volume = generate_volume((2, 96, 96), (16.0, 16.0, 16.0), seed=seed)
-        write_stack(folder / "images" / f"{name}.tif", volume.image, (16.0, 16.0, 16.0))
-        write_stack(folder / "instances" / f"{name}.tif", volume.instances, (16.0, 16.0, 16.0))
-    return folder
+    return write_cells(tmp_path_factory.mktemp("corpus"), sections=2)
 
 
 @pytest.fixture(scope="module")

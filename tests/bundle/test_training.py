@@ -48,16 +48,11 @@ def test_stands_on_the_encoders_that_come_with_the_bundle(trained):
     assert not any(key.startswith(("sam_encoder.", "mae_encoder.")) for key in state)
 
 
-def test_says_so_when_the_encoders_are_untrained(monai_bundle, config, small_dataset, small_flags, tmp_path):
+def test_says_so_when_the_encoders_are_untrained(
+    monai_bundle, train_flags, small_dataset, small_flags, tmp_path
+):
     random = ["--network_def::sam_weights", "random", "--network_def::mae_weights", "random"]
-    flags = [
-        "--config_file",
-        config("train"),
-        "--dataset_dir",
-        str(small_dataset),
-        "--run_dir",
-        str(tmp_path),
-    ]
+    flags = train_flags(small_dataset, tmp_path)
     text = monai_bundle("run", "training", *flags, *small_flags, *random).stdout
     assert "vit_t has no pre-trained weights: it starts from random weights and trains end to end" in text
     assert "mae_tiny has no pre-trained weights" in text
@@ -112,17 +107,10 @@ def test_cpu_budget_ends_a_run(monai_bundle, config, small_dataset, small_flags,
 
 
 def test_a_killed_run_resumes_to_the_same_weights(
-    trained, monai_bundle, config, small_dataset, small_flags, tmp_path
+    trained, monai_bundle, train_flags, small_dataset, small_flags, tmp_path
 ):
     """Stop after the first epoch's checkpoint, go on in a new process, compare with the uninterrupted run."""
-    flags = [
-        "--config_file",
-        config("train"),
-        "--dataset_dir",
-        str(small_dataset),
-        "--run_dir",
-        str(tmp_path),
-    ]
+    flags = train_flags(small_dataset, tmp_path)
     kill = "--train::handlers::0::_target_"
     stopped = monai_bundle(
         "run", "training", *flags, *small_flags, kill, "tests.bundle.killer.Killer", check=False
@@ -137,14 +125,14 @@ def test_a_killed_run_resumes_to_the_same_weights(
 
 
 def test_without_validation_the_last_weights_are_kept(
-    monai_bundle, config, small_dataset, small_flags, tmp_path
+    monai_bundle, train_flags, small_dataset, small_flags, tmp_path
 ):
     data = tmp_path / "data"
     shutil.copytree(small_dataset, data)
     content = json.loads((data / "dataset.json").read_text())
     del content["validation"], content["test"]
     (data / "dataset.json").write_text(json.dumps(content))
-    flags = ["--config_file", config("train"), "--dataset_dir", str(data), "--run_dir", str(tmp_path / "run")]
+    flags = train_flags(data, tmp_path / "run")
     monai_bundle("run", "training", *flags, *small_flags)
     assert (tmp_path / "run" / "model.pt").is_file()
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from shutil import copyfile
+
 import numpy as np
 import pytest
 import torch
 from monai.transforms import RandGaussianNoised
 
-from scsam_monai.data.synthetic import generate_volume
 from scsam_monai.errors import InputError
 from scsam_monai.io import write_stack
 from scsam_monai.training.instance_volumes import corpus_hash, load_corpus
@@ -18,16 +19,13 @@ from scsam_monai.training.instances import (
     nearest,
     shrink_or_enlarge,
 )
+from tests.corpora import write_cells
 
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("corpus")
-    for seed, name in enumerate(("cells", "validation_cells")):
-        volume = generate_volume((40, 96, 96), (16.0, 16.0, 16.0), seed=seed)
-        write_stack(folder / "images" / f"{name}.tif", volume.image, (16.0, 16.0, 16.0))
-        write_stack(folder / "instances" / f"{name}.tif", volume.instances, (16.0, 16.0, 16.0))
-    write_stack(folder / "images" / "without_instances.tif", volume.image, (16.0, 16.0, 16.0))
+    folder = write_cells(tmp_path_factory.mktemp("corpus"), sections=40)
+    copyfile(folder / "images" / "validation_cells.tif", folder / "images" / "without_instances.tif")
     return folder
 
 

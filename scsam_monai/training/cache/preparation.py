@@ -104,7 +104,7 @@ class FillCache:
         if not self._agree(plan):
             return False
         if not as_it_goes:
-            self._fill(plan, jobs, seconds)
+            self._fill(plan, jobs, len(shown), seconds)
         return True
 
     def _plan(self, epochs: int, missing: int, entry_bytes: int) -> Plan:
@@ -154,8 +154,8 @@ class FillCache:
             jobs[keys.get(place) or store.key(image())] = image
         return list(jobs.items()), len(places)
 
-    def _fill(self, plan: Plan, jobs: Sequence[Job], seconds: float) -> None:
-        _tell(plan, seconds)
+    def _fill(self, plan: Plan, jobs: Sequence[Job], ahead: int, seconds: float) -> None:
+        _tell(plan, ahead, seconds)
         start, cpu = time.monotonic(), time.process_time()
         if idist.get_rank() == 0:
             self.cache.store.sweep()
@@ -190,14 +190,13 @@ class FillCache:
         return self.dataset.sample(index, variant)["image"]
 
 
-def _tell(plan: Plan, seconds: float) -> None:
-    """Say what is about to be computed, and how long it may take."""
-    there = plan.images - plan.missing
+def _tell(plan: Plan, ahead: int, seconds: float) -> None:
+    """Say what of the images ahead is about to be computed, and how long it may take."""
     if not plan.missing:
-        logger.info("embeddings of %d images: all are there", plan.images)
+        logger.info("embeddings of %d images: all are there", ahead)
         return
     about = duration(seconds * plan.missing / idist.get_world_size()) if seconds else "a while"
     logger.info(
         "embeddings of %d images: %d are there, %d to encode in about %s; %s",
-        *(plan.images, there, plan.missing, about, plan.room()),
+        *(ahead, ahead - plan.missing, plan.missing, about, plan.room()),
     )

@@ -1,0 +1,135 @@
+"""A 2-D network over a few sections at a time: windows in, blended logits out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from scsam_monai.inference.axis import Axis, Need
+from scsam_monai.inference.grid import SectionGrid
+from scsam_monai.inference.taps import Span
+from scsam_monai.io.intensity import normalise
+
+Network = Callable[[Tensor], Tensor]
+
+
+class Blended(NamedTuple):
+    """Window logits summed up over part of some sections, still on the network's pixels."""
+
+    sections: Span
+    """Counted from the volume's first."""
+    total: Tensor
+    """``(K', S, h, w)`` float32, weighted sums of logits."""
+    weight: Tensor
+    """``(h, w)``, sums of weights."""
+    y: Need
+    x: Need
+
+
+class SectionPredictor:
+    """Slides a network over sections.
+
+    Args:
+        network: takes ``(B, 1, H, W)`` float32 in [0, 1] and returns logits ``(B, K', H, W)``.
+        grid: where the windows are.
+        intensity: grey values that become 0 and 1.
+        device: where the network is; logits are blended there.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        grid: SectionGrid,
+        intensity: tuple[float, float],
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.network, self.grid, self.intensity = network, grid, intensity
+        self.device = torch.device(device)
+        self.importance = grid.importance(self.device)
+
+    def predict(self, grey: np.ndarray, sections: Span, y: Need, x: Need) -> Iterator[Blended]:
+        """Predict a part of some sections, one group of neighbouring sections after the other.
+
+        Args:
+            grey: (S, ``y.read``, ``x.read``), grey values of ``sections``.
+            sections: counted from the volume's first.
+            y: the part's rows.
+            x: the part's columns.
+        """
+        weight = self._weight(y, x)
+        for group in self.grid.groups(sections):
+            part = grey[group[0] - sections[0] : group[1] - sections[0]]
+            yield Blended(group, self._blend(self._pixels(part, y, x), group, y, x), weight, y, x)
+
+    def _pixels(self, grey: np.ndarray, y: Need, x: Need) -> Tensor:
+        """Return what the windows see, ``(S, y.extent, x.extent)`` in [0, 1]."""
+        pixels = torch.from_numpy(normalise(grey, *self.intensity))
+        if self.device.type == "cuda":
+            pixels = pixels.pin_memory().to(self.device, non_blocking=True)
+        axes = ((1, self.grid.y, y), (2, self.grid.x, x))
+        for dim, axis, need in axes:
+            if axis.to_network is not None:
+                seen = max(need.extent[0], 0), min(need.extent[1], axis.scaled)
+                pixels = axis.to_network.apply(pixels, dim, need.read[0], seen)
+        margins = [margin for _, axis, need in reversed(axes) for margin in _margins(axis, need)]
+        return F.pad(pixels[None], margins, mode="replicate")[0] if any(margins) else pixels
+
+    def _blend(self, pixels: Tensor, group: Span, y: Need, x: Need) -> Tensor:
+        total: Tensor | None = None
+        for places in self.grid.batches(group, y.windows, x.windows):
+            windows = pixels.new_zeros((self.grid.batch, 1, *self.importance.shape))
+            for place in places:
+                top = self.grid.y.starts[place.row] - y.extent[0]
+                left = self.grid.x.starts[place.column] - x.extent[0]
+                height, width = self.importance.shape
+                section = pixels[place.section - group[0]]
+                windows[place.slot, 0] = section[top : top + height, left : left + width]
+            logits = self._logits(windows) * self.importance
+            if total is None:
+                shape = (logits.shape[1], group[1] - group[0], _length(y.blended), _length(x.blended))
+                total = logits.new_zeros(shape)
+            for place in places:
+                rows, inside_rows = _common(self.grid.y, place.row, y.blended)
+                columns, inside_columns = _common(self.grid.x, place.column, x.blended)
+                target = total[:, place.section - group[0], rows, columns]
+                target += logits[place.slot, :, inside_rows, inside_columns]
+        assert total is not None
+        return total
+
+    def _logits(self, windows: Tensor) -> Tensor:
+        logits = self.network(windows)
+        if not isinstance(logits, Tensor) or logits.ndim != 4 or logits.shape[2:] != windows.shape[2:]:
+            met = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+            raise TypeError(
+                f"the network has to return logits (B, K', {windows.shape[2]}, {windows.shape[3]}), met {met}"
+            )
+        return logits.float()
+
+    def _weight(self, y: Need, x: Need) -> Tensor:
+        weight = self.importance.new_zeros((_length(y.blended), _length(x.blended)))
+        for row in y.windows:
+            for column in x.windows:
+                rows, inside_rows = _common(self.grid.y, row, y.blended)
+                columns, inside_columns = _common(self.grid.x, column, x.blended)
+                weight[rows, columns] += self.importance[inside_rows, inside_columns]
+        return weight
+
+
+def _common(axis: Axis, index: int, span: Span) -> tuple[slice, slice]:
+    """Return the pixels that a window shares with a span, counted in the span and in the window."""
+    start = axis.starts[index]
+    first, last = max(start, span[0]), min(start + axis.window, span[1])
+    return slice(first - span[0], last - span[0]), slice(first - start, last - start)
+
+
+def _margins(axis: Axis, need: Need) -> Span:
+    return max(-need.extent[0], 0), max(need.extent[1] - axis.scaled, 0)
+
+
+def _length(span: Span) -> int:
+    return span[1] - span[0]

@@ -1,0 +1,123 @@
+"""Blocks from a volume through a network into a store, with reading and writing beside the computing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from scsam_monai.inference.blocks import Block, BlockPlan
+from scsam_monai.inference.drawing import Drawing, OnePlaneDrawing, Product, ThreePlanesDrawing
+from scsam_monai.inference.planes import PlanePredictor, Readable
+from scsam_monai.inference.sections import Blended
+
+
+class Sink(Protocol):
+    """Takes finished blocks."""
+
+    def write(self, block: Block, products: dict[Product, np.ndarray]) -> None:
+        """Keep the maps of a block for good."""
+
+
+class Stream:
+    """Draws the blocks of one volume.
+
+    While a block is computed the next one is read, finished sections of it become labels, and the block before it
+    is written: at most two blocks of each kind are in memory, whatever the volume's size.
+
+    Args:
+        volume: is read by region, from one thread.
+        predictors: one plane's, or three planes'.
+        plan: the blocks.
+        sink: where they go; its ``write`` is called from one thread.
+        wanted: maps to make besides the labels.
+    """
+
+    def __init__(
+        self,
+        volume: Readable,
+        predictors: Sequence[PlanePredictor],
+        plan: BlockPlan,
+        sink: Sink,
+        wanted: Sequence[Product] = (),
+    ) -> None:
+        self.volume, self.predictors, self.plan, self.sink = volume, predictors, plan, sink
+        self.wanted = wanted
+
+    def run(self, blocks: Sequence[int], cancel: Callable[[], bool] | None = None) -> Iterator[int]:
+        """Compute and write blocks in order, yield the number of each once it is written.
+
+        Args:
+            blocks: numbers in the plan.
+            cancel: asked between groups of sections; once it says True, blocks that are not finished are dropped.
+        """
+        with ExitStack() as stack:
+            reader, drawer, writer = (
+                stack.enter_context(_thread(name)) for name in ("read", "draw", "write")
+            )
+            ahead = reader.submit(self._read, blocks[0]) if blocks else None
+            written: Future[int] | None = None
+            for position, number in enumerate(blocks):
+                assert ahead is not None
+                parts = ahead.result()
+                if position + 1 < len(blocks):
+                    ahead = reader.submit(self._read, blocks[position + 1])
+                drawing = self._compute(number, parts, drawer, cancel)
+                if written is not None:
+                    yield written.result()
+                    written = None
+                if drawing is None:
+                    return
+                written = writer.submit(self._write, number, drawing)
+            if written is not None:
+                yield written.result()
+
+    def _read(self, number: int) -> list[np.ndarray]:
+        return [predictor.read(self.volume, self.plan[number]) for predictor in self.predictors]
+
+    @torch.inference_mode()
+    def _compute(
+        self,
+        number: int,
+        parts: list[np.ndarray],
+        drawer: ThreadPoolExecutor,
+        cancel: Callable[[], bool] | None,
+    ) -> Drawing | None:
+        """Run the network over a block; None if cancelled."""
+        block = self.plan[number]
+        drawing = self._drawing(block)
+        drawn: Future[None] | None = None
+        for plane, (predictor, part) in enumerate(zip(self.predictors, parts, strict=True)):
+            for blended in predictor.predict(part, block):
+                if drawn is not None:
+                    drawn.result()
+                if cancel is not None and cancel():
+                    return None
+                drawn = drawer.submit(_draw, drawing, plane, predictor, blended, block)
+        if drawn is not None:
+            drawn.result()
+        return drawing
+
+    def _drawing(self, block: Block) -> Drawing:
+        shape = tuple(last - first for first, last in block)
+        kind = ThreePlanesDrawing if len(self.predictors) == 3 else OnePlaneDrawing
+        return kind(shape, self.wanted)
+
+    @torch.inference_mode()
+    def _write(self, number: int, drawing: Drawing) -> int:
+        self.sink.write(self.plan[number], drawing.products())
+        return number
+
+
+@torch.inference_mode()
+def _draw(drawing: Drawing, plane: int, predictor: PlanePredictor, blended: Blended, block: Block) -> None:
+    where, logits = predictor.logits(blended, block)
+    drawing.add(where, logits, plane)
+
+
+def _thread(name: str) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"scsam-{name}")

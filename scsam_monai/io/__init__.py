@@ -11,21 +11,30 @@ from scsam_monai.io.files import (
 )
 from scsam_monai.io.image import EMImage, ImageHeader, VoxelSize
 from scsam_monai.io.intensity import intensity_range, normalise
+from scsam_monai.io.ome_zarr_labels import LabelVolume, create_labels
+from scsam_monai.io.ome_zarr_metadata import LabelLegend
 from scsam_monai.io.region import Region, check_region, crop
 from scsam_monai.io.stack import write_stack
+from scsam_monai.io.volume import ArrayVolume, VolumeReader, open_volume
 
 __all__ = [
+    "ArrayVolume",
     "EMImage",
     "ImageHeader",
+    "LabelLegend",
+    "LabelVolume",
     "Region",
+    "VolumeReader",
     "VoxelSize",
     "atomic_path",
     "check_region",
+    "create_labels",
     "crop",
     "image_suffix",
     "intensity_range",
     "is_supported",
     "normalise",
+    "open_volume",
     "read_header",
     "read_image",
     "read_labels",

@@ -40,6 +40,21 @@ def check_dtype(header: ImageHeader) -> None:
         )
 
 
+def check_grey(header: ImageHeader) -> None:
+    """Refuse inverted and palette colours, whose values are no brightness.
+
+    Raises:
+        InputError: the file's values are not grey.
+    """
+    if header.photometric != "grey":
+        raise InputError(
+            header.path,
+            expected="a grey image with dark as 0",
+            met=f"{header.photometric} colours",
+            remedy="save it as 8- or 16-bit grey",
+        )
+
+
 def colour_error(path: Path, met: str) -> InputError:
     """The refusal of a file with colour channels."""
     return InputError(

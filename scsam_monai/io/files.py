@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 
 from scsam_monai.errors import InputError
 from scsam_monai.io.atomic import atomic_path
-from scsam_monai.io.contents import as_label_array, check_dtype, check_shape, check_values
+from scsam_monai.io.contents import as_label_array, check_dtype, check_grey, check_shape, check_values
 from scsam_monai.io.image import EMImage, ImageFormat, ImageHeader
 from scsam_monai.io.nifti import NiftiFormat
 from scsam_monai.io.npy import NpyFormat
 from scsam_monai.io.png import PngFormat
+from scsam_monai.io.reading import check_file, readable, suffix_among
 from scsam_monai.io.region import Region, crop
 from scsam_monai.io.tiff import TiffFormat
 
@@ -24,8 +23,6 @@ FORMATS: dict[str, ImageFormat] = {
     for suffix in image_format.suffixes
 }
 
-_Result = TypeVar("_Result")
-
 
 def image_suffix(path: str | Path) -> str:
     """The part of the name that chooses the format (``.nii.gz`` counts as one), as it is spelt in ``path``.
@@ -33,16 +30,7 @@ def image_suffix(path: str | Path) -> str:
     Raises:
         InputError: no reader knows the suffix.
     """
-    name = Path(path).name
-    known = [suffix for suffix in FORMATS if name.lower().endswith(suffix)]
-    if not known:
-        raise InputError(
-            path,
-            expected=f"an image file ({', '.join(FORMATS)})",
-            met=f"suffix {Path(path).suffix or 'none'}",
-            remedy="convert it to one of these formats",
-        )
-    return name[-len(max(known, key=len)) :]
+    return suffix_among(path, FORMATS)
 
 
 def is_supported(path: str | Path) -> bool:
@@ -58,8 +46,8 @@ def read_header(path: str | Path) -> ImageHeader:
     """
     path = Path(path)
     image_format = _format_of(path)
-    _check_file(path)
-    header = _readable(path, lambda: image_format.header(path))
+    check_file(path)
+    header = readable(path, lambda: image_format.header(path))
     check_shape(header)
     check_dtype(header)
     return header
@@ -76,13 +64,7 @@ def read_image(path: str | Path, region: Region | None = None) -> EMImage:
         InputError: as :func:`read_header`, or the values are NaN, infinite, or all the same.
     """
     header = read_header(path)
-    if header.photometric != "grey":
-        raise InputError(
-            path,
-            expected="a grey image with dark as 0",
-            met=f"{header.photometric} colours",
-            remedy="save it as 8- or 16-bit grey",
-        )
+    check_grey(header)
     array = _pixels(header, region)
     if array.dtype.kind == "b":  # grey values are interpolated and subtracted
         array = array.astype(np.uint8)
@@ -137,7 +119,7 @@ def write_labels_like(path: str | Path, labels: np.ndarray, like: EMImage | Imag
 
 def _pixels(header: ImageHeader, region: Region | None) -> np.ndarray:
     image_format = _format_of(header.path)
-    array = _readable(header.path, lambda: image_format.array(header))
+    array = readable(header.path, lambda: image_format.array(header))
     array = crop(array, region, where=header.path)
     # Byte order is the file's affair: torch takes the machine's own only.
     return np.ascontiguousarray(array.astype(array.dtype.newbyteorder("="), copy=False))
@@ -157,30 +139,3 @@ def _smallest_unsigned(path: Path, labels: np.ndarray) -> np.ndarray:
 
 def _format_of(path: Path) -> ImageFormat:
     return FORMATS[image_suffix(path).lower()]
-
-
-def _check_file(path: Path) -> None:
-    if not path.is_file():
-        met = "a folder" if path.is_dir() else "no such file"
-        raise InputError(path, expected="an image file", met=met, remedy="check the path")
-    if path.stat().st_size == 0:
-        raise InputError(path, expected="an image", met="an empty file", remedy="copy or export it again")
-
-
-def _readable(path: Path, read: Callable[[], _Result]) -> _Result:
-    """Turn whatever a library raises on a broken file into one line.
-
-    The libraries document no common error for broken files (struct.error, KeyError, zlib.error, EOFError
-    and more were met), hence the wide net; programming errors stay visible as the cause.
-    """
-    try:
-        return read()
-    except (InputError, MemoryError):
-        raise
-    except Exception as error:
-        raise InputError(
-            path,
-            expected="a readable image",
-            met=f"{type(error).__name__}: {error}".rstrip("."),
-            remedy="open it in another program, or copy or export it again",
-        ) from error

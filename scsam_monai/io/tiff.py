@@ -67,12 +67,7 @@ class TiffFormat:
     def header(self, path: Path) -> ImageHeader:
         """Read the tags of all pages."""
         with _open(path) as (tif, series):
-            _check_pages(path, tif, series)
-            layout = _layout(tif, series)
-            shape = layout.shape
-            size = voxel_size(layout.resolution, ndim=len(shape))
-            photometric = _PHOTOMETRIC.get(int(series.keyframe.photometric), "grey")
-            return ImageHeader(path, shape, np.dtype(series.dtype), size, photometric, layout)
+            return header_of(path, tif, series)
 
     def array(self, header: ImageHeader) -> np.ndarray:
         """Decode all pages."""
@@ -112,14 +107,37 @@ def _metadata(layout: TiffLayout) -> dict[str, Any] | None:
 def _open(path: Path) -> Iterator[tuple[tifffile.TiffFile, tifffile.TiffPageSeries]]:
     # tifffile reports damaged page chains to its log and goes on with the pages it has.
     with errors_raised("tifffile"), tifffile.TiffFile(path) as tif:
-        if len(tif.series) != 1:
-            raise InputError(
-                path,
-                expected="one image or one stack of equal pages",
-                met=f"{len(tif.series)} images of shapes {[series.shape for series in tif.series][:4]}",
-                remedy="save the one you want as its own file",
-            )
-        yield tif, tif.series[0]
+        yield tif, only_series(path, tif)
+
+
+def only_series(path: Path, tif: tifffile.TiffFile) -> tifffile.TiffPageSeries:
+    """The one image or stack of a file.
+
+    Raises:
+        InputError: there are several.
+    """
+    if len(tif.series) != 1:
+        raise InputError(
+            path,
+            expected="one image or one stack of equal pages",
+            met=f"{len(tif.series)} images of shapes {[series.shape for series in tif.series][:4]}",
+            remedy="save the one you want as its own file",
+        )
+    return tif.series[0]
+
+
+def header_of(path: Path, tif: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> ImageHeader:
+    """What the tags of all pages state; the header's layout is a :class:`TiffLayout`.
+
+    Raises:
+        InputError: the file is cut off, in colour, no volume, or compressed by an unknown method.
+    """
+    _check_pages(path, tif, series)
+    layout = _layout(tif, series)
+    shape = layout.shape
+    size = voxel_size(layout.resolution, ndim=len(shape))
+    photometric = _PHOTOMETRIC.get(int(series.keyframe.photometric), "grey")
+    return ImageHeader(path, shape, np.dtype(series.dtype), size, photometric, layout)
 
 
 def _check_pages(path: Path, tif: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> None:

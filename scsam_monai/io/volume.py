@@ -1,0 +1,172 @@
+"""Volumes larger than memory, read in parts: one interface over every format and over arrays."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+import numpy as np
+
+from scsam_monai.io.contents import check_dtype, check_grey, check_shape, check_values
+from scsam_monai.io.image import ImageHeader, VoxelSize
+from scsam_monai.io.reading import readable
+from scsam_monai.io.region import Region, check_region
+from scsam_monai.io.volumes import open_source
+from scsam_monai.io.volumes.source import Box, VolumeSource
+
+
+class VolumeReader(Protocol):
+    """A grey image or volume of which parts are read.
+
+    Attributes:
+        path: as the user named it.
+        shape: (z, y, x); a single image has z = 1.
+        ndim: 2 if the file is a single image, else 3.
+        dtype: of what :meth:`read` returns, in the machine's byte order.
+        voxel_size_nm: (z, y, x) in nm as the file states it, None where it states none or only part of it.
+        chunk: (z, y, x) of the smallest part that is cheap to read on its own.
+    """
+
+    path: Path
+    shape: tuple[int, int, int]
+    ndim: int
+    dtype: np.dtype[Any]
+    voxel_size_nm: VoxelSize | None
+    chunk: tuple[int, int, int]
+
+    def read(self, region: Region) -> np.ndarray:
+        """Read a part, (z, y, x), C-contiguous, and nothing but the chunks it touches.
+
+        Threads may call this at the same time; they take turns.
+
+        Args:
+            region: (z, y, x) bounds.
+
+        Raises:
+            InputError: the region leaves the volume, its data are broken, or values are NaN or infinite.
+        """
+
+    def close(self) -> None:
+        """Let go of the file."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None: ...
+
+
+class SourceVolume:
+    """The reader over one format's source: checks what was asked for and what came.
+
+    Args:
+        path: as the user named it.
+        source: closed with the reader.
+
+    Raises:
+        InputError: the source is no grey image or volume of real numbers.
+    """
+
+    def __init__(self, path: Path, source: VolumeSource) -> None:
+        header = source.header
+        check_shape(header)
+        check_dtype(header)
+        check_grey(header)
+        self.path, self.ndim = path, len(header.shape)
+        self.shape, self.chunk = _three(header.shape), _three(source.chunk)
+        # Grey values are interpolated and subtracted, which bool does not know.
+        self.dtype = np.dtype(np.uint8 if header.dtype.kind == "b" else header.dtype.newbyteorder("="))
+        self.voxel_size_nm = header.voxel_size_nm
+        self._source, self._lock = source, threading.Lock()
+
+    def read(self, region: Region) -> np.ndarray:
+        """See :meth:`VolumeReader.read`."""
+        check_region(region, self.shape, where=self.path)
+        box = tuple(slice(int(start), int(stop)) for start, stop in region)
+        where = f"{self.path} at {_name(box)}"
+        with self._lock:
+            part = readable(where, lambda: self._source.read(box[-self.ndim :]))
+        part = part.reshape([bounds.stop - bounds.start for bounds in box])
+        check_values(where, part, whole=False)
+        return np.ascontiguousarray(part, dtype=self.dtype)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._source.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class ArrayVolume(SourceVolume):
+    """The reader's interface over an array in memory.
+
+    Args:
+        array: (y, x) or (z, y, x), any real type.
+        voxel_size_nm: (z, y, x) in nm, None where unknown.
+        path: the name that errors give.
+
+    Example:
+        >>> ArrayVolume(np.eye(4, dtype=np.uint8)).read([[0, 1], [0, 2], [1, 4]])
+        array([[[0, 0, 0],
+                [1, 0, 0]]], dtype=uint8)
+    """
+
+    def __init__(
+        self, array: np.ndarray, voxel_size_nm: VoxelSize | None = None, *, path: str | Path = "array"
+    ) -> None:
+        super().__init__(Path(path), _ArraySource(array, voxel_size_nm, Path(path)))
+
+
+class _ArraySource:
+    def __init__(self, array: np.ndarray, voxel_size_nm: VoxelSize | None, path: Path) -> None:
+        self.header = ImageHeader(path, array.shape, array.dtype, voxel_size_nm, "grey", layout=None)
+        self.chunk = (*(1 for _ in array.shape[:-1]), *array.shape[-1:])
+        self._array = array
+
+    def read(self, box: Box) -> np.ndarray:
+        return self._array[box]
+
+    def close(self) -> None:
+        pass
+
+
+def open_volume(path: str | Path, dataset: str | None = None) -> VolumeReader:
+    """Open an image or volume of any format for reading in parts.
+
+    Args:
+        path: TIFF, PNG, NIfTI, MRC or NumPy file; HDF5 file, also ``file.h5:/dataset``; OME-Zarr or zarr
+            folder; or a folder of slices, TIFF or PNG, taken in natural order.
+        dataset: of HDF5 the dataset, of OME-Zarr the level or array; None takes the only one, or level 0.
+
+    Raises:
+        InputError: nothing there, an unknown or broken format, or no grey image or volume.
+    """
+    source = readable(path, lambda: open_source(Path(path), dataset))
+    try:
+        return SourceVolume(Path(path), source)
+    except Exception:
+        source.close()
+        raise
+
+
+def _three(lengths: tuple[int, ...]) -> tuple[int, int, int]:
+    z, y, x = (1,) * (3 - len(lengths)) + tuple(lengths)
+    return z, y, x
+
+
+def _name(box: Box) -> str:
+    return ", ".join(f"{axis} {bounds.start}:{bounds.stop}" for axis, bounds in zip("zyx", box, strict=True))

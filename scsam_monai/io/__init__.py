@@ -10,7 +10,7 @@ from scsam_monai.io.files import (
     write_labels_like,
 )
 from scsam_monai.io.image import EMImage, ImageHeader, VoxelSize
-from scsam_monai.io.intensity import intensity_range, normalise
+from scsam_monai.io.intensity import intensity_range, intensity_range_of, normalise
 from scsam_monai.io.ome_zarr_labels import LabelVolume, create_labels
 from scsam_monai.io.ome_zarr_metadata import LabelLegend
 from scsam_monai.io.region import Region, check_region, crop
@@ -32,6 +32,7 @@ __all__ = [
     "crop",
     "image_suffix",
     "intensity_range",
+    "intensity_range_of",
     "is_supported",
     "normalise",
     "open_volume",

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from scsam_monai.errors import InputError
-
-_SAMPLE_SIZE = 1_000_000
-_SAMPLE_SEED = 20250717
+from scsam_monai.io.sampling import sample_positions, sample_volume
+from scsam_monai.io.volume import VolumeReader
 
 
 def intensity_range(
@@ -29,15 +29,34 @@ def intensity_range(
     Raises:
         InputError: the two percentiles are the same grey value.
     """
-    low, high = (float(value) for value in np.percentile(_sample(array), (lower, upper)))
-    if not low < high:
-        raise InputError(
-            where,
-            expected=f"grey values that differ between the {lower} and {upper} percentiles",
-            met=f"{low:g} at both",
-            remedy="crop away the empty margin or widen the percentiles",
-        )
-    return low, high
+    positions = sample_positions(array.size)
+    sample = array if positions is None else array[np.unravel_index(positions, array.shape)]
+    return _percentiles(sample, lower, upper, where)
+
+
+def intensity_range_of(
+    reader: VolumeReader,
+    lower: float = 0.5,
+    upper: float = 99.5,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[float, float]:
+    """The same of a volume that is read in parts: exactly the same up to 2**27 voxels.
+
+    Of a larger one at most 64 boxes of whole chunks are read, at random but fixed places.
+
+    Args:
+        reader: the volume.
+        lower: percentile that becomes 0.
+        upper: percentile that becomes 1.
+        progress: called with the number of boxes done and in all.
+
+    Returns:
+        (low, high), low < high.
+
+    Raises:
+        InputError: the two percentiles are the same grey value, or a part cannot be read.
+    """
+    return _percentiles(sample_volume(reader, progress), lower, upper, reader.path)
 
 
 def normalise(array: np.ndarray, low: float, high: float) -> np.ndarray:
@@ -57,9 +76,13 @@ def eight_bits(volume: np.ndarray, low: float, high: float) -> np.ndarray:
     return np.stack([np.rint(normalise(plane, low, high) * 255).astype(np.uint8) for plane in volume])
 
 
-def _sample(array: np.ndarray) -> np.ndarray:
-    # Random positions, not every n-th voxel: a stride can fall in step with rows or sections.
-    if array.size <= _SAMPLE_SIZE:
-        return array
-    positions = np.random.default_rng(_SAMPLE_SEED).integers(array.size, size=_SAMPLE_SIZE)
-    return array[np.unravel_index(np.sort(positions), array.shape)]
+def _percentiles(sample: np.ndarray, lower: float, upper: float, where: str | Path) -> tuple[float, float]:
+    low, high = (float(value) for value in np.percentile(sample, (lower, upper)))
+    if not low < high:
+        raise InputError(
+            where,
+            expected=f"grey values that differ between the {lower} and {upper} percentiles",
+            met=f"{low:g} at both",
+            remedy="crop away the empty margin or widen the percentiles",
+        )
+    return low, high

@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 from scsam_monai import __version__
 from scsam_monai.cli.datasets import check, corpus, generate
 from scsam_monai.cli.importing import import_app
+from scsam_monai.cli.predict import predict
 from scsam_monai.cli.weights import weights_app
 from scsam_monai.errors import InputError
 
@@ -36,6 +37,7 @@ app = typer.Typer(
     help="Prompt-free segmentation of organelles in electron microscopy.",
 )
 app.add_typer(import_app, name="import")
+app.command()(predict)
 app.command()(check)
 app.command()(generate)
 app.command()(corpus)

@@ -57,8 +57,8 @@ class Axis:
         before, behind = self.padding
         length = self.scaled + before + behind
         interval = max(1, int(self.window * (1 - self.overlap))) if length > self.window else self.window
-        places = dense_patch_slices((length,), (self.window,), (interval,), return_slice=False)
-        return tuple(int(first) - before for ((first, _),) in places)
+        places = dense_patch_slices((length,), (self.window,), (interval,))
+        return tuple(int(place[0].start) - before for place in places)
 
     @cached_property
     def to_network(self) -> Taps | None:

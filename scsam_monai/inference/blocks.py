@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import product
 
 Block = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 """Bounds ((z0, z1), (y0, y1), (x0, x1)) in voxels, the end excluded."""
@@ -32,7 +31,7 @@ class BlockPlan:
         return math.prod(self.counts)
 
     def __getitem__(self, number: int) -> Block:
-        nz, ny, nx = self.counts
+        _, ny, nx = self.counts
         if not 0 <= number < len(self):
             raise IndexError(f"block {number} of {len(self)}")
         places = number // (ny * nx), number // nx % ny, number % nx
@@ -45,17 +44,10 @@ class BlockPlan:
     def __iter__(self) -> Iterator[Block]:
         return (self[number] for number in range(len(self)))
 
-    def kinds(self) -> Iterator[tuple[Block, int]]:
-        """Yield one block of each size, and how many there are of it along all three axes."""
-        axes = [_kinds(size, edge) for size, edge in zip(self.shape, self.block, strict=True)]
-        for (z, n_z), (y, n_y), (x, n_x) in product(*axes):
-            yield (z, y, x), n_z * n_y * n_x
-
-
-def _kinds(size: int, edge: int) -> list[tuple[tuple[int, int], int]]:
-    full, rest = divmod(size, edge)
-    kinds = [((0, edge), full)] if full else []
-    return kinds + ([((size - rest, size), 1)] if rest else [])
+    def spans(self, axis: int) -> list[tuple[int, int]]:
+        """Return the blocks' bounds along one axis."""
+        size, edge = self.shape[axis], self.block[axis]
+        return [(first, min(first + edge, size)) for first in range(0, size, edge)]
 
 
 def chunk_shape(shape: Sequence[int], planes: int) -> tuple[int, int, int]:

@@ -95,11 +95,6 @@ class SectionGrid:
                 for section in range(*group)
             ]
 
-    def count(self, group_sections: Span, rows: range, columns: range) -> int:
-        """Number of batches that some rows and columns take in some sections."""
-        groups = len(list(self.groups(group_sections)))
-        return groups * sum(1 for _ in self.batches((0, 1), rows, columns))
-
 
 def section_grid(
     sections: int,

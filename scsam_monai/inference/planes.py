@@ -76,7 +76,7 @@ class PlanePredictor:
         return np.ascontiguousarray(self.plane.sections(volume.read(region)))
 
     def predict(self, grey: np.ndarray, block: Block) -> Iterator[Blended]:
-        """Yield the blended logits of a block, a group of its sections at a time; ``grey`` as :meth:`read` returns."""
+        """Yield a block's blended logits, a group of sections at a time; ``grey`` is what :meth:`read` returned."""
         owned, _, _ = self.plane.pick(block)
         return self.sections.predict(grey, owned, *self._needs(block))
 
@@ -98,12 +98,6 @@ class PlanePredictor:
             for (first, last), (start, _) in zip(bounds, block, strict=True)
         )
         return (z, y, x), self.plane.stacked(logits)
-
-    def batches(self, block: Block) -> int:
-        """Number of batches that a block takes."""
-        owned, _, _ = self.plane.pick(block)
-        y, x = self._needs(block)
-        return self.sections.grid.count(owned, y.windows, x.windows)
 
     def _needs(self, block: Block) -> tuple[Need, Need]:
         _, rows, columns = self.plane.pick(block)

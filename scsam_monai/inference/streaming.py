@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
@@ -35,6 +36,7 @@ class Stream:
         plan: the blocks.
         sink: where they go; its ``write`` is called from one thread.
         wanted: maps to make besides the labels.
+        progress: called with the voxels that this stream has drawn, and that :meth:`run` was asked for.
     """
 
     def __init__(
@@ -44,9 +46,11 @@ class Stream:
         plan: BlockPlan,
         sink: Sink,
         wanted: Sequence[Product] = (),
+        progress: Callable[[float, float], None] | None = None,
     ) -> None:
         self.volume, self.predictors, self.plan, self.sink = volume, predictors, plan, sink
-        self.wanted = wanted
+        self.wanted, self.progress = wanted, progress
+        self._drawn = self._asked = 0.0
 
     def run(self, blocks: Sequence[int], cancel: Callable[[], bool] | None = None) -> Iterator[int]:
         """Compute and write blocks in order, yield the number of each once it is written.
@@ -55,6 +59,7 @@ class Stream:
             blocks: numbers in the plan.
             cancel: asked between groups of sections; once it says True, blocks that are not finished are dropped.
         """
+        self._drawn, self._asked = 0.0, float(sum(_volume(self.plan[number]) for number in blocks))
         with ExitStack() as stack:
             reader, drawer, writer = (
                 stack.enter_context(_thread(name)) for name in ("read", "draw", "write")
@@ -98,9 +103,17 @@ class Stream:
                 if cancel is not None and cancel():
                     return None
                 drawn = drawer.submit(_draw, drawing, plane, predictor, blended, block)
+                self._report(blended, block, predictor)
         if drawn is not None:
             drawn.result()
         return drawing
+
+    def _report(self, blended: Blended, block: Block, predictor: PlanePredictor) -> None:
+        if self.progress is not None:
+            sections = predictor.plane.pick(block)[0]
+            share = (blended.sections[1] - blended.sections[0]) / (sections[1] - sections[0])
+            self._drawn += share * _volume(block) / len(self.predictors)
+            self.progress(self._drawn, self._asked)
 
     def _drawing(self, block: Block) -> Drawing:
         shape = tuple(last - first for first, last in block)
@@ -117,6 +130,10 @@ class Stream:
 def _draw(drawing: Drawing, plane: int, predictor: PlanePredictor, blended: Blended, block: Block) -> None:
     where, logits = predictor.logits(blended, block)
     drawing.add(where, logits, plane)
+
+
+def _volume(block: Block) -> int:
+    return math.prod(last - first for first, last in block)
 
 
 def _thread(name: str) -> ThreadPoolExecutor:

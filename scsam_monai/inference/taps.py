@@ -29,7 +29,7 @@ class Taps:
 
     @classmethod
     def linear(cls, n_in: int, n_out: int) -> Taps:
-        """Return the taps of ``F.interpolate(mode="bilinear", antialias=True)``: a low-pass filter where it shrinks."""
+        """Return those of ``F.interpolate(mode="bilinear", antialias=True)``: low-pass where the axis shrinks."""
         scale = n_in / n_out
         reach = max(scale, 1.0)
         centres = scale * (np.arange(n_out) + 0.5)

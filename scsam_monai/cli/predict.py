@@ -1,0 +1,229 @@
+"""``scsam predict``: a volume in, its labels out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+from scsam_monai.cli.table import print_table
+from scsam_monai.errors import InputError
+
+if TYPE_CHECKING:
+    from scsam_monai.inference.estimate import Estimate
+    from scsam_monai.inference.job import Job
+    from scsam_monai.inference.model import Model
+
+Number = TypeVar("Number", int, float)
+
+
+class RunnerName(StrEnum):
+    """Where blocks are computed."""
+
+    SERIAL = "serial"
+    DASK = "dask"
+
+
+class OmeZarr(StrEnum):
+    """Versions of OME-Zarr."""
+
+    V04 = "0.4"
+    V05 = "0.5"
+
+
+def predict(
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="INPUT",
+            help="TIFF, OME-Zarr, HDF5, MRC, NIfTI, NumPy or PNG; or a folder of slices.",
+        ),
+    ],
+    output: Annotated[
+        Path, typer.Argument(metavar="OUTPUT", help="LABELS.ome.zarr; .tif or .nii.gz for small volumes.")
+    ],
+    model: Annotated[
+        Path | None, typer.Option(metavar="PATH", help="Trained model.pt; default: the one that comes along.")
+    ] = None,
+    dataset: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Inside HDF5; level of an OME-Zarr.")
+    ] = None,
+    voxel_size_nm: Annotated[
+        str | None, typer.Option(metavar="Z,Y,X", help="Where the file states none, or a wrong one.")
+    ] = None,
+    planes: Annotated[int, typer.Option(min=1, max=3, help="1: xy. 3: average xy, xz, yz.")] = 1,
+    window: Annotated[int, typer.Option(help="Edge of a window in the network's pixels.")] = 256,
+    overlap: Annotated[float, typer.Option(help="Fraction by which windows overlap.")] = 0.25,
+    batch: Annotated[int, typer.Option(help="Windows at a time.")] = 4,
+    probabilities: Annotated[bool, typer.Option(help="Also write class probabilities.")] = False,
+    confidence: Annotated[bool, typer.Option(help="Also write each label's probability.")] = False,
+    block: Annotated[
+        str | None, typer.Option(metavar="Z,Y,X", help="Voxels at a time; default: what memory allows.")
+    ] = None,
+    memory_gb: Annotated[float, typer.Option(help="Memory for blocks, beside the network's own.")] = 4.0,
+    ome_zarr: Annotated[OmeZarr, typer.Option(help="Version to write.")] = OmeZarr.V05,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N; default: a GPU if any.")] = None,
+    runner: Annotated[RunnerName, typer.Option(help="Here, or on Dask's workers.")] = RunnerName.SERIAL,
+    workers: Annotated[int | None, typer.Option(help="Dask: processes on this machine.")] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Dask: a scheduler that runs already.")
+    ] = None,
+    shard: Annotated[
+        str | None, typer.Option(metavar="I/N", help="This share only, as of an array job.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it takes and stop.")] = False,
+) -> None:
+    """Segment an image or a volume of any size, block by block from disk to disk."""
+    from scsam_monai.inference.estimate import estimate
+    from scsam_monai.inference.predict import plan_job, run_job
+    from scsam_monai.inference.runners import Shard
+    from scsam_monai.inference.windows import Windows
+    from scsam_monai.report.palette import class_colours
+
+    share = None if shard is None else Shard.parse(shard)
+    products = [
+        name for name, wanted in (("probabilities", probabilities), ("confidence", confidence)) if wanted
+    ]
+    if planes == 3:
+        products.append("disagreement")
+    started = time.monotonic()
+    with _bars() as progress, _interruptible(output):
+        job, opened = plan_job(
+            source,
+            output,
+            model or _shipped_model(),
+            dataset=dataset,
+            voxel_size_nm=_numbers("--voxel-size-nm", voxel_size_nm, float),
+            windows=Windows(window, overlap, batch, planes),
+            products=products,
+            block=_numbers("--block", block, int),
+            memory_gb=memory_gb,
+            ome_zarr=ome_zarr.value,
+            device=device,
+            progress=progress,
+        )
+        if dry_run:
+            _print_estimate(job, opened, estimate(job, opened))
+            return
+        cluster: dict[str, Any] = (
+            {"workers": workers, "scheduler": scheduler} if runner == RunnerName.DASK else {}
+        )
+        finished = run_job(
+            job,
+            class_colours(len(job.class_names)),
+            resume=resume,
+            shard=share,
+            runner=runner.value,
+            device=device,
+            model=opened,
+            progress=progress,
+            **cluster,
+        )
+    if finished:
+        _print_result(job, time.monotonic() - started)
+    else:
+        typer.echo(f"this share is done; {job.output} appears when the last one is")
+
+
+def _shipped_model() -> Path:
+    from scsam_monai.weights.locate import folders
+
+    for folder in folders():
+        if (folder / "model.pt").is_file():
+            typer.echo(
+                f"model: {folder / 'model.pt'}, which knows generated cells; name your own with --model",
+                err=True,
+            )
+            return folder / "model.pt"
+    raise InputError(
+        "--model", expected="a trained model.pt", met="none, and none comes along here", remedy="name one"
+    )
+
+
+def _numbers(option: str, text: str | None, kind: Callable[[str], Number]) -> list[Number] | None:
+    if text is None:
+        return None
+    try:
+        return [kind(part) for part in text.split(",")]
+    except ValueError:
+        raise InputError(
+            option, expected="numbers (z, y, x) like 50,4.6,4.6", met=repr(text), remedy="correct it"
+        ) from None
+
+
+@contextmanager
+def _interruptible(output: Path) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        typer.echo(f"stopped; the same command with --resume goes on with {output}", err=True)
+        raise typer.Exit(130) from None
+
+
+@contextmanager
+def _bars() -> Iterator[Callable[[str, float, float], None]]:
+    """One bar per stage, with the time left; on a terminal only."""
+    from tqdm import tqdm
+
+    bars: dict[str, tqdm] = {}
+
+    def progress(stage: str, done: float, total: float) -> None:
+        if stage not in bars:
+            for bar in bars.values():
+                bar.close()
+            bars[stage] = tqdm(
+                desc=stage, total=total, unit="voxel", unit_scale=True, disable=None, dynamic_ncols=True
+            )
+        bars[stage].update(done - bars[stage].n)
+
+    try:
+        yield progress
+    finally:
+        for bar in bars.values():
+            bar.close()
+
+
+def _print_estimate(job: Job, model: Model, size: Estimate) -> None:
+    import shutil
+
+    z, y, x = job.source.shape
+    free = shutil.disk_usage(next(p for p in Path(job.output).parents if p.exists())).free
+    print_table(
+        [
+            [
+                "volume",
+                f"{z} x {y} x {x} voxels (z, y, x), {job.source.dtype}, {_list(job.voxel_size_nm)} nm",
+            ],
+            ["network", f"{_list(job.factors[1:])} of its pixels per voxel (y, x), on {model.device}"],
+            ["blocks", f"{size.blocks} of {' x '.join(map(str, job.block))}"],
+            ["windows", f"{size.windows}, {size.windows / size.once:.2f} times those of one piece"],
+            [
+                "time",
+                f"about {_duration(size.seconds)} on one worker, {size.seconds_per_batch:.2f} s a batch",
+            ],
+            ["memory", f"about {size.memory_bytes / 1e9:.1f} GB"],
+            ["disk", f"at most {size.disk_bytes / 1e9:.2f} GB before compression, {free / 1e9:.0f} GB free"],
+        ]
+    )
+
+
+def _print_result(job: Job, seconds: float) -> None:
+    for product in job.products:
+        typer.echo(job.path(product))
+    megavoxels = job.source.shape[0] * job.source.shape[1] * job.source.shape[2] / 1e6
+    typer.echo(f"{megavoxels:.1f} Mvoxel in {_duration(seconds)}", err=True)
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else str(timedelta(seconds=round(seconds)))
+
+
+def _list(values: tuple[float, ...]) -> str:
+    return ", ".join(f"{value:g}" for value in values)

@@ -1,0 +1,100 @@
+"""What a job will take, before it starts."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from scsam_monai.inference.drawing import Product
+from scsam_monai.inference.grid import SectionGrid
+from scsam_monai.inference.job import Job
+from scsam_monai.inference.memory import per_section, per_voxel, resident_bytes
+from scsam_monai.inference.model import Model
+from scsam_monai.inference.planes import PLANES, Plane
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Size of a job.
+
+    Attributes:
+        blocks: number of them.
+        windows: that the network sees, empty places in batches counted.
+        once: windows if the volume were computed in one piece.
+        seconds_per_batch: of the network alone, measured on this machine and device.
+        seconds: of the network alone, for the whole job.
+        memory_bytes: of this process at its peak.
+        disk_bytes: of the output, uncompressed; labels usually compress to a small part of it.
+    """
+
+    blocks: int
+    windows: int
+    once: int
+    seconds_per_batch: float
+    seconds: float
+    memory_bytes: float
+    disk_bytes: int
+
+
+def estimate(job: Job, model: Model) -> Estimate:
+    """Count a job's windows and time the network on one batch of them.
+
+    Args:
+        job: see :func:`scsam_monai.inference.predict.plan_job`.
+        model: the job's.
+    """
+    predictors = job.windows.predictors(
+        model.network, job.source.shape, job.factors, job.intensity, model.device
+    )
+    batches = windows = once = 0
+    for predictor in predictors:
+        grid = predictor.sections.grid
+        count = _batches(job, predictor.plane, grid)
+        batches, windows = batches + count, windows + count * grid.batch
+        once += grid.sections * len(grid.y.starts) * len(grid.x.starts)
+    grid = predictors[0].sections.grid
+    seconds = _batch_seconds(model, grid)
+    return Estimate(
+        blocks=len(job.plan),
+        windows=windows,
+        once=once,
+        seconds_per_batch=seconds,
+        seconds=seconds * batches,
+        memory_bytes=resident_bytes() + _block_bytes(job, grid),
+        disk_bytes=_disk_bytes(job),
+    )
+
+
+def _batches(job: Job, plane: Plane, grid: SectionGrid) -> int:
+    """Batches of all blocks along one plane; blocks that cut a batch take it twice."""
+    sections, rows, columns = (job.plan.spans(axis) for axis in plane.order)
+    groups = sum(len(list(grid.groups(span))) for span in sections)
+    down = [len(grid.y.need(span).windows) for span in rows]
+    across = [len(grid.x.need(span).windows) for span in columns]
+    return groups * int(np.ceil(np.outer(down, across) / grid.width).sum())
+
+
+@torch.inference_mode()
+def _batch_seconds(model: Model, grid: SectionGrid) -> float:
+    windows = torch.zeros((grid.batch, 1, grid.y.window, grid.x.window), device=model.device)
+    model.network(windows)  # allocates, and chooses kernels
+    start = time.perf_counter()
+    model.network(windows).sum().item()
+    return time.perf_counter() - start
+
+
+def _block_bytes(job: Job, grid: SectionGrid) -> float:
+    edges = [min(edge, size) for edge, size in zip(job.block, job.source.shape, strict=True)]
+    classes, dtype = len(job.class_names), np.dtype(job.source.dtype)
+    voxels = math.prod(edges) * per_voxel(dtype, classes, job.windows.planes, job.products)
+    return voxels + edges[1] * edges[2] * per_section(classes, grid, job.factors)
+
+
+def _disk_bytes(job: Job) -> int:
+    maps = sum(len(job.class_names) if product == Product.PROBABILITIES else 1 for product in job.products)
+    pyramid = 8 / 7 if len(PLANES[job.windows.planes]) == 3 else 4 / 3
+    return round(math.prod(job.source.shape) * maps * pyramid)

@@ -1,0 +1,135 @@
+"""One volume to segment: everything that its result depends on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from scsam_monai.errors import InputError
+from scsam_monai.inference.blocks import BlockPlan
+from scsam_monai.inference.drawing import Product
+from scsam_monai.inference.windows import Windows
+
+ZARR = (".ome.zarr", ".zarr")
+EXPORTS = (".tif", ".tiff", ".nii.gz", ".nii")
+
+
+@dataclass(frozen=True)
+class Source:
+    """The volume that is read.
+
+    Attributes:
+        path: absolute.
+        dataset: inside an HDF5 file or an OME-Zarr; None for the only or the first one.
+        shape: (z, y, x).
+        dtype: of its grey values.
+        modified: when and, of a file, how large: a job is not resumed on another volume of the same name.
+    """
+
+    path: str
+    dataset: str | None
+    shape: tuple[int, int, int]
+    dtype: str
+    modified: str
+
+
+@dataclass(frozen=True)
+class Job:
+    """A volume, a model, and how the one is to be segmented by the other. What the machine is like is not in it.
+
+    Attributes:
+        source: the volume.
+        output: absolute path of the labels, OME-Zarr, TIFF or NIfTI by its suffix.
+        model: absolute path of the weights.
+        model_sha256: of the file.
+        class_names: K' names, background first.
+        voxel_size_nm: (z, y, x).
+        factors: network pixels per voxel, (z, y, x).
+        intensity: grey values that become 0 and 1.
+        windows: how the network looks at the volume.
+        products: maps to make, labels first.
+        chunk: of the output, (z, y, x).
+        block: of the computation, (z, y, x), whole chunks.
+        ome_zarr: version of the format, 0.4 or 0.5.
+    """
+
+    source: Source
+    output: str
+    model: str
+    model_sha256: str
+    class_names: tuple[str, ...]
+    voxel_size_nm: tuple[float, float, float]
+    factors: tuple[float, float, float]
+    intensity: tuple[float, float]
+    windows: Windows
+    products: tuple[Product, ...]
+    chunk: tuple[int, int, int]
+    block: tuple[int, int, int]
+    ome_zarr: str
+
+    @property
+    def plan(self) -> BlockPlan:
+        """The blocks."""
+        return BlockPlan(self.source.shape, self.block)
+
+    @property
+    def folder(self) -> Path:
+        """Where progress and unfinished results are kept: beside the output, in the same file system."""
+        output = Path(self.output)
+        return output.with_name(f"{output.name}.progress")
+
+    def path(self, product: Product) -> Path:
+        """Return where a finished map stands."""
+        output = Path(self.output)
+        if product == Product.LABELS:
+            return output
+        stem = output.name[: -len(output_suffix(output))]
+        return output.with_name(f"{stem}_{product.value}.ome.zarr")
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the job as JSON types."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Job:
+        """Return the job that :meth:`as_json` described."""
+        plain: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
+        }
+        source = dict(values["source"])
+        source["shape"] = tuple(source["shape"])
+        products = tuple(Product(name) for name in values["products"])
+        plain |= {"source": Source(**source), "windows": Windows(**values["windows"]), "products": products}
+        return cls(**plain)
+
+
+def output_suffix(path: str | Path) -> str:
+    """Return the suffix that chooses the output's format, as it is spelt in ``path``.
+
+    Raises:
+        InputError: if it is none of those known.
+    """
+    name = Path(path).name
+    for suffix in (*ZARR, *EXPORTS):
+        if name.lower().endswith(suffix):
+            return name[-len(suffix) :]
+    raise InputError(
+        path,
+        expected="an output ending in .ome.zarr, .tif or .nii.gz",
+        met=f"suffix {Path(path).suffix or 'none'}",
+        remedy="name it LABELS.ome.zarr",
+    )
+
+
+def stamp(path: str | Path) -> str:
+    """Return what changes when a file, or a folder's own entries, are replaced."""
+    place = Path(path)
+    while not place.exists() and place != place.parent:  # file.h5:/dataset
+        place = Path(str(place).rpartition(":")[0] or place.parent)
+    if place.is_dir():
+        entries: Sequence[Path] = sorted(place.iterdir())
+        return f"{len(entries)} entries, {max((entry.stat().st_mtime_ns for entry in entries), default=0)}"
+    status = place.stat()
+    return f"{status.st_size} bytes, {status.st_mtime_ns}"

@@ -1,0 +1,54 @@
+"""What streaming holds in memory, in bytes; the network's own comes on top."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+import numpy as np
+
+from scsam_monai.inference.drawing import Product
+from scsam_monai.inference.grid import SectionGrid
+
+AT_ONCE = 2
+"""Blocks of each kind: one being worked on, one being read or written."""
+HALO = 1.5
+"""Share that a block's windows read beyond it, at a guess."""
+
+
+def per_voxel(dtype: np.dtype, n_classes: int, planes: int, products: Sequence[Product]) -> float:
+    """Return bytes for each voxel of a block.
+
+    Args:
+        dtype: of the volume.
+        n_classes: K', background included.
+        planes: 1 or 3.
+        products: maps to make.
+    """
+    read = AT_ONCE * planes * dtype.itemsize * HALO
+    made = sum(n_classes if product == Product.PROBABILITIES else 1 for product in products)
+    summed = 0 if planes == 1 else 2 * n_classes + (3 if Product.DISAGREEMENT in products else 0)
+    return read + AT_ONCE * (made + summed)
+
+
+def per_section(n_classes: int, grid: SectionGrid, factors: Sequence[float]) -> float:
+    """Return bytes for each pixel of a block's sections: float32 logits of the sections in a batch.
+
+    Args:
+        n_classes: K', background included.
+        grid: its batches.
+        factors: network pixels per voxel, (z, y, x).
+    """
+    scale = factors[1] * factors[2]
+    resampled = 0 if scale == 1 else 2
+    return AT_ONCE * 4 * n_classes * grid.depth * (scale * HALO + resampled)
+
+
+def resident_bytes() -> float:
+    """Return the most memory this process has held so far; 0 where the system does not say."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0.0
+    unit = 1 if sys.platform == "darwin" else 1024
+    return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit)

@@ -1,0 +1,80 @@
+"""A trained network from its file, ready to predict."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from scsam_monai.errors import InputError
+from scsam_monai.inference.pixel_size import network_pixel_size
+from scsam_monai.networks.scsam import ScSAM
+from scsam_monai.weights.loading import load_weights, read_record, rebuild_scsam
+
+
+@dataclass(frozen=True)
+class Model:
+    """A network and what is known of it.
+
+    Attributes:
+        network: in evaluation mode, on the device.
+        class_names: K' names, background first.
+        pixel_size_nm: nm per pixel it was trained at; None if it does not say.
+        device: where it is.
+    """
+
+    network: ScSAM
+    class_names: tuple[str, ...]
+    pixel_size_nm: float | None
+    device: torch.device
+
+
+def open_model(path: str | Path, device: str | torch.device | None = None) -> Model:
+    """Build and load the network of a ``model.pt``; nothing in the file or beside it is evaluated.
+
+    Args:
+        path: the weights; ``model.json`` beside them says what network they are of.
+        device: where to; None takes a GPU where there is one.
+
+    Raises:
+        InputError: if one of the two files is missing or does not fit, or the device is not there.
+    """
+    path, device = Path(path), as_device(device)
+    if not path.is_file():
+        raise InputError(path, expected="a trained model.pt", met="no such file", remedy="check the path")
+    if "network" not in read_record(path):
+        raise InputError(
+            path.with_suffix(".json"),
+            expected="a record of the network and its classes",
+            met="none",
+            remedy=f"keep the model.json that training writes beside {path.name}",
+        )
+    network = rebuild_scsam(path)
+    load_weights(network, path)
+    network = network.eval().requires_grad_(False).to(device)
+    names = read_record(path).get("class_names") or _numbered(network.n_classes)
+    return Model(network, tuple(names), network_pixel_size(network), device)
+
+
+def as_device(name: str | torch.device | None) -> torch.device:
+    """Return the device of that name; None takes a GPU where there is one.
+
+    Raises:
+        InputError: if this machine has none of that name.
+    """
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        first = str(error).splitlines()[0]
+        raise InputError(
+            "device", expected="cpu, cuda or cuda:N", met=f"{name} ({first})", remedy="use cpu"
+        ) from None
+    return device
+
+
+def _numbered(n_classes: int) -> list[str]:
+    return ["background", *(f"class {index}" for index in range(1, n_classes))]

@@ -1,0 +1,120 @@
+"""Segment an image that is in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from scsam_monai.errors import InputError
+from scsam_monai.inference.blocks import Block, BlockPlan, block_shape, chunk_shape
+from scsam_monai.inference.drawing import Product
+from scsam_monai.inference.memory import per_section, per_voxel
+from scsam_monai.inference.model import Model, open_model
+from scsam_monai.inference.streaming import Stream
+from scsam_monai.inference.windows import Windows, volume_factors
+from scsam_monai.io import ArrayVolume, intensity_range_of
+
+MEMORY_BYTES = 4e9
+
+
+class Segmentation(NamedTuple):
+    """What :func:`segment` finds; all maps are uint8 and shaped like the image."""
+
+    labels: np.ndarray
+    """Class ids."""
+    class_names: tuple[str, ...]
+    """K' names, background first."""
+    maps: dict[Product, np.ndarray]
+    """What else was asked for; probabilities have a leading axis of K' classes."""
+
+
+def segment(
+    image: np.ndarray,
+    model: str | Path | Model,
+    voxel_size_nm: Sequence[float],
+    *,
+    windows: Windows | None = None,
+    products: Sequence[Product | str] = (),
+    device: str | None = None,
+    progress: Callable[[float, float], None] | None = None,
+    cancel: Callable[[], bool] | None = None,
+) -> Segmentation:
+    """Segment an image (y, x) or a volume (z, y, x).
+
+    It is the same computation as ``scsam predict`` does on files.
+
+    Args:
+        image: grey, any real type, bright or dark as the microscope gives it.
+        model: a ``model.pt``, or what :func:`open_model` returned for one.
+        voxel_size_nm: (z, y, x), or (y, x) for an image.
+        windows: how the network looks at it.
+        products: further maps: ``probabilities``, ``confidence``, and with three planes ``disagreement``.
+        device: where to compute; None takes a GPU where there is one.
+        progress: called with the voxels done and in all.
+        cancel: asked now and then; True ends the work with :class:`InterruptedError`.
+
+    Raises:
+        InputError: if the image is no grey image, or the voxel size does not fit.
+
+    Example:
+        >>> from scsam_monai import segment
+        >>> labels = segment(stack, "bundle/models/model.pt", voxel_size_nm=(16, 16, 16)).labels
+    """
+    windows = windows or Windows()
+    wanted = as_products(products, windows.planes)
+    model = model if isinstance(model, Model) else open_model(model, device)
+    size = [*voxel_size_nm[:1], *voxel_size_nm] if len(voxel_size_nm) == 2 else list(voxel_size_nm)
+    with ArrayVolume(image, voxel_size_nm=(size[0], size[1], size[2])) as volume:
+        factors = volume_factors(size, model.pixel_size_nm, windows.planes)
+        intensity = intensity_range_of(volume)
+        predictors = windows.predictors(model.network, volume.shape, factors, intensity, model.device)
+        chunk = chunk_shape(volume.shape, windows.planes)
+        voxel = per_voxel(volume.dtype, len(model.class_names), windows.planes, wanted)
+        section = per_section(len(model.class_names), predictors[0].sections.grid, factors)
+        plan = BlockPlan(volume.shape, block_shape(volume.shape, chunk, voxel, section, MEMORY_BYTES))
+        sink = _Memory(volume.shape)
+        stream = Stream(volume, predictors, plan, sink, wanted, progress)
+        finished = sum(1 for _ in stream.run(range(len(plan)), cancel))
+    if finished < len(plan):
+        raise InterruptedError("segmentation was cancelled")
+    maps = {
+        product: values if image.ndim == 3 else values[..., 0, :, :] for product, values in sink.maps.items()
+    }
+    return Segmentation(maps.pop(Product.LABELS), model.class_names, maps)
+
+
+def as_products(names: Sequence[Product | str], planes: int) -> tuple[Product, ...]:
+    """Return the maps of some names, labels first.
+
+    Raises:
+        InputError: for a name that is none, or a map that takes three planes.
+    """
+    valid = [product.value for product in Product if planes == 3 or product != Product.DISAGREEMENT]
+    for name in names:
+        if name not in valid:
+            raise InputError(
+                "products",
+                expected=f"{', '.join(valid)} (with planes={planes})",
+                met=f"{name}",
+                remedy="correct it; disagreement takes planes=3",
+            )
+    return tuple(dict.fromkeys([Product.LABELS, *map(Product, names)]))
+
+
+class _Memory:
+    """Keeps whole maps."""
+
+    def __init__(self, shape: Sequence[int]) -> None:
+        self.shape = tuple(shape)
+        self.maps: dict[Product, np.ndarray] = {}
+
+    def write(self, block: Block, products: dict[Product, np.ndarray]) -> None:
+        """Copy a block's maps in."""
+        for product, values in products.items():
+            if product not in self.maps:
+                self.maps[product] = np.empty((*values.shape[:-3], *self.shape), np.uint8)
+            z, y, x = (slice(*bounds) for bounds in block)
+            self.maps[product][..., z, y, x] = values

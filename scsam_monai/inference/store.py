@@ -1,0 +1,113 @@
+"""Where a job's maps are written, block by block, and what becomes of them at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from scsam_monai.errors import InputError
+from scsam_monai.inference.blocks import Block
+from scsam_monai.inference.drawing import Product
+from scsam_monai.inference.job import ZARR, Job, output_suffix
+from scsam_monai.io import (
+    ImageVolume,
+    LabelLegend,
+    LabelVolume,
+    build_pyramid,
+    create_image,
+    create_labels,
+    export_labels,
+)
+
+Progress = Callable[[str, float, float], None]
+"""Called with what is being done, how much of it is done, and how much there is in all."""
+
+
+class Store:
+    """The OME-Zarr volumes of a job in its progress folder; the finished ones stand beside it.
+
+    Args:
+        job: what is computed.
+    """
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self._volumes: dict[Product, LabelVolume | ImageVolume] = {}
+
+    def create(self, colours: np.ndarray) -> None:
+        """Make the volumes that are not there yet; any number of processes may at once.
+
+        Args:
+            colours: of the classes, (K', 3) uint8.
+        """
+        for product in self.job.products:
+            if not self._place(product).exists():
+                try:
+                    self._create(product, colours)
+                except InputError:
+                    if not self._place(product).exists():  # another process was faster
+                        raise
+
+    def write(self, block: Block, products: dict[Product, np.ndarray]) -> None:
+        """Write a block's maps; blocks are whole chunks, so that nobody else writes the same ones."""
+        for product, values in products.items():
+            if product not in self._volumes:
+                kind = LabelVolume if product == Product.LABELS else ImageVolume
+                self._volumes[product] = kind(self._place(product))
+            self._volumes[product].write(block, values)
+
+    def finish(self, progress: Progress | None = None) -> None:
+        """Build pyramids and move everything to its place; goes on where an earlier call was killed.
+
+        Args:
+            progress: see :data:`Progress`.
+        """
+        for product in self.job.products:
+            place, target = self._place(product), self.job.path(product)
+            if not place.exists():
+                continue  # moved before a kill
+            if product == Product.LABELS and not _is_zarr(target):
+                export_labels(place, target, progress=_named(progress, "exporting"))
+                place.rename(
+                    place.with_suffix(".exported")
+                )  # goes with the folder; half removed it would be trusted
+            else:
+                build_pyramid(place, progress=_named(progress, f"pyramid of {product.value}"))
+                place.rename(target)
+
+    def _create(self, product: Product, colours: np.ndarray) -> None:
+        job, place = self.job, self._place(product)
+        shared: dict[str, Any] = {
+            "version": job.ome_zarr,
+            "chunk": job.chunk,
+            "attributes": _provenance(job),
+        }
+        shape, size = job.source.shape, job.voxel_size_nm
+        if product == Product.LABELS:
+            create_labels(place, shape, size, LabelLegend(job.class_names, colours), **shared)
+        elif product == Product.PROBABILITIES:
+            names = list(job.class_names)
+            create_image(place, (len(names), *shape), size, names, **shared)
+        else:
+            create_image(place, shape, size, [product.value], **shared)
+
+    def _place(self, product: Product) -> Path:
+        return self.job.folder / f"{product.value}.ome.zarr"
+
+
+def _provenance(job: Job) -> dict[str, object]:
+    """How the maps were made, without the paths of this machine."""
+    described = job.as_json()
+    described["source"]["path"] = Path(job.source.path).name
+    return {key: described[key] for key in described if key not in ("output", "model")}
+
+
+def _named(progress: Progress | None, name: str) -> Callable[[int, int], None] | None:
+    return None if progress is None else lambda done, total: progress(name, done, total)
+
+
+def _is_zarr(path: Path) -> bool:
+    return output_suffix(path).lower() in ZARR

@@ -1,0 +1,117 @@
+"""How a network looks at a volume: the size of its windows, their overlap, the planes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from scsam_monai.errors import InputError, check_choice
+from scsam_monai.inference.grid import section_grid
+from scsam_monai.inference.pixel_size import scale_factors
+from scsam_monai.inference.planes import PLANES, Plane, PlanePredictor
+from scsam_monai.inference.sections import Network, SectionPredictor
+
+ISOTROPIC = 1.25
+"""Voxels whose edges differ by less than this factor may be looked at from three sides."""
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Sliding windows over a volume's sections.
+
+    Attributes:
+        size: edge of a window in the network's pixels.
+        overlap: fraction by which windows overlap, in [0, 1).
+        batch: windows that the network sees at once, at most.
+        planes: 1 for xy sections; 3 averages what xy, xz and yz sections show.
+    """
+
+    size: int = 256
+    overlap: float = 0.25
+    batch: int = 4
+    planes: int = 1
+
+    def __post_init__(self) -> None:
+        check_choice("planes", self.planes, PLANES)
+        for name, valid, expected in (
+            ("size", self.size >= 32, "32 pixels or more"),
+            ("overlap", 0 <= self.overlap < 1, "a fraction from 0 to below 1"),
+            ("batch", self.batch >= 1, "1 or more"),
+        ):
+            if not valid:
+                raise InputError(
+                    f"window {name}", expected=expected, met=f"{getattr(self, name)}", remedy="correct it"
+                )
+
+    def predictors(
+        self,
+        network: Network,
+        shape: Sequence[int],
+        factors: Sequence[float],
+        intensity: tuple[float, float],
+        device: torch.device | str,
+    ) -> list[PlanePredictor]:
+        """Return a predictor for each plane.
+
+        Args:
+            network: takes ``(B, 1, H, W)`` in [0, 1], returns logits ``(B, K', H, W)``.
+            shape: of the volume, (z, y, x).
+            factors: network pixels per voxel, (z, y, x).
+            intensity: grey values that become 0 and 1.
+            device: where the network is.
+        """
+        return [
+            PlanePredictor(plane, self._sections(plane, network, shape, factors, intensity, device))
+            for plane in PLANES[self.planes]
+        ]
+
+    def _sections(
+        self,
+        plane: Plane,
+        network: Network,
+        shape: Sequence[int],
+        factors: Sequence[float],
+        intensity: tuple[float, float],
+        device: torch.device | str,
+    ) -> SectionPredictor:
+        sections, *section_shape = plane.pick(shape)
+        _, *section_factors = plane.pick(factors)
+        window = (self.size, self.size)
+        grid = section_grid(sections, section_shape, section_factors, window, self.overlap, self.batch)
+        return SectionPredictor(network, grid, intensity, device)
+
+
+def volume_factors(
+    voxel_size_nm: Sequence[float] | None, pixel_size_nm: float | None, planes: int = 1
+) -> tuple[float, float, float]:
+    """Return network pixels per voxel along (z, y, x); z matters to three planes only.
+
+    Args:
+        voxel_size_nm: (z, y, x).
+        pixel_size_nm: nm per pixel the network was trained at; None if it does not say, then nothing is resampled.
+        planes: 1 or 3.
+
+    Raises:
+        InputError: if the voxel size is missing or more than 8 times off, or not isotropic for three planes.
+    """
+    if voxel_size_nm is None:
+        raise InputError(
+            "voxel size",
+            expected="that of the image in nm",
+            met="none in the file",
+            remedy="give it (z, y, x), like --voxel-size-nm 50,4.6,4.6",
+        )
+    if planes == 3 and max(voxel_size_nm) > ISOTROPIC * min(voxel_size_nm):
+        raise InputError(
+            "planes",
+            expected=f"voxels whose edges differ by a factor of {ISOTROPIC} at most, to look at three planes",
+            met=f"{list(voxel_size_nm)} nm (z, y, x)",
+            remedy="use planes=1, xy sections alone",
+        )
+    if pixel_size_nm is None:
+        return 1.0, 1.0, 1.0
+    y, x = scale_factors(voxel_size_nm[-2:], pixel_size_nm)
+    z, _ = scale_factors((voxel_size_nm[0], voxel_size_nm[1]), pixel_size_nm) if planes == 3 else (1.0, 1.0)
+    return z, y, x

@@ -1,0 +1,247 @@
+"""OME-Zarr groups of ours: created empty with their whole pyramid, written and read by region."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import numpy as np
+
+from scsam_monai.errors import InputError, check_choice
+from scsam_monai.io.atomic import atomic_folder
+from scsam_monai.io.durable import sync_files, write_errors
+from scsam_monai.io.image import VoxelSize
+from scsam_monai.io.ome_zarr_levels import Level, Shape3
+from scsam_monai.io.ome_zarr_metadata import SCSAM, VERSIONS, Version, ome_metadata
+from scsam_monai.io.region import Region, check_region
+
+if TYPE_CHECKING:
+    import zarr
+
+# Of the codecs that every Zarr reader has, zstd at level 3 is the fastest that still shrinks labels tenfold:
+# 610 MB/s and 10.5 times on generated tissue, where lz4 reaches 990 MB/s and 4.3 times, Blosc around the same
+# zstd 190 MB/s and 11.8 times, zlib at level 6 51 MB/s and 13.5 times. The same input gives the same bytes.
+_LEVEL = 3
+
+
+def check_new(path: Path, version: str) -> None:
+    """Refuse an output that exists and a version that is not written.
+
+    Raises:
+        InputError: either.
+    """
+    check_choice("version", version, VERSIONS)
+    if path.exists():
+        raise InputError(
+            path,
+            expected="a new output",
+            met="one that exists",
+            remedy="resume the run that began it, remove it or choose another name",
+        )
+
+
+def create_group(
+    path: Path,
+    version: Version,
+    levels: list[Level],
+    chunk: Shape3,
+    attributes: dict[str, Any],
+    *,
+    dtype: str = "uint8",
+    channels: int | None = None,
+) -> None:
+    """Create a group with an empty array for each level; it appears whole or not at all.
+
+    Args:
+        path: the folder to make.
+        version: of OME-Zarr: 0.4 is stored as Zarr 2, 0.5 as Zarr 3.
+        levels: of the pyramid, the finest first.
+        chunk: (z, y, x), cut to the volume where that is smaller.
+        attributes: of the group.
+        dtype: of the arrays; they are filled with 0.
+        channels: length of an axis c before z, chunked by 1; None for no such axis.
+
+    Raises:
+        InputError: the disk is full or the place cannot be written to.
+    """
+    import zarr
+
+    leading = () if channels is None else (channels,)
+    with write_errors(path), atomic_folder(path) as temporary:
+        group = zarr.create_group(str(temporary), zarr_format=_zarr_format(version), attributes=attributes)
+        for index, level in enumerate(levels):
+            chunks = (1,) * len(leading) + tuple(min(pair) for pair in zip(chunk, level.shape, strict=True))
+            _create_array(group, str(index), leading + level.shape, chunks, dtype)
+        _plain_zstd(temporary)
+        sync_files((file for file in temporary.rglob("*") if file.is_file()), temporary)
+    with write_errors(path):
+        sync_files([], path.parent)
+
+
+def _zarr_format(version: Version) -> Any:
+    return 3 if version == "0.5" else 2
+
+
+def _create_array(
+    group: zarr.Group, name: str, shape: tuple[int, ...], chunks: tuple[int, ...], dtype: str
+) -> None:
+    import numcodecs
+    from zarr.codecs import ZstdCodec
+
+    kind: dict[str, Any]
+    if group.metadata.zarr_format == 3:
+        names = "czyx"[-len(shape) :]
+        kind = {"compressors": ZstdCodec(level=_LEVEL, checksum=True), "dimension_names": tuple(names)}
+    else:
+        keys = {"name": "v2", "separator": "/"}
+        kind = {"compressors": numcodecs.Zstd(level=_LEVEL), "chunk_key_encoding": keys}
+    group.create_array(name, shape=shape, chunks=chunks, dtype=dtype, fill_value=0, **kind)
+
+
+def _plain_zstd(folder: Path) -> None:
+    """Leave the level alone in Zarr 2: numcodecs adds ``checksum: false``, which tensorstore refuses to read."""
+    for file in folder.glob("*/.zarray"):
+        stated = json.loads(file.read_text())
+        stated["compressor"] = {"id": "zstd", "level": _LEVEL}
+        file.write_text(json.dumps(stated, indent=2))
+
+
+class OmeZarrVolume:
+    """A group made by :func:`create_group`, opened for reading and writing.
+
+    Threads and processes may write at the same time as long as their chunks differ. Instances can be pickled.
+
+    Attributes:
+        path: the group.
+        shape: of level 0, (z, y, x) or (c, z, y, x).
+        chunk: of level 0, (z, y, x).
+        voxel_size_nm: of level 0, (z, y, x).
+        attributes: what :func:`create_group` was given as ours.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        group = _open_group(self.path)
+        stated: dict[str, Any] = dict(group.attrs)
+        try:
+            self.ome: dict[str, Any] = ome_metadata(stated)
+            datasets = self.ome["multiscales"][0]["datasets"]
+            scales = [dataset["coordinateTransformations"][0]["scale"][-3:] for dataset in datasets]
+            self.level_sizes_nm: list[VoxelSize] = [(z, y, x) for z, y, x in scales]
+            self.levels: list[zarr.Array[Any]] = [group[dataset["path"]] for dataset in datasets]  # type: ignore[misc]
+        except (KeyError, IndexError, TypeError, ValueError) as error:
+            raise not_ours(self.path, f"{type(error).__name__}: {error}") from error
+        self.attributes = stated.get(SCSAM, {})
+        self.voxel_size_nm = self.level_sizes_nm[0]
+        self.shape = tuple(self.levels[0].shape)
+        z, y, x = self.levels[0].chunks[-3:]
+        self.chunk: Shape3 = (z, y, x)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel to workers by name: each opens the group itself."""
+        return type(self), (self.path,)
+
+    def write(self, region: Region, values: np.ndarray, level: int = 0) -> None:
+        """Write whole chunks; when this returns they are on the disk.
+
+        A chunk is written under another name and renamed, so that a kill leaves the old one or the new one. One
+        that holds nothing but 0 has no file.
+
+        Args:
+            region: (z, y, x) bounds, each at a chunk's edge or the end of the volume.
+            values: shaped like the region, after (c,) where the volume has that axis.
+            level: of the pyramid.
+
+        Raises:
+            ValueError: the region cuts a chunk, or the values do not fit it.
+            InputError: the disk is full or the place cannot be written to.
+        """
+        array = self.levels[level]
+        self._check_aligned(array, region)
+        expected = (*array.shape[:-3], *(stop - start for start, stop in region))
+        if values.shape != expected or values.dtype != array.dtype:
+            raise ValueError(
+                f"expected {array.dtype} {expected} for {region}, met {values.dtype} {values.shape}"
+            )
+        with write_errors(self.path):
+            array[_selection(region)] = values
+            sync_files((self._file(array, chunk) for chunk in _chunks(array, region)), self.path)
+
+    def read(self, region: Region, level: int = 0) -> np.ndarray:
+        """Read any part; what was never written is 0.
+
+        Args:
+            region: (z, y, x) bounds.
+            level: of the pyramid.
+
+        Returns:
+            Values shaped like the region, after (c,) where the volume has that axis.
+
+        Raises:
+            InputError: the region leaves the volume, or a chunk is damaged.
+        """
+        array = self.levels[level]
+        check_region(region, array.shape[-3:], where=self.path)
+        try:
+            return np.asarray(array[_selection(region)])
+        except Exception as error:  # codecs document no common one for damaged bytes
+            self._name_damaged(array, region, error)
+
+    def _check_aligned(self, array: zarr.Array[Any], region: Region) -> None:
+        shape, chunks = array.shape[-3:], array.chunks[-3:]
+        check_region(region, shape, where=self.path)
+        for (start, stop), length, step in zip(region, shape, chunks, strict=True):
+            if start % step or (stop % step and stop != length):
+                raise ValueError(f"region {region} cuts chunks {chunks} of a volume {shape}")
+
+    def _file(self, array: zarr.Array[Any], chunk: tuple[int, ...]) -> Path:
+        return self.path / array.path / array.metadata.encode_chunk_key(chunk)
+
+    def _name_damaged(self, array: zarr.Array[Any], region: Region, error: Exception) -> NoReturn:
+        for chunk in _chunks(array, region):
+            try:
+                array.get_block_selection(chunk)
+            except Exception as damage:
+                raise InputError(
+                    self._file(array, chunk),
+                    expected="a readable chunk",
+                    met=f"{type(damage).__name__}: {damage}".rstrip("."),
+                    remedy="remove this file and compute its block again",
+                ) from damage
+        raise error
+
+
+def _selection(region: Region) -> tuple[Any, ...]:
+    return (..., *(slice(*bounds) for bounds in region))
+
+
+def _chunks(array: zarr.Array[Any], region: Region) -> Iterator[tuple[int, ...]]:
+    """Indices of the chunks that a region touches, in all channels."""
+    spatial = zip(region, array.chunks[-3:], strict=True)
+    ranges = [range(start // step, -(-stop // step)) for (start, stop), step in spatial]
+    return itertools.product(*(range(length) for length in array.shape[:-3]), *ranges)
+
+
+def _open_group(path: Path) -> zarr.Group:
+    import zarr
+
+    if not path.is_dir():  # zarr would make the folder
+        met = "a file" if path.exists() else "no such folder"
+        raise InputError(path, expected="an OME-Zarr group", met=met, remedy="check the path")
+    try:
+        return zarr.open_group(str(path), mode="r+")
+    except (OSError, ValueError) as error:
+        raise not_ours(path, f"{type(error).__name__}: {error}") from error
+
+
+def not_ours(path: Path, met: str) -> InputError:
+    """The refusal of a group that lacks what ours have."""
+    return InputError(
+        path,
+        expected="an OME-Zarr volume written by scsam",
+        met=met,
+        remedy="name the folder that holds its multiscales",
+    )

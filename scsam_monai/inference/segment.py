@@ -75,7 +75,7 @@ def segment(
         voxel = per_voxel(volume.dtype, len(model.class_names), windows.planes, wanted)
         section = per_section(len(model.class_names), predictors[0].sections.grid, factors)
         plan = BlockPlan(volume.shape, block_shape(volume.shape, chunk, voxel, section, MEMORY_BYTES))
-        sink = _Memory(volume.shape)
+        sink = MapsInMemory(volume.shape)
         stream = Stream(volume, predictors, plan, sink, wanted, progress)
         finished = sum(1 for _ in stream.run(range(len(plan)), cancel))
     if finished < len(plan):
@@ -104,7 +104,7 @@ def as_products(names: Sequence[Product | str], planes: int) -> tuple[Product, .
     return tuple(dict.fromkeys([Product.LABELS, *map(Product, names)]))
 
 
-class _Memory:
+class MapsInMemory:
     """Keeps whole maps."""
 
     def __init__(self, shape: Sequence[int]) -> None:

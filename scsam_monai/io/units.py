@@ -4,11 +4,17 @@ from __future__ import annotations
 
 NM_PER_UNIT: dict[str, float] = {
     "pm": 1e-3,
+    "picometer": 1e-3,
+    "picometre": 1e-3,
     "å": 0.1,
     "angstrom": 0.1,
+    "angstroms": 0.1,
+    "ångström": 0.1,
     "nm": 1.0,
     "nanometer": 1.0,
     "nanometre": 1.0,
+    "nanometers": 1.0,
+    "nanometres": 1.0,
     "um": 1e3,
     "µm": 1e3,  # micro sign
     "μm": 1e3,  # Greek mu
@@ -17,11 +23,18 @@ NM_PER_UNIT: dict[str, float] = {
     "microns": 1e3,
     "micrometer": 1e3,
     "micrometre": 1e3,
+    "micrometers": 1e3,
+    "micrometres": 1e3,
     "mm": 1e6,
+    "millimeter": 1e6,
+    "millimetre": 1e6,
     "cm": 1e7,
+    "centimeter": 1e7,
+    "centimetre": 1e7,
     "inch": 2.54e7,
     "m": 1e9,
     "meter": 1e9,
+    "metre": 1e9,
 }
 
 # 2540 dots per inch. Nobody images cells by electrons at 10 µm per pixel: a coarser statement is the

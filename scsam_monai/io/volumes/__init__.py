@@ -6,18 +6,34 @@ from collections.abc import Callable
 from pathlib import Path
 
 from scsam_monai.errors import InputError
+from scsam_monai.io.nifti import NiftiFormat
 from scsam_monai.io.npy import NpyFormat
+from scsam_monai.io.png import PngFormat
 from scsam_monai.io.reading import check_file, suffix_among
 from scsam_monai.io.tiff import TiffFormat
+from scsam_monai.io.volumes import hdf5, mrc
+from scsam_monai.io.volumes.naming import split_dataset
+from scsam_monai.io.volumes.nifti import NiftiSource
 from scsam_monai.io.volumes.npy import NpySource
+from scsam_monai.io.volumes.png import PngSource
+from scsam_monai.io.volumes.slices import SliceFolderSource
 from scsam_monai.io.volumes.source import VolumeSource
 from scsam_monai.io.volumes.tiff import TiffSource
+from scsam_monai.io.volumes.zarr import ZarrSource, is_zarr
 
 SOURCES: dict[str, Callable[[Path], VolumeSource]] = {
     **dict.fromkeys(TiffFormat.suffixes, TiffSource),
+    **dict.fromkeys(PngFormat.suffixes, PngSource),
+    **dict.fromkeys(NiftiFormat.suffixes, NiftiSource),
     **dict.fromkeys(NpyFormat.suffixes, NpySource),
+    **dict.fromkeys(mrc.SUFFIXES, mrc.MrcSource),
 }
 """By suffix, the formats whose files hold one image."""
+
+CONTAINERS: dict[str, Callable[[Path, str | None], VolumeSource]] = {
+    **dict.fromkeys(hdf5.SUFFIXES, hdf5.Hdf5Source),
+}
+"""By suffix, the formats whose files hold data sets to choose from."""
 
 
 def open_source(path: Path, dataset: str | None) -> VolumeSource:
@@ -26,13 +42,28 @@ def open_source(path: Path, dataset: str | None) -> VolumeSource:
     Raises:
         InputError: nothing there, an unknown format, or a data set named in a format that has none.
     """
-    suffix = suffix_among(path, SOURCES)
+    if dataset is None and not path.exists():
+        path, dataset = split_dataset(path, tuple(CONTAINERS))
+    if path.is_dir() and is_zarr(path):
+        return ZarrSource(path, dataset)
+    if path.is_dir():
+        _check_no_dataset(path, "a folder of slices", dataset)
+        return SliceFolderSource(path)
+    suffix = suffix_among(path, [*SOURCES, *CONTAINERS, ".zarr"]).lower()
     check_file(path)
+    if suffix in CONTAINERS:
+        return CONTAINERS[suffix](path, dataset)
+    if suffix not in SOURCES:
+        raise InputError(path, expected="a zarr folder", met="a file", remedy="unpack it")
+    _check_no_dataset(path, suffix, dataset)
+    return SOURCES[suffix](path)
+
+
+def _check_no_dataset(path: Path, met: str, dataset: str | None) -> None:
     if dataset is not None:
         raise InputError(
             path,
             expected="an HDF5 file or zarr folder, to choose a data set in",
-            met=f"{suffix}, which holds one image",
+            met=f"{met}, which holds one image",
             remedy="leave the data set out",
         )
-    return SOURCES[suffix.lower()](path)

@@ -1,0 +1,66 @@
+"""Files that hold several arrays: which one is meant."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from scsam_monai.errors import InputError
+
+_LISTED = 8
+
+Shapes = Mapping[str, tuple[tuple[int, ...], np.dtype[Any]]]
+"""Shape and type of each array, by its full name ``/group/array``."""
+
+
+def split_dataset(path: Path, suffixes: tuple[str, ...]) -> tuple[Path, str | None]:
+    """The file and the data set of ``file.h5:/group/name``; a path as it is where it names no data set.
+
+    Example:
+        >>> split_dataset(Path("cell.h5:/volumes/raw"), (".h5",))
+        (PosixPath('cell.h5'), '/volumes/raw')
+    """
+    ends = "|".join(map(re.escape, suffixes))
+    match = re.fullmatch(rf"(.+(?:{ends})):(/.+)", str(path), re.IGNORECASE)
+    return (Path(match[1]), match[2]) if match else (path, None)
+
+
+def choose_array(path: Path, arrays: Shapes, name: str | None) -> str:
+    """The full name of the array that is asked for, or of the only one that can be an image.
+
+    Args:
+        path: of the file.
+        arrays: in it.
+        name: of an array or of the group that holds it; None looks everywhere.
+
+    Raises:
+        InputError: there is none, or several.
+    """
+    wanted = "/" + (name or "").strip("/")
+    if wanted in arrays:
+        return wanted
+    inside = wanted.rstrip("/") + "/"
+    images = [
+        full
+        for full, (shape, dtype) in arrays.items()
+        if full.startswith(inside) and len(shape) in (2, 3) and dtype.kind in "biuf"
+    ]
+    if len(images) != 1:
+        known = images or list(arrays)
+        raise InputError(
+            path,
+            expected="one image (y, x) or volume (z, y, x)" + (f" named {name}" if name else ""),
+            met=_listed(arrays, known),
+            remedy="name the data set" if known else "check the file",
+        )
+    return images[0]
+
+
+def _listed(arrays: Shapes, names: list[str]) -> str:
+    described = [f"{name} {arrays[name][0]} {arrays[name][1]}" for name in names[:_LISTED]]
+    more = [f"{len(names) - _LISTED} more"] if len(names) > _LISTED else []
+    return ", ".join(described + more) or "no array"

@@ -11,8 +11,11 @@ from scsam_monai.io.files import (
 )
 from scsam_monai.io.image import EMImage, ImageHeader, VoxelSize
 from scsam_monai.io.intensity import intensity_range, intensity_range_of, normalise
+from scsam_monai.io.label_export import export_labels
+from scsam_monai.io.ome_zarr_image import ImageVolume, create_image
 from scsam_monai.io.ome_zarr_labels import LabelVolume, create_labels
 from scsam_monai.io.ome_zarr_metadata import LabelLegend
+from scsam_monai.io.pyramid import build_pyramid
 from scsam_monai.io.region import Region, check_region, crop
 from scsam_monai.io.stack import write_stack
 from scsam_monai.io.volume import ArrayVolume, VolumeReader, open_volume
@@ -21,15 +24,19 @@ __all__ = [
     "ArrayVolume",
     "EMImage",
     "ImageHeader",
+    "ImageVolume",
     "LabelLegend",
     "LabelVolume",
     "Region",
     "VolumeReader",
     "VoxelSize",
     "atomic_path",
+    "build_pyramid",
     "check_region",
+    "create_image",
     "create_labels",
     "crop",
+    "export_labels",
     "image_suffix",
     "intensity_range",
     "intensity_range_of",

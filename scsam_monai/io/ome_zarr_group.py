@@ -119,6 +119,7 @@ class OmeZarrVolume:
         shape: of level 0, (z, y, x) or (c, z, y, x).
         chunk: of level 0, (z, y, x).
         voxel_size_nm: of level 0, (z, y, x).
+        method: how levels are made from finer ones, "mode" or "mean".
         attributes: what :func:`create_group` was given as ours.
     """
 
@@ -128,6 +129,7 @@ class OmeZarrVolume:
         stated: dict[str, Any] = dict(group.attrs)
         try:
             self.ome: dict[str, Any] = ome_metadata(stated)
+            self.method = str(self.ome["multiscales"][0]["type"])
             datasets = self.ome["multiscales"][0]["datasets"]
             scales = [dataset["coordinateTransformations"][0]["scale"][-3:] for dataset in datasets]
             self.level_sizes_nm: list[VoxelSize] = [(z, y, x) for z, y, x in scales]

@@ -16,6 +16,7 @@ from scsam_monai.io.ome_zarr_metadata import (
     image_label,
     legend_of,
     multiscales,
+    volume_name,
 )
 
 CHUNK: Shape3 = (32, 256, 256)
@@ -49,9 +50,8 @@ def create_labels(
     path = Path(path)
     check_new(path, version)
     levels = pyramid_levels(shape, voxel_size_nm)
-    name = path.name.removesuffix(".zarr").removesuffix(".ome")
     ome = {
-        "multiscales": multiscales(version, levels, name, channels=False, method="mode"),
+        "multiscales": multiscales(version, levels, volume_name(path), channels=False, method="mode"),
         "image-label": image_label(version, legend),
     }
     create_group(path, version, levels, chunk, group_attributes(version, ome, dict(attributes or {})))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -43,6 +44,11 @@ class LabelLegend:
 def ome_metadata(attributes: dict[str, Any]) -> dict[str, Any]:
     """The OME part of a group's attributes: all of them in 0.4, those under ``ome`` in 0.5."""
     return attributes.get("ome", attributes)
+
+
+def volume_name(path: Path) -> str:
+    """What viewers call a volume: its file name without suffixes."""
+    return path.name.removesuffix(".zarr").removesuffix(".ome")
 
 
 def group_attributes(version: Version, ome: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,131 @@
+"""Label volumes as one file for programs that read no OME-Zarr: TIFF stacks and NIfTI, a few planes at a time."""
+
+from __future__ import annotations
+
+import gzip
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+import nibabel as nib
+import numpy as np
+import tifffile
+
+from scsam_monai.errors import InputError
+from scsam_monai.io.atomic import atomic_path
+from scsam_monai.io.durable import write_errors
+from scsam_monai.io.image import VoxelSize
+from scsam_monai.io.ome_zarr_labels import LabelVolume
+from scsam_monai.io.ome_zarr_metadata import LabelLegend
+from scsam_monai.io.reading import suffix_among
+from scsam_monai.io.stack import stack_options
+
+Progress = Callable[[int, int], None]
+
+_SLAB_BYTES = 2**28
+_NIFTI_VOXELS, _NIFTI_SIDE = 2**31, 2**15 - 1
+_MM_PER_NM = 1e-6
+
+
+def export_labels(zarr_path: str | Path, target: str | Path, progress: Progress | None = None) -> None:
+    """Write a label volume as one file, which appears whole or not at all.
+
+    TIFF is ImageJ's up to 4 GiB and OME-BigTIFF beyond, with the voxel size and the class names and colours as
+    text; values stay grey, because readers built on ITK turn palettes into RGB. NIfTI has no place for names.
+
+    Args:
+        zarr_path: made by :func:`~scsam_monai.io.create_labels`, level 0 finished.
+        target: ends in ``.tif``, ``.tiff``, ``.nii`` or ``.nii.gz``.
+        progress: called with planes read and in all.
+
+    Raises:
+        InputError: another suffix, an output that exists, a volume too large for NIfTI, a damaged chunk, a full
+            disk or a place that cannot be written to.
+    """
+    volume, target = LabelVolume(zarr_path), Path(target)
+    write = _WRITERS[suffix_among(target, _WRITERS).lower()]
+    if write is _write_nifti:
+        _check_nifti_size(target, volume.shape)
+    if target.exists():
+        raise InputError(
+            target, expected="a new output", met="one that exists", remedy="remove it or choose another name"
+        )
+    with write_errors(target), atomic_path(target) as temporary:
+        write(temporary, volume, _planes(volume, progress))
+
+
+def _planes(volume: LabelVolume, progress: Progress | None) -> Iterator[np.ndarray]:
+    """The planes (y, x) in order; a layer of chunks is decoded at once where it takes 256 MiB at most."""
+    depth, height, width = volume.shape
+    step = max(1, min(volume.chunk[0], _SLAB_BYTES // (height * width)))
+    for start in range(0, depth, step):
+        stop = min(start + step, depth)
+        for index, plane in enumerate(volume.read(((start, stop), (0, height), (0, width)))):
+            if progress is not None:  # before the yield: tifffile never asks beyond the last plane
+                progress(start + index + 1, depth)
+            yield plane
+
+
+def _write_tiff(path: Path, volume: LabelVolume, planes: Iterator[np.ndarray]) -> None:
+    text = _legend_text(volume.legend)
+    options = stack_options(
+        volume.shape,
+        np.uint8,
+        volume.voxel_size_nm,
+        imagej_metadata={"min": 0.0, "max": float(max(len(volume.legend.class_names) - 1, 1)), "Info": text},
+        ome_metadata={"Description": text},
+    )
+    tifffile.imwrite(path, planes, shape=volume.shape, dtype=np.uint8, **options)
+
+
+def _legend_text(legend: LabelLegend) -> str:
+    colours = (bytes(colour).hex() for colour in legend.colours.tolist())
+    pairs = enumerate(zip(legend.class_names, colours, strict=True))
+    lines = (f"{k} = {name} #{colour}" for k, (name, colour) in pairs)
+    return "\n".join(lines)
+
+
+def _write_nifti(path: Path, volume: LabelVolume, planes: Iterator[np.ndarray]) -> None:
+    with _opened(path) as stream:
+        _nifti_header(volume.shape, volume.voxel_size_nm).write_to(stream)
+        for plane in planes:  # x runs fastest in the file, as in the plane
+            stream.write(plane.tobytes())
+
+
+def _nifti_header(shape: tuple[int, ...], voxel_size_nm: VoxelSize) -> nib.Nifti1Header:
+    affine = np.diag([*(size * _MM_PER_NM for size in reversed(voxel_size_nm)), 1.0])
+    header = nib.Nifti1Header()
+    header.set_data_dtype(np.uint8)
+    header.set_data_shape(shape[::-1])
+    header.set_zooms(np.diag(affine)[:3])
+    header.set_sform(affine, code="scanner")
+    header.set_qform(affine, code="scanner")
+    header.set_xyzt_units("mm")
+    header.set_data_offset(352)
+    header["magic"] = b"n+1"
+    return header
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[IO[bytes] | gzip.GzipFile]:
+    with path.open("wb") as file:
+        if path.suffix.lower() != ".gz":
+            yield file
+        else:  # neither name nor time inside: the same labels give the same bytes
+            with gzip.GzipFile("", "wb", compresslevel=6, fileobj=file, mtime=0) as stream:
+                yield stream
+
+
+def _check_nifti_size(path: Path, shape: tuple[int, ...]) -> None:
+    if math.prod(shape) > _NIFTI_VOXELS or max(shape) > _NIFTI_SIDE:
+        raise InputError(
+            path,
+            expected=f"at most {_NIFTI_VOXELS} voxels and {_NIFTI_SIDE} along a side for NIfTI",
+            met=f"(z, y, x) = {shape}",
+            remedy="export it as .tif, or open the OME-Zarr itself",
+        )
+
+
+_WRITERS = {".tif": _write_tiff, ".tiff": _write_tiff, ".nii": _write_nifti, ".nii.gz": _write_nifti}

@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from scsam_monai.errors import InputError
+from scsam_monai.io import ImageVolume, LabelLegend, LabelVolume, build_pyramid, create_image, create_labels
+from scsam_monai.io.downsample import mean_cells, mode_cells
+from scsam_monai.io.ome_zarr_levels import pyramid_levels
+
+SHAPE, CHUNK = (9, 70, 530), (4, 32, 64)
+WHOLE = ((0, 9), (0, 70), (0, 530))
+LEGEND = LabelLegend(("background", "a", "b"), np.zeros((3, 3), dtype=np.uint8))
+
+
+def make(
+    path: Path, version: str = "0.5", size_nm: tuple[float, float, float] = (8.0, 8.0, 8.0)
+) -> LabelVolume:
+    create_labels(path, SHAPE, size_nm, LEGEND, version=version, chunk=CHUNK)
+    volume = LabelVolume(path)
+    coarse = np.random.default_rng(1).integers(0, 3, (3, 12, 67), dtype=np.uint8)
+    volume.write(WHOLE, coarse.repeat(3, 0).repeat(6, 1).repeat(8, 2)[:9, :70, :530])
+    return volume
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
+def whole(volume: LabelVolume | ImageVolume, level: int) -> np.ndarray:
+    return volume.read([(0, length) for length in volume.levels[level].shape[-3:]], level)
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+@pytest.mark.parametrize(("size_nm", "depths"), [((8.0, 8.0, 8.0), (9, 5, 3)), ((30.0, 8.0, 8.0), (9, 9, 9))])
+def test_levels_equal_the_mode_of_the_whole(
+    tmp_path: Path, version: str, size_nm: tuple[float, float, float], depths: tuple[int, ...]
+) -> None:
+    volume = make(tmp_path / "a.zarr", version, size_nm)
+    assert build_pyramid(volume.path)
+    assert tuple(level.shape[0] for level in volume.levels) == depths
+    z_factor = 1 if depths[1] == 9 else 2
+    for level in (1, 2):
+        expected = mode_cells(whole(volume, level - 1), (z_factor, 2, 2))
+        np.testing.assert_array_equal(whole(volume, level), expected)
+        assert expected.any()
+
+
+def test_images_are_averaged_channel_by_channel(tmp_path: Path) -> None:
+    create_image(tmp_path / "a.zarr", (2, *SHAPE), (8.0, 8.0, 8.0), ("a", "b"), chunk=CHUNK)
+    volume = ImageVolume(tmp_path / "a.zarr")
+    volume.write(WHOLE, np.random.default_rng(0).integers(0, 256, (2, *SHAPE), dtype=np.uint8))
+    assert build_pyramid(volume.path)
+    for level in (1, 2):
+        np.testing.assert_array_equal(
+            whole(volume, level), mean_cells(whole(volume, level - 1), (1, 2, 2, 2))
+        )
+
+
+KILLED = """
+import os, sys
+from scsam_monai.io import build_pyramid
+build_pyramid(sys.argv[1], progress=lambda done, total: done == 7 and os._exit(9))
+"""
+
+
+def test_killed_and_repeated_ends_with_the_same_bytes(tmp_path: Path) -> None:
+    volume, other = make(tmp_path / "killed" / "a.zarr"), make(tmp_path / "whole" / "a.zarr")
+    assert build_pyramid(other.path)
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(volume.path)], check=False)
+    assert killed.returncode == 9
+    assert files(volume.path) != files(other.path)
+    (volume.path / "1" / "c" / "0" / "0" / "0.0123abcd.partial").write_bytes(b"half")
+    assert build_pyramid(volume.path)
+    assert files(volume.path) == files(other.path)
+
+
+def test_reports_progress_and_can_be_cancelled(tmp_path: Path) -> None:
+    volume, calls = make(tmp_path / "a.zarr"), list[tuple[int, int]]()
+    assert not build_pyramid(
+        volume.path, progress=lambda *call: calls.append(call), cancel=lambda: len(calls) == 3
+    )
+    assert [done for done, _ in calls] == [1, 2, 3]
+    calls.clear()
+    assert build_pyramid(volume.path, progress=lambda *call: calls.append(call))
+    assert calls[-1][0] == calls[-1][1] == len(calls)
+
+
+def test_a_damaged_chunk_stops_it(tmp_path: Path) -> None:
+    volume = make(tmp_path / "a.zarr")
+    (volume.path / "0" / "c" / "1" / "0" / "2").write_bytes(b"")
+    with pytest.raises(InputError, match="0/c/1/0/2: expected a readable chunk"):
+        build_pyramid(volume.path)
+
+
+def test_thick_sections_are_halved_late() -> None:
+    levels = pyramid_levels((2000, 4000, 4000), (40.0, 10.0, 10.0))
+    assert [level.shape for level in levels] == [
+        (2000, 4000, 4000),
+        (2000, 2000, 2000),
+        (2000, 1000, 1000),
+        (1000, 500, 500),
+        (500, 250, 250),
+        (250, 125, 125),
+    ]
+    assert levels[-1].voxel_size_nm == (320.0, 320.0, 320.0)
+    assert levels[-1].offset_nm == (140.0, 155.0, 155.0)
+
+
+def test_a_small_volume_has_one_level() -> None:
+    assert len(pyramid_levels((1, 256, 256), (8.0, 8.0, 8.0))) == 1

@@ -1,0 +1,202 @@
+"""The same blocks on Dask's workers: this machine's cores or GPUs, or a cluster's."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from scsam_monai.errors import InputError
+from scsam_monai.inference.runners.local_cluster import local_cluster
+from scsam_monai.inference.runners.work import Cancel, OpenWork, Work
+
+logger = logging.getLogger(__name__)
+
+GROUPS_PER_WORKER = 3
+POLL_S = 0.5
+CONNECT_S = 15
+
+
+def run_dask(
+    open_work: OpenWork,
+    folder: str | Path,
+    blocks: Sequence[int],
+    finished: Callable[[int], None],
+    cancel: Cancel | None = None,
+    *,
+    scheduler: str | None = None,
+    workers: int | None = None,
+    threads_per_worker: int = 1,
+    cluster: Any = None,
+    group: int = 4,
+) -> None:
+    """Run blocks on a Dask cluster; without ``scheduler`` or ``cluster`` on new processes of this machine.
+
+    Blocks travel in groups, a few per worker at a time, so that a job of any size is a small graph and a
+    worker can read ahead. Each worker opens the job once. Blocks of a lost worker run again elsewhere.
+    On workers that stay, groups that have begun are still computed to their end after a cancel or an error.
+
+    Args:
+        open_work: opens the job; importable on the workers.
+        folder: its manifest's, at the same path on all workers.
+        blocks: which.
+        finished: called here with each block once its group is written.
+        cancel: asked here about twice a second; True ends the run.
+        scheduler: address (``tcp://host:port``) or scheduler file of a running scheduler.
+        workers: processes on this machine; by default one per GPU, or as many as cores allow.
+        threads_per_worker: threads of torch in each worker. Sums may differ in the last bit between
+            different numbers of threads.
+        cluster: a Dask cluster object, such as ``dask_jobqueue.SLURMCluster``; it is left running.
+        group: blocks per task.
+
+    Raises:
+        InputError: if Dask is not installed, the scheduler does not answer or workers die again and again.
+        Exception: what the work raises, as it is; all other blocks are then dropped.
+    """
+    if not blocks:
+        return
+    groups = [list(blocks[start : start + group]) for start in range(0, len(blocks), group)]
+    run = uuid.uuid4().hex
+    with ExitStack() as stack:
+        client = stack.enter_context(_client(scheduler, cluster, workers, threads_per_worker))
+
+        def submit(blocks: list[int]) -> Any:
+            arguments = (open_work, str(folder), run, threads_per_worker, blocks)
+            return client.submit(_run_group, *arguments, pure=False, key=f"blocks-{blocks[0]}-{run}")
+
+        try:
+            _drive(client, submit, groups, finished, cancel)
+        finally:
+            if cluster is not None or scheduler is not None:
+                client.run(_close_work, run, on_error="ignore")
+
+
+def _drive(
+    client: Any,
+    submit: Callable[[list[int]], Any],
+    groups: Sequence[list[int]],
+    finished: Callable[[int], None],
+    cancel: Cancel | None,
+) -> None:
+    """Keep a few groups per worker in flight; workers may come and go."""
+    waiting = iter(groups)
+    running: set[Any] = set()
+    try:
+        while cancel is None or not cancel():
+            room = _room(client) - len(running)
+            running.update(submit(blocks) for blocks in islice(waiting, max(0, room)))
+            if not running:
+                return
+            for future in _next_done(running):
+                running.discard(future)
+                for block in future.result():
+                    finished(block)
+    finally:
+        client.cancel(list(running))
+
+
+def _room(client: Any) -> int:
+    workers = len(client.nthreads())
+    if not workers:
+        logger.info("waiting for workers to join the scheduler")
+    return GROUPS_PER_WORKER * max(1, workers)
+
+
+def _next_done(running: set[Any]) -> list[Any]:
+    """Return the futures that have ended, soon: an empty list lets the caller ask for cancel and workers."""
+    from distributed import wait
+
+    try:
+        return list(wait(list(running), timeout=POLL_S, return_when="FIRST_COMPLETED").done)
+    except TimeoutError:
+        return []
+
+
+@contextmanager
+def _client(
+    scheduler: str | None, cluster: Any, workers: int | None, threads_per_worker: int
+) -> Iterator[Any]:
+    """Connect to a cluster, or start one; turn Dask's ends into errors for people."""
+    try:
+        from distributed import CancelledError, Client, KilledWorker
+        from distributed.comm import CommClosedError
+    except ImportError as error:
+        raise InputError(
+            "--runner dask",
+            expected="Dask",
+            met=str(error),
+            remedy="pip install 'scsam-monai[dask]', or use --runner serial",
+        ) from error
+    with ExitStack() as stack:
+        if cluster is None and scheduler is None:
+            cluster = stack.enter_context(local_cluster(workers, threads_per_worker))
+        if scheduler is not None and cluster is None:
+            client = _connect(Client, scheduler)
+        else:
+            client = Client(cluster, set_as_default=False)
+        stack.enter_context(client)
+        stack.enter_context(client.as_current())
+        try:
+            yield client
+        except KilledWorker as error:
+            raise InputError(
+                "--runner dask",
+                expected="workers that live",
+                met=f"several that died in turn over the same blocks, the last one {error.last_worker.address}",
+                remedy="see their logs; mostly memory runs out: use fewer workers, or smaller blocks",
+            ) from error
+        except (CancelledError, CommClosedError) as error:
+            raise InputError(
+                scheduler or "the Dask scheduler",
+                expected="a scheduler that keeps the job",
+                met=f"one that was lost or dropped it ({error})",
+                remedy="start it again and add --resume",
+            ) from error
+
+
+def _connect(client: Callable[..., Any], scheduler: str) -> Any:
+    """Return a client of a scheduler given by its address or its file."""
+    is_file = "://" not in scheduler and (scheduler.endswith(".json") or Path(scheduler).exists())
+    try:
+        if not is_file:
+            return client(scheduler, timeout=CONNECT_S, set_as_default=False)
+        # Dask would wait without end for a file that is not there.
+        Path(scheduler).stat()
+        return client(scheduler_file=scheduler, timeout=CONNECT_S, set_as_default=False)
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(
+            "--scheduler",
+            expected="the address (tcp://host:port) or file of a running Dask scheduler",
+            met=f"{scheduler} ({error})",
+            remedy="start one with: dask scheduler",
+        ) from error
+
+
+# One job at a time per worker process, opened once; works are not asked to be safe for threads.
+_opened: dict[str, Work] = {}
+_working = threading.Lock()
+
+
+def _run_group(open_work: OpenWork, folder: str, run: str, threads: int, blocks: list[int]) -> list[int]:
+    """Compute a group in a worker and return its blocks.
+
+    The key is the run, not the folder: the next job may use the same folder.
+    """
+    with _working:
+        if run not in _opened:
+            _opened.clear()
+            torch.set_num_threads(threads)
+            _opened[run] = open_work(folder)
+        return list(_opened[run].run(blocks))
+
+
+def _close_work(run: str) -> None:
+    """Let a worker that stays drop the network and the files of a finished run."""
+    _opened.pop(run, None)

@@ -1,0 +1,36 @@
+"""All blocks in this process, one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from scsam_monai.inference.runners.work import Cancel, OpenWork
+
+
+def run_serial(
+    open_work: OpenWork,
+    folder: str,
+    blocks: Sequence[int],
+    finished: Callable[[int], None],
+    cancel: Cancel | None = None,
+) -> None:
+    """Run blocks here.
+
+    Args:
+        open_work: opens the job.
+        folder: its manifest's.
+        blocks: which, in this order.
+        finished: called with each block once it is written.
+        cancel: asked between blocks; True ends the run.
+    """
+    if not blocks:
+        return
+    stream = open_work(str(folder)).run(blocks, cancel)
+    try:
+        for block in stream:
+            finished(block)
+    finally:
+        # Ends reading ahead at once, not when a traceback that holds the generator is let go.
+        close = getattr(stream, "close", None)
+        if close is not None:
+            close()

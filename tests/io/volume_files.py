@@ -139,7 +139,6 @@ def _zarr_array(path: Path, array: np.ndarray, zarr_format: int, **options: Any)
 ANY_TYPE: dict[str, Writer] = {
     "tiff": tiff(metadata=None),
     "tiff-zlib-strips": tiff(compression="zlib", rowsperstrip=7),
-    "tiff-zlib-predictor": tiff(compression="zlib", predictor=True),
     "tiff-big-endian": tiff(bigtiff=True, byteorder=">"),
     "tiff-tiles": tiff(tile=(16, 16)),
     "tiff-zlib-tiles": tiff(tile=(32, 16), compression="zlib"),
@@ -162,6 +161,7 @@ ANY_TYPE: dict[str, Writer] = {
 """Formats that hold every integer type of up to 32 bits, and float32."""
 
 FEW_TYPES: dict[str, tuple[Writer, tuple[str, ...]]] = {
+    "tiff-zlib-predictor": (tiff(compression="zlib", predictor=2), ("uint8", "uint16", "int32")),
     "tiff-imagej": (tiff(imagej=True, metadata={"axes": "ZYX"}), ("uint8", "uint16", "float32")),
     "png-slices": (png_slices, ("uint8", "uint16")),
     "mrc": (mrc, ("int8", "int16", "uint16", "float32")),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -27,16 +28,14 @@ def mode_cells(labels: np.ndarray, factors: Sequence[int]) -> np.ndarray:
         >>> mode_cells(np.array([[0, 2, 1], [0, 2, 0]], dtype=np.uint8), (2, 2)).tolist()
         [[2, 1]]
     """
-    present = _present(labels)
-    order = [*present[present > 0], *present[present == 0]]
-    counts = _sums((labels == order[0]).view(np.uint8), factors)
-    winner, most = np.full(counts.shape, order[0], dtype=np.uint8), counts
-    for label in order[1:]:
-        counts = _sums((labels == label).view(np.uint8), factors)
-        better = counts > most
-        winner[better] = label
-        most = np.maximum(most, counts)
-    return winner
+    corners = _corners(labels, factors)
+    reduced = np.array(corners[0], order="C")
+    mixed = np.zeros(reduced.shape, dtype=bool)
+    for corner in corners[1:]:
+        mixed |= corner != corners[0]
+    if mixed.any():  # few: borders of objects
+        reduced[mixed] = _most_frequent(np.stack([corner[mixed] for corner in corners]))
+    return reduced
 
 
 def mean_cells(image: np.ndarray, factors: Sequence[int]) -> np.ndarray:
@@ -49,33 +48,40 @@ def mean_cells(image: np.ndarray, factors: Sequence[int]) -> np.ndarray:
     Returns:
         Of the type of ``image``, odd lengths rounded up.
     """
-    size = int(np.prod(factors))
-    sums = _sums(
-        image.astype(np.uint32 if image.dtype.itemsize > 1 else np.uint16), factors, repeat_last=True
-    )
-    return ((sums + sums.dtype.type(size // 2)) // sums.dtype.type(size)).astype(image.dtype)
+    corners = _corners(image, factors)
+    sums = np.full(corners[0].shape, len(corners) // 2, np.uint32 if image.dtype.itemsize > 1 else np.uint16)
+    for corner in corners:
+        sums += corner
+    return (sums // sums.dtype.type(len(corners))).astype(image.dtype)
 
 
 REDUCTIONS: dict[str, Reduction] = {"mode": mode_cells, "mean": mean_cells}
 """By the name that stands in the metadata."""
 
 
-def _present(labels: np.ndarray) -> np.ndarray:
-    seen = np.zeros(256, dtype=bool)
-    for plane in labels:  # an index takes 8 bytes a voxel
-        seen[plane] = True
-    return np.flatnonzero(seen)
+def _corners(values: np.ndarray, factors: Sequence[int]) -> list[np.ndarray]:
+    """The first, second, ... voxel of all cells, as views.
+
+    An end without a partner is repeated, which changes neither the mode nor the mean of a cell: all its voxels
+    count twice.
+    """
+    missing = [length % factor for length, factor in zip(values.shape, factors, strict=True)]
+    if any(missing):
+        values = np.pad(values, [(0, by) for by in missing], mode="edge")
+    starts = itertools.product(*(range(factor) for factor in factors))
+    return [
+        values[tuple(slice(start, None, factor) for start, factor in zip(corner, factors, strict=True))]
+        for corner in starts
+    ]
 
 
-def _sums(values: np.ndarray, factors: Sequence[int], *, repeat_last: bool = False) -> np.ndarray:
-    """Sums over cells; an end without a partner counts once, or twice with ``repeat_last``."""
-    for axis, factor in enumerate(factors):
-        if factor == 1:
-            continue
-        along = np.moveaxis(values, axis, 0)
-        sums, partners = along[0::2].copy(), along[1::2]
-        sums[: len(partners)] += partners
-        if repeat_last and len(along) % 2:
-            sums[-1] += along[-1]
-        values = np.moveaxis(sums, 0, axis)
-    return np.ascontiguousarray(values)
+def _most_frequent(cells: np.ndarray) -> np.ndarray:
+    """The mode along the first axis of (voxels, cells), ties as in :func:`mode_cells`."""
+    present = np.flatnonzero(np.bincount(cells.ravel(), minlength=2))
+    winner = np.zeros(cells.shape[1], dtype=np.uint8)
+    most = np.zeros(cells.shape[1], dtype=np.uint8)
+    for label in (*present[present > 0], *present[present == 0]):
+        counts = (cells == label).sum(axis=0, dtype=np.uint8)
+        winner[counts > most] = label
+        np.maximum(most, counts, out=most)
+    return winner

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -51,9 +52,12 @@ class SectionPredictor:
         self.network, self.grid, self.intensity = network, grid, intensity
         self.device = torch.device(device)
         self.importance = grid.importance(self.device)
+        self._sums = [torch.empty(0, device=self.device) for _ in range(2)]
 
     def predict(self, grey: np.ndarray, sections: Span, y: Need, x: Need) -> Iterator[Blended]:
         """Predict a part of some sections, one group of neighbouring sections after the other.
+
+        What is yielded may be drawn while the next group is predicted, not longer: its memory is used again.
 
         Args:
             grey: (S, ``y.read``, ``x.read``), grey values of ``sections``.
@@ -82,7 +86,8 @@ class SectionPredictor:
     def _blend(self, pixels: Tensor, group: Span, y: Need, x: Need) -> Tensor:
         total: Tensor | None = None
         for places in self.grid.batches(group, y.windows, x.windows):
-            windows = pixels.new_zeros((self.grid.batch, 1, *self.importance.shape))
+            shape = (self.grid.batch, 1, *self.importance.shape)
+            windows = pixels.new_empty(shape) if len(places) == self.grid.batch else pixels.new_zeros(shape)
             for place in places:
                 top = self.grid.y.starts[place.row] - y.extent[0]
                 left = self.grid.x.starts[place.column] - x.extent[0]
@@ -91,8 +96,8 @@ class SectionPredictor:
                 windows[place.slot, 0] = section[top : top + height, left : left + width]
             logits = self._logits(windows) * self.importance
             if total is None:
-                shape = (logits.shape[1], group[1] - group[0], _length(y.blended), _length(x.blended))
-                total = logits.new_zeros(shape)
+                area = (group[1] - group[0], _length(y.blended), _length(x.blended))
+                total = self._zeros((logits.shape[1], *area))
             for place in places:
                 rows, inside_rows = _common(self.grid.y, place.row, y.blended)
                 columns, inside_columns = _common(self.grid.x, place.column, x.blended)
@@ -100,6 +105,14 @@ class SectionPredictor:
                 target += logits[place.slot, :, inside_rows, inside_columns]
         assert total is not None
         return total
+
+    def _zeros(self, shape: tuple[int, ...]) -> Tensor:
+        """Return one of two buffers in turn: fresh memory of this size costs more than the sums themselves."""
+        spare, self._sums = self._sums[0], self._sums[::-1]
+        if spare.numel() < math.prod(shape):
+            spare = torch.empty(math.prod(shape), device=self.device)
+        self._sums[1] = spare
+        return spare[: math.prod(shape)].view(shape).zero_()
 
     def _logits(self, windows: Tensor) -> Tensor:
         logits = self.network(windows)

@@ -67,8 +67,10 @@ def normalise(array: np.ndarray, low: float, high: float) -> np.ndarray:
         low: grey value that becomes 0.
         high: grey value that becomes 1, above ``low``.
     """
-    scaled = (array.astype(np.float32) - np.float32(low)) / np.float32(high - low)
-    return np.clip(scaled, 0.0, 1.0)
+    scaled = array.astype(np.float32)
+    scaled -= np.float32(low)
+    scaled /= np.float32(high - low)
+    return np.clip(scaled, 0.0, 1.0, out=scaled)
 
 
 def eight_bits(volume: np.ndarray, low: float, high: float) -> np.ndarray:

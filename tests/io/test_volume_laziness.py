@@ -24,7 +24,7 @@ EXPECTED = VOLUME[2:4, 8:15, 20:30]
 
 @pytest.mark.parametrize(
     ("options", "segments"),
-    [({"rowsperstrip": 7}, [1, 2, 1, 2]), ({"tile": (16, 16)}, [1, 1])],
+    [({"rowsperstrip": 7}, [1, 1, 2, 2]), ({"tile": (16, 16)}, [1, 1])],
     ids=["strips", "tiles"],
 )
 def test_only_the_strips_or_tiles_of_the_region_are_decoded(tmp_path, monkeypatch, options, segments):
@@ -38,7 +38,7 @@ def test_only_the_strips_or_tiles_of_the_region_are_decoded(tmp_path, monkeypatc
     monkeypatch.setattr(TiffPlanes, "_decoded", spy)
     with open_volume(files.tiff(compression="zlib", **options)(tmp_path, VOLUME)) as reader:
         np.testing.assert_array_equal(reader.read(REGION), EXPECTED)
-    assert decoded == segments
+    assert sorted(decoded) == segments
 
 
 @pytest.mark.parametrize("name", ["tiff", "tiff-big-endian", "npy", "nifti"])

@@ -46,11 +46,11 @@ def choose_array(path: Path, arrays: Shapes, name: str | None) -> str:
     inside = wanted.rstrip("/") + "/"
     images = [
         full
-        for full, (shape, dtype) in arrays.items()
+        for full, (shape, dtype) in sorted(arrays.items())
         if full.startswith(inside) and len(shape) in (2, 3) and dtype.kind in "biuf"
     ]
     if len(images) != 1:
-        known = images or list(arrays)
+        known = images or sorted(arrays)
         raise InputError(
             path,
             expected="one image (y, x) or volume (z, y, x)" + (f" named {name}" if name else ""),

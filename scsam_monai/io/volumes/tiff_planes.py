@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import tifffile
 from scsam_monai.io.volumes.mapped import MappedArray
 from scsam_monai.io.volumes.source import Box
 
+_THREADS = 8
 _Page = tifffile.TiffPage | tifffile.TiffFrame
 
 
@@ -26,6 +29,7 @@ class TiffPlanes:
 
     def __init__(self, path: Path, series: tifffile.TiffPageSeries, dtype: np.dtype[Any]) -> None:
         self._path, self._dtype, self._keyframe = path, dtype, series.keyframe
+        self._decode, self._lock = series.keyframe.decode, threading.Lock()
         self._pages: list[_Page] = [page for page in series.pages if page is not None]
         rows, columns = self._keyframe.imagelength, self._keyframe.imagewidth
         strip, tile = self._keyframe.rowsperstrip, (self._keyframe.tilelength, self._keyframe.tilewidth)
@@ -38,21 +42,21 @@ class TiffPlanes:
         """Decode the values in ``box``."""
         pages, rows, columns = box
         out = np.empty([bounds.stop - bounds.start for bounds in box], self._dtype.newbyteorder("="))
-        for plane, page in zip(out, self._pages[pages], strict=True):
-            if self._keyframe.is_final:
+        planes = list(zip(out, self._pages[pages], strict=True))
+        if self._keyframe.is_final:
+            for plane, page in planes:
                 plane[:] = self._mapped(page).read((rows, columns))
-            else:
-                for target, values in self._segments(page, rows, columns):
-                    plane[target] = values
+            return out
+        # The codecs let go of the interpreter while they work.
+        with ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1)) as pool:
+            list(pool.map(lambda target: self._fill(target[0], target[1], rows, columns), planes))
         return out
 
     def _mapped(self, page: _Page) -> MappedArray:
         return MappedArray(self._path, page.dataoffsets[0], self.shape[1:], self._dtype)
 
-    def _segments(
-        self, page: _Page, rows: slice, columns: slice
-    ) -> Iterator[tuple[tuple[slice, slice], np.ndarray]]:
-        """Where each strip or tile that touches the box goes in it, and its values."""
+    def _fill(self, plane: np.ndarray, page: _Page, rows: slice, columns: slice) -> None:
+        """Decode the strips or tiles of a page that touch the box into its plane."""
         height, width = self._segment
         across = -(-self.shape[2] // width)
         for row in range(rows.start // height, -(-rows.stop // height)):
@@ -60,7 +64,7 @@ class TiffPlanes:
                 into_rows, from_rows = _overlap(rows, row * height, height)
                 into_columns, from_columns = _overlap(columns, column * width, width)
                 values = self._decoded(page, row * across + column)
-                yield (into_rows, into_columns), values[from_rows, from_columns]
+                plane[into_rows, into_columns] = values[from_rows, from_columns]
 
     def _decoded(self, page: _Page, index: int) -> np.ndarray:
         """Values (rows, columns) of one strip or tile."""
@@ -68,10 +72,12 @@ class TiffPlanes:
         if not count:  # a tile without information is left out
             return np.full(self._segment, self._keyframe.nodata)
         file = page.parent.filehandle
-        file.seek(offset)
+        with self._lock:
+            file.seek(offset)
+            content = file.read(count)
         tables = {"jpegtables": page.jpegtables, "jpegheader": self._keyframe.jpegheader}
         given = {name: table for name, table in tables.items() if table is not None}
-        values = self._keyframe.decode(file.read(count), index, _fullsize=True, **given)[0]
+        values = self._decode(content, index, _fullsize=True, **given)[0]
         return np.asarray(values)[0, :, :, 0]
 
 

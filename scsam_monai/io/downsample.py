@@ -77,7 +77,8 @@ def _corners(values: np.ndarray, factors: Sequence[int]) -> list[np.ndarray]:
 
 def _most_frequent(cells: np.ndarray) -> np.ndarray:
     """The mode along the first axis of (voxels, cells), ties as in :func:`mode_cells`."""
-    present = np.flatnonzero(np.bincount(cells.ravel(), minlength=2))
+    # A row at a time: bincount takes 8 bytes a value.
+    present = np.flatnonzero(np.sum([np.bincount(row, minlength=256) for row in cells], axis=0))
     winner = np.zeros(cells.shape[1], dtype=np.uint8)
     most = np.zeros(cells.shape[1], dtype=np.uint8)
     for label in (*present[present > 0], *present[present == 0]):

@@ -115,12 +115,13 @@ def omero(channel_names: Sequence[str], colours: np.ndarray, highest: int) -> di
 
     Args:
         channel_names: one for each channel.
-        colours: (C, 3) uint8.
+        colours: (C, 3) uint8. A black one, as the background has, could not be seen: it is white and switched off.
         highest: grey value shown at full brightness.
     """
+    hexadecimal = [bytes(colour).hex().upper() for colour in colours.tolist()]
     window = {"min": 0, "max": highest, "start": 0, "end": highest}
     channels = [
-        {"label": name, "color": bytes(colour).hex().upper(), "window": window, "active": True}
-        for name, colour in zip(channel_names, colours.tolist(), strict=True)
+        {"label": name, "color": rgb if any(colour) else "FFFFFF", "window": window, "active": any(colour)}
+        for name, colour, rgb in zip(channel_names, colours.tolist(), hexadecimal, strict=True)
     ]
     return {"channels": channels, "rdefs": {"model": "color"}}

@@ -22,7 +22,7 @@ def build_pyramid(
     Labels become the most frequent of each cell, images the mean. The result depends on level 0 alone, so that
     a killed run is repeated. What killed writers left behind is removed: nobody else may write meanwhile.
 
-    Memory is about four times the voxels that one chunk is made from, eight chunks, times the channels.
+    Memory is three to five times the voxels that one chunk is made from, eight chunks, times the channels.
 
     Args:
         path: a group made by ``create_labels`` or ``create_image``, level 0 finished.

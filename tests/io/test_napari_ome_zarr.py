@@ -60,6 +60,7 @@ def test_probabilities_have_a_layer_for_each_class(tmp_path: Path, version: str)
     assert stated["scale"] == list(SIZE_NM)
     assert stated["name"] == [f"cell: {name}" for name in NAMES]
     assert stated["contrast_limits"] == [[0, 255]] * 3
+    assert stated["visible"] == [False, True, True]  # the background
     np.testing.assert_allclose(stated["colormap"][2].colors[-1][:3], COLOURS[2] / 255, atol=1e-6)
 
 

@@ -50,6 +50,7 @@ def test_channels_are_valid_and_read_elsewhere(
     assert scale == [1.0, 40.0, 16.0, 16.0]
     shown = Omero.model_validate(volume.ome["omero"]).channels  # the models of 0.5 pass it unseen
     assert (shown[1].color, shown[1].window.end) == ("F0E442", 255)
+    assert [channel["active"] for channel in volume.ome["omero"]["channels"]] == [False, True]
 
 
 @pytest.mark.parametrize(("version", "model"), [("0.4", Image04), ("0.5", Image05)])

@@ -2,13 +2,24 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tracemalloc
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from scsam_monai.errors import InputError
-from scsam_monai.io import ImageVolume, LabelLegend, LabelVolume, build_pyramid, create_image, create_labels
+from scsam_monai.io import (
+    ImageVolume,
+    LabelLegend,
+    LabelVolume,
+    build_pyramid,
+    create_image,
+    create_labels,
+    export_labels,
+)
 from scsam_monai.io.downsample import mean_cells, mode_cells
 from scsam_monai.io.ome_zarr_levels import pyramid_levels
 
@@ -95,6 +106,33 @@ def test_a_damaged_chunk_stops_it(tmp_path: Path) -> None:
     (volume.path / "0" / "c" / "1" / "0" / "2").write_bytes(b"")
     with pytest.raises(InputError, match="0/c/1/0/2: expected a readable chunk"):
         build_pyramid(volume.path)
+
+
+def peak_bytes(path: Path, work: Callable[[], object], depth: int) -> int:
+    create_labels(path, (depth, 128, 520), (8.0, 8.0, 8.0), LEGEND, chunk=(8, 64, 128))
+    volume = LabelVolume(path)
+    for z in range(0, depth, 8):
+        labels = np.random.default_rng(z).integers(0, 3, (8, 128, 520), dtype=np.uint8)
+        volume.write(((z, z + 8), (0, 128), (0, 520)), labels)
+    tracemalloc.start()
+    try:
+        work()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("work", ["pyramid", "tif", "nii"])
+def test_memory_does_not_grow_with_the_volume(tmp_path: Path, work: str) -> None:
+    def measure(depth: int) -> int:
+        path, target = tmp_path / f"{depth}.zarr", tmp_path / f"{depth}.{work}"
+        job = partial(build_pyramid, path) if work == "pyramid" else partial(export_labels, path, target)
+        return peak_bytes(path, job, depth)
+
+    measure(16)  # what is loaded once
+    small, large = measure(32), measure(128)
+    assert large < 1.3 * small
+    assert large < 128 * 128 * 520 / 2
 
 
 def test_thick_sections_are_halved_late() -> None:

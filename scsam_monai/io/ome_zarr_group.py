@@ -1,30 +1,24 @@
-"""OME-Zarr groups of ours: created empty with their whole pyramid, written and read by region."""
+"""OME-Zarr groups of ours, created empty with all metadata of their pyramid."""
 
 from __future__ import annotations
 
-import itertools
 import json
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from scsam_monai.errors import InputError, check_choice
 from scsam_monai.io.atomic import atomic_folder
 from scsam_monai.io.durable import sync_files, write_errors
-from scsam_monai.io.image import VoxelSize
 from scsam_monai.io.ome_zarr_levels import Level, Shape3
-from scsam_monai.io.ome_zarr_metadata import SCSAM, VERSIONS, Version, ome_metadata
-from scsam_monai.io.region import Region, check_region
+from scsam_monai.io.ome_zarr_metadata import VERSIONS, Version
 
 if TYPE_CHECKING:
     import zarr
 
-# Of the codecs that every Zarr reader has, zstd at level 3 is the fastest that still shrinks labels tenfold:
-# 610 MB/s and 10.5 times on generated tissue, where lz4 reaches 990 MB/s and 4.3 times, Blosc around the same
-# zstd 190 MB/s and 11.8 times, zlib at level 6 51 MB/s and 13.5 times. The same input gives the same bytes.
-_LEVEL = 3
+# Measured on generated tissue: zstd at level 1 shrinks labels 10.8 times at 620 MB/s and blurred probabilities 4.1
+# times at 380; level 3 10.5 times at 610 and 4.3 at 290, Blosc's zstd 11.8 at 190 and 4.4 at 120, lz4 4.3 at 990
+# and 2.4 at 710, zlib at level 6 13.5 at 51 and 4.7 at 20. The same input gives the same bytes.
+_LEVEL = 1
 
 
 def check_new(path: Path, version: str) -> None:
@@ -107,143 +101,3 @@ def _plain_zstd(folder: Path) -> None:
         stated = json.loads(file.read_text())
         stated["compressor"] = {"id": "zstd", "level": _LEVEL}
         file.write_text(json.dumps(stated, indent=2))
-
-
-class OmeZarrVolume:
-    """A group made by :func:`create_group`, opened for reading and writing.
-
-    Threads and processes may write at the same time as long as their chunks differ. Instances can be pickled.
-
-    Attributes:
-        path: the group.
-        shape: of level 0, (z, y, x) or (c, z, y, x).
-        chunk: of level 0, (z, y, x).
-        voxel_size_nm: of level 0, (z, y, x).
-        method: how levels are made from finer ones, "mode" or "mean".
-        attributes: what :func:`create_group` was given as ours.
-    """
-
-    def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
-        group = _open_group(self.path)
-        stated: dict[str, Any] = dict(group.attrs)
-        try:
-            self.ome: dict[str, Any] = ome_metadata(stated)
-            self.method = str(self.ome["multiscales"][0]["type"])
-            datasets = self.ome["multiscales"][0]["datasets"]
-            scales = [dataset["coordinateTransformations"][0]["scale"][-3:] for dataset in datasets]
-            self.level_sizes_nm: list[VoxelSize] = [(z, y, x) for z, y, x in scales]
-            self.levels: list[zarr.Array[Any]] = [group[dataset["path"]] for dataset in datasets]  # type: ignore[misc]
-        except (KeyError, IndexError, TypeError, ValueError) as error:
-            raise not_ours(self.path, f"{type(error).__name__}: {error}") from error
-        self.attributes = stated.get(SCSAM, {})
-        self.voxel_size_nm = self.level_sizes_nm[0]
-        self.shape = tuple(self.levels[0].shape)
-        z, y, x = self.levels[0].chunks[-3:]
-        self.chunk: Shape3 = (z, y, x)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Travel to workers by name: each opens the group itself."""
-        return type(self), (self.path,)
-
-    def write(self, region: Region, values: np.ndarray, level: int = 0) -> None:
-        """Write whole chunks; when this returns they are on the disk.
-
-        A chunk is written under another name and renamed, so that a kill leaves the old one or the new one. One
-        that holds nothing but 0 has no file.
-
-        Args:
-            region: (z, y, x) bounds, each at a chunk's edge or the end of the volume.
-            values: shaped like the region, after (c,) where the volume has that axis.
-            level: of the pyramid.
-
-        Raises:
-            ValueError: the region cuts a chunk, or the values do not fit it.
-            InputError: the disk is full or the place cannot be written to.
-        """
-        array = self.levels[level]
-        self._check_aligned(array, region)
-        expected = (*array.shape[:-3], *(stop - start for start, stop in region))
-        if values.shape != expected or values.dtype != array.dtype:
-            raise ValueError(
-                f"expected {array.dtype} {expected} for {region}, met {values.dtype} {values.shape}"
-            )
-        with write_errors(self.path):
-            array[_selection(region)] = values
-            sync_files((self._file(array, chunk) for chunk in _chunks(array, region)), self.path)
-
-    def read(self, region: Region, level: int = 0) -> np.ndarray:
-        """Read any part; what was never written is 0.
-
-        Args:
-            region: (z, y, x) bounds.
-            level: of the pyramid.
-
-        Returns:
-            Values shaped like the region, after (c,) where the volume has that axis.
-
-        Raises:
-            InputError: the region leaves the volume, or a chunk is damaged.
-        """
-        array = self.levels[level]
-        check_region(region, array.shape[-3:], where=self.path)
-        try:
-            return np.asarray(array[_selection(region)])
-        except Exception as error:  # codecs document no common one for damaged bytes
-            self._name_damaged(array, region, error)
-
-    def _check_aligned(self, array: zarr.Array[Any], region: Region) -> None:
-        shape, chunks = array.shape[-3:], array.chunks[-3:]
-        check_region(region, shape, where=self.path)
-        for (start, stop), length, step in zip(region, shape, chunks, strict=True):
-            if start % step or (stop % step and stop != length):
-                raise ValueError(f"region {region} cuts chunks {chunks} of a volume {shape}")
-
-    def _file(self, array: zarr.Array[Any], chunk: tuple[int, ...]) -> Path:
-        return self.path / array.path / array.metadata.encode_chunk_key(chunk)
-
-    def _name_damaged(self, array: zarr.Array[Any], region: Region, error: Exception) -> NoReturn:
-        for chunk in _chunks(array, region):
-            try:
-                array.get_block_selection(chunk)
-            except Exception as damage:
-                raise InputError(
-                    self._file(array, chunk),
-                    expected="a readable chunk",
-                    met=f"{type(damage).__name__}: {damage}".rstrip("."),
-                    remedy="remove this file and compute its block again",
-                ) from damage
-        raise error
-
-
-def _selection(region: Region) -> tuple[Any, ...]:
-    return (..., *(slice(*bounds) for bounds in region))
-
-
-def _chunks(array: zarr.Array[Any], region: Region) -> Iterator[tuple[int, ...]]:
-    """Indices of the chunks that a region touches, in all channels."""
-    spatial = zip(region, array.chunks[-3:], strict=True)
-    ranges = [range(start // step, -(-stop // step)) for (start, stop), step in spatial]
-    return itertools.product(*(range(length) for length in array.shape[:-3]), *ranges)
-
-
-def _open_group(path: Path) -> zarr.Group:
-    import zarr
-
-    if not path.is_dir():  # zarr would make the folder
-        met = "a file" if path.exists() else "no such folder"
-        raise InputError(path, expected="an OME-Zarr group", met=met, remedy="check the path")
-    try:
-        return zarr.open_group(str(path), mode="r+")
-    except (OSError, ValueError) as error:
-        raise not_ours(path, f"{type(error).__name__}: {error}") from error
-
-
-def not_ours(path: Path, met: str) -> InputError:
-    """The refusal of a group that lacks what ours have."""
-    return InputError(
-        path,
-        expected="an OME-Zarr volume written by scsam",
-        met=met,
-        remedy="name the folder that holds its multiscales",
-    )

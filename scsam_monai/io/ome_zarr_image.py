@@ -10,10 +10,11 @@ import numpy as np
 
 from scsam_monai.errors import check_choice
 from scsam_monai.io.image import VoxelSize
-from scsam_monai.io.ome_zarr_group import OmeZarrVolume, check_new, create_group, not_ours
+from scsam_monai.io.ome_zarr_group import check_new, create_group
 from scsam_monai.io.ome_zarr_labels import CHUNK
 from scsam_monai.io.ome_zarr_levels import Shape3, pyramid_levels
 from scsam_monai.io.ome_zarr_metadata import Version, group_attributes, multiscales, omero, volume_name
+from scsam_monai.io.ome_zarr_volume import OmeZarrVolume, not_ours
 
 _DTYPES = ("uint8", "uint16")
 

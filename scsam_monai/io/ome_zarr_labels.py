@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from scsam_monai.io.image import VoxelSize
-from scsam_monai.io.ome_zarr_group import OmeZarrVolume, check_new, create_group, not_ours
+from scsam_monai.io.ome_zarr_group import check_new, create_group
 from scsam_monai.io.ome_zarr_levels import Shape3, pyramid_levels
 from scsam_monai.io.ome_zarr_metadata import (
     LabelLegend,
@@ -18,6 +18,7 @@ from scsam_monai.io.ome_zarr_metadata import (
     multiscales,
     volume_name,
 )
+from scsam_monai.io.ome_zarr_volume import OmeZarrVolume, not_ours
 
 CHUNK: Shape3 = (32, 256, 256)
 """Default chunk (z, y, x): 2 MiB, a few slices at a time, and few files even in a volume of teravoxels."""

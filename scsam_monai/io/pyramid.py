@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from scsam_monai.io.downsample import REDUCTIONS
-from scsam_monai.io.ome_zarr_group import OmeZarrVolume
+from scsam_monai.io.ome_zarr_volume import OmeZarrVolume
 from scsam_monai.io.region import Region
 
 

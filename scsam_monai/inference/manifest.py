@@ -89,11 +89,14 @@ class Manifest:
         """Return the finished blocks, read afresh from all journals.
 
         Raises:
-            FileNotFoundError: if the job was removed in the meantime.
+            InputError: if another process has finished the job and removed this folder.
         """
         blocks: set[int] = set()
-        for journal in _journals(self.folder):
-            blocks.update(_believable(journal.read_bytes()))
+        try:
+            for journal in _journals(self.folder):
+                blocks.update(_believable(journal.read_bytes()))
+        except FileNotFoundError:
+            raise _gone(self.folder) from None
         return {block for block in blocks if block < self.n_blocks}
 
     def missing(self) -> list[int]:
@@ -122,10 +125,13 @@ class Manifest:
         """Work on a share alone while the context lasts; processes that died do not count.
 
         Raises:
-            InputError: if a living process works on the same share, or under another number of shares.
+            InputError: if a living process works on the same share, or under another number of shares, or
+                has finished the job.
         """
         own = self.folder / _lock_name(shard)
         with ExitStack() as stack:
+            if not self.folder.exists():
+                raise _gone(self.folder)
             # The gate keeps two processes from taking each other's look for the holding of a lock.
             with exclusive(self.folder / GATE):
                 if not stack.enter_context(lease(own)):
@@ -148,7 +154,7 @@ class Manifest:
                     mine = (
                         stack.enter_context(lease(self.folder / FINISHING)) and (self.folder / JOB).exists()
                     )
-            except FileNotFoundError:
+            except (InputError, FileNotFoundError):
                 pass  # somebody else has finished and tidied up
             yield mine
 
@@ -258,6 +264,15 @@ def _taken(lock: Path, expected: str) -> InputError:
         expected=expected,
         met=f"{holder(lock)} on {lock.stem.replace('-', ' ')}",
         remedy="wait until it has ended, or end it",
+    )
+
+
+def _gone(folder: Path) -> InputError:
+    return InputError(
+        folder,
+        expected="the job that was begun",
+        met="none any more: another process has finished it or removed it",
+        remedy="look at the output",
     )
 
 

@@ -42,6 +42,9 @@ class FileWork:
             note(self.output, f"block {block} {os.getpid()}")
             yield block
 
+    def close(self) -> None:
+        note(self.output, f"closed {os.getpid()}")
+
     def _dies(self) -> bool:
         """Once, or each time."""
         first = not (self.output / "died").exists()

@@ -333,6 +333,26 @@ def test_serial_passes_cancel_on(folder: Path) -> None:
     done: list[int] = []
     run_serial(file_work.open_files, str(folder), range(6), done.append, cancel=lambda: len(done) == 2)
     assert done == [0, 1]
+    assert len(file_work.notes(folder, "closed")) == 1
+
+
+@pytest.mark.parametrize(
+    ("job", "kind"), [({"fails_at": 3}, InputError), ({"breaks_at": 3}, ZeroDivisionError)]
+)
+def test_serial_closes_what_failed(folder: Path, job: dict[str, int], kind: type[Exception]) -> None:
+    manifest = begin(folder, **job)
+    with pytest.raises(kind, match="block 3"):
+        run_serial(file_work.open_files, str(folder), range(6), manifest.mark)
+    assert manifest.missing() == [3, 4, 5]
+    assert len(file_work.notes(folder, "closed")) == 1
+
+
+def test_a_late_process_is_told_that_all_is_done(folder: Path) -> None:
+    late, manifest = begin(folder), begin(folder)
+    manifest.remove()
+    for attempt in (late.done, late.missing, late.claim(Shard(0, 2)).__enter__):
+        with pytest.raises(InputError, match="another process has finished it"):
+            attempt()
 
 
 def journal_lines(folder: Path) -> list[bytes]:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from scsam_monai.errors import InputError
-from scsam_monai.inference.runners.local_cluster import local_cluster
+from scsam_monai.inference.runners.local_cluster import divide_cores, local_cluster
 from scsam_monai.inference.runners.work import Cancel, OpenWork, Work
 
 logger = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ def run_dask(
     *,
     scheduler: str | None = None,
     workers: int | None = None,
-    threads_per_worker: int = 1,
+    threads_per_worker: int | None = None,
     cluster: Any = None,
     group: int = 4,
 ) -> None:
@@ -51,8 +51,8 @@ def run_dask(
         cancel: asked here about twice a second; True ends the run.
         scheduler: address (``tcp://host:port``) or scheduler file of a running scheduler.
         workers: processes on this machine; by default one per GPU, or as many as cores allow.
-        threads_per_worker: threads of torch in each worker. Sums may differ in the last bit between
-            different numbers of threads.
+        threads_per_worker: threads of torch in each worker; by default equal shares of this machine's
+            cores, and on another's workers as many as they were started with (``--nthreads``).
         cluster: a Dask cluster object, such as ``dask_jobqueue.SLURMCluster``; it is left running.
         group: blocks per task.
 
@@ -64,8 +64,11 @@ def run_dask(
         return
     groups = [list(blocks[start : start + group]) for start in range(0, len(blocks), group)]
     run = uuid.uuid4().hex
+    is_own = cluster is None and scheduler is None
     with ExitStack() as stack:
-        client = stack.enter_context(_client(scheduler, cluster, workers, threads_per_worker))
+        if is_own:
+            workers, threads_per_worker = divide_cores(workers, threads_per_worker)
+        client = stack.enter_context(_client(scheduler, cluster, workers))
 
         def submit(blocks: list[int]) -> Any:
             arguments = (open_work, str(folder), run, threads_per_worker, blocks)
@@ -74,7 +77,7 @@ def run_dask(
         try:
             _drive(client, submit, groups, finished, cancel)
         finally:
-            if cluster is not None or scheduler is not None:
+            if not is_own:
                 client.run(_close_work, run, on_error="ignore")
 
 
@@ -120,9 +123,7 @@ def _next_done(running: set[Any]) -> list[Any]:
 
 
 @contextmanager
-def _client(
-    scheduler: str | None, cluster: Any, workers: int | None, threads_per_worker: int
-) -> Iterator[Any]:
+def _client(scheduler: str | None, cluster: Any, workers: int | None) -> Iterator[Any]:
     """Connect to a cluster, or start one; turn Dask's ends into errors for people."""
     try:
         from distributed import CancelledError, Client, KilledWorker
@@ -135,8 +136,8 @@ def _client(
             remedy="pip install 'scsam-monai[dask]', or use --runner serial",
         ) from error
     with ExitStack() as stack:
-        if cluster is None and scheduler is None:
-            cluster = stack.enter_context(local_cluster(workers, threads_per_worker))
+        if workers is not None and cluster is None and scheduler is None:
+            cluster = stack.enter_context(local_cluster(workers))
         if scheduler is not None and cluster is None:
             client = _connect(Client, scheduler)
         else:
@@ -184,19 +185,35 @@ _opened: dict[str, Work] = {}
 _working = threading.Lock()
 
 
-def _run_group(open_work: OpenWork, folder: str, run: str, threads: int, blocks: list[int]) -> list[int]:
+def _run_group(
+    open_work: OpenWork, folder: str, run: str, threads: int | None, blocks: list[int]
+) -> list[int]:
     """Compute a group in a worker and return its blocks.
 
     The key is the run, not the folder: the next job may use the same folder.
     """
+    from distributed import get_worker
+
     with _working:
         if run not in _opened:
-            _opened.clear()
-            torch.set_num_threads(threads)
+            _close_all()
+            torch.set_num_threads(threads or get_worker().state.nthreads)
             _opened[run] = open_work(folder)
         return list(_opened[run].run(blocks))
 
 
 def _close_work(run: str) -> None:
-    """Let a worker that stays drop the network and the files of a finished run."""
-    _opened.pop(run, None)
+    """Let a worker that stays drop the network and the files of a finished run.
+
+    A cancelled group that still computes keeps them until the worker opens the next run.
+    """
+    if run in _opened and _working.acquire(blocking=False):
+        try:
+            _close_all()
+        finally:
+            _working.release()
+
+
+def _close_all() -> None:
+    while _opened:
+        _opened.popitem()[1].close()

@@ -11,7 +11,17 @@ import torch
 LOOPBACK = "127.0.0.1"
 
 
-def local_cluster(workers: int | None = None, threads_per_worker: int = 1) -> Any:
+def divide_cores(workers: int | None, threads_per_worker: int | None) -> tuple[int, int]:
+    """Return how many workers this machine gets and how many threads each.
+
+    Without numbers: one worker per GPU, without GPUs one per core; all cores in equal shares.
+    """
+    cores = _cores()
+    workers = workers or len(visible_devices()) or max(1, cores // (threads_per_worker or 1))
+    return workers, threads_per_worker or max(1, cores // workers)
+
+
+def local_cluster(workers: int) -> Any:
     """Start a scheduler and worker processes that listen on loopback only, without dashboards.
 
     Dask runs one task at a time in each; the network's threads are set by the task. Where there are CUDA
@@ -19,8 +29,7 @@ def local_cluster(workers: int | None = None, threads_per_worker: int = 1) -> An
     process gets before torch asks for devices. That line has not been run on a machine with several GPUs.
 
     Args:
-        workers: how many; by default one per GPU, without GPUs as many as cores allow.
-        threads_per_worker: cores for each.
+        workers: how many.
 
     Returns:
         A ``distributed.SpecCluster``; close it, or use it as a context.
@@ -28,7 +37,6 @@ def local_cluster(workers: int | None = None, threads_per_worker: int = 1) -> An
     from distributed import Nanny, Scheduler, SpecCluster
 
     devices = visible_devices()
-    count = workers or len(devices) or max(1, _cores() // threads_per_worker)
     options = {
         "host": LOOPBACK,
         "nthreads": 1,
@@ -49,7 +57,7 @@ def local_cluster(workers: int | None = None, threads_per_worker: int = 1) -> An
         },
         workers={
             index: {"cls": Nanny, "options": {**options, "env": worker_environment(index, devices)}}
-            for index in range(count)
+            for index in range(workers)
         },
         silence_logs=logging.ERROR,
     )

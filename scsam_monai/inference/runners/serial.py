@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 
 from scsam_monai.inference.runners.work import Cancel, OpenWork
 
@@ -25,12 +26,13 @@ def run_serial(
     """
     if not blocks:
         return
-    stream = open_work(str(folder)).run(blocks, cancel)
-    try:
-        for block in stream:
-            finished(block)
-    finally:
-        # Ends reading ahead at once, not when a traceback that holds the generator is let go.
-        close = getattr(stream, "close", None)
-        if close is not None:
-            close()
+    work = open_work(str(folder))
+    with closing(work):
+        stream = work.run(blocks, cancel)
+        try:
+            for block in stream:
+                finished(block)
+        finally:
+            # Ends reading ahead at once, not when a traceback that holds the generator is let go.
+            if isinstance(stream, Generator):
+                stream.close()

@@ -15,6 +15,9 @@ class Work(Protocol):
     def run(self, blocks: Sequence[int], cancel: Cancel | None = None) -> Iterator[int]:
         """Compute and write blocks in order; yield each once it is on the disk."""
 
+    def close(self) -> None:
+        """Let go of files; nothing runs any more."""
+
 
 OpenWork = Callable[[str], Work]
 """Opens the job whose manifest folder it is given; picklable by name, because workers call it."""

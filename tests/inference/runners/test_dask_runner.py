@@ -16,7 +16,12 @@ import pytest
 from scsam_monai.errors import InputError
 from scsam_monai.inference.manifest import Manifest
 from scsam_monai.inference.runners import run_dask
-from scsam_monai.inference.runners.local_cluster import local_cluster, visible_devices, worker_environment
+from scsam_monai.inference.runners.local_cluster import (
+    divide_cores,
+    local_cluster,
+    visible_devices,
+    worker_environment,
+)
 
 pytest.importorskip("distributed")
 psutil = pytest.importorskip("psutil")
@@ -55,6 +60,7 @@ def test_the_same_files_as_a_serial_run(cluster: Any, folder: Path) -> None:
     opened = file_work.notes(folder, "opened")
     assert len(opened) == len({process for process, _ in opened}) == 2  # once in each worker
     assert all(threads == "2" for _, threads in opened)
+    assert len(file_work.notes(folder, "closed")) == 2
     assert str(os.getpid()) not in {process for process, _ in opened}
 
 
@@ -130,6 +136,7 @@ def test_an_address_will_do(cluster: Any, folder: Path) -> None:
     manifest = begin(folder, 4)
     run_dask(file_work.open_files, folder, range(4), manifest.mark, scheduler=cluster.scheduler_address)
     assert manifest.missing() == []
+    assert all(threads == "1" for _, threads in file_work.notes(folder, "opened"))  # as the workers have
     assert len(cluster.scheduler.workers) == 2  # somebody else's cluster is left running
 
 
@@ -171,6 +178,31 @@ def test_workers_listen_on_loopback_only(cluster: Any) -> None:
 def test_workers_run_one_group_at_a_time_without_a_memory_limit(cluster: Any) -> None:
     assert all(nanny.memory_manager.memory_limit is None for nanny in cluster.workers.values())
     assert all(nanny.nthreads == 1 for nanny in cluster.workers.values())
+
+
+@pytest.mark.parametrize(
+    ("workers", "threads", "gpus", "division"),
+    [
+        (None, None, 0, (16, 1)),
+        (None, 4, 0, (4, 4)),
+        (2, None, 0, (2, 8)),
+        (2, 3, 0, (2, 3)),
+        (None, 32, 0, (1, 32)),
+        (32, None, 0, (32, 1)),
+        (None, None, 4, (4, 4)),
+    ],
+)
+def test_cores_are_shared(
+    monkeypatch: pytest.MonkeyPatch,
+    workers: int | None,
+    threads: int | None,
+    gpus: int,
+    division: tuple[int, int],
+) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: gpus)
+    monkeypatch.setattr("scsam_monai.inference.runners.local_cluster._cores", lambda: 16)
+    assert divide_cores(workers, threads) == division
 
 
 def test_one_gpu_per_worker(monkeypatch: pytest.MonkeyPatch) -> None:

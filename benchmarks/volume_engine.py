@@ -22,6 +22,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -126,7 +127,12 @@ def monai(source: Path, target: Path, network: Callable[[Tensor], Tensor], infer
 
 def run(path: str, source: Path, target: Path, network: Callable[[Tensor], Tensor]) -> None:
     """Segment ``source`` by one of :data:`PATHS`."""
-    shared = {"sw_batch_size": 4, "overlap": OVERLAP, "mode": "gaussian", "padding_mode": "replicate"}
+    shared: dict[str, Any] = {
+        "sw_batch_size": 4,
+        "overlap": OVERLAP,
+        "mode": "gaussian",
+        "padding_mode": "replicate",
+    }
     if path == "ours":
         ours(source, target, network)
     elif path == "SliceInferer":
@@ -177,7 +183,8 @@ def labels() -> Iterator[str]:
             found[path] = written.read([(0, size) for size in written.shape])
         grey = torch.from_numpy(normalise(np.load(source), 0.0, 255.0))[:, None]
         inferer = SlidingWindowInferer((WINDOW, WINDOW), 4, OVERLAP, mode="gaussian")
-        best = torch.cat([inferer(section[None], StandIn()) for section in grey]).topk(2, dim=1).values
+        logits = [torch.as_tensor(inferer(section[None], StandIn())) for section in grey]
+        best = torch.cat(logits).topk(2, dim=1).values
     gap = (best[:, 0] - best[:, 1]).numpy()
     rows = (
         [path, str(int(apart.sum())), f"{gap[apart].max() if apart.any() else 0:.1e}"]

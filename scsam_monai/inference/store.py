@@ -21,6 +21,7 @@ from scsam_monai.io import (
     create_labels,
     export_labels,
 )
+from scsam_monai.io.pyramid import remove_partial_chunks
 
 Progress = Callable[[str, float, float], None]
 """Called with what is being done, how much of it is done, and how much there is in all."""
@@ -70,6 +71,7 @@ class Store:
             if not place.exists():
                 continue  # moved before a kill
             if product == Product.LABELS and not _is_zarr(target):
+                remove_partial_chunks(place)
                 export_labels(place, target, progress=_named(progress, "exporting"))
                 place.rename(
                     place.with_suffix(".exported")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,9 +11,11 @@ import torch
 from scsam_monai.errors import InputError, check_choice
 from scsam_monai.inference.grid import section_grid
 from scsam_monai.inference.pixel_size import scale_factors
-from scsam_monai.inference.planes import PLANES, Plane, PlanePredictor
+from scsam_monai.inference.planes import PLANES, XY, Plane, PlanePredictor
 from scsam_monai.inference.sections import Network, SectionPredictor
 
+STEP = 32
+"""Pixels: the network fills up its input to a multiple of this."""
 ISOTROPIC = 1.25
 """Voxels whose edges differ by less than this factor may be looked at from three sides."""
 
@@ -36,7 +39,7 @@ class Windows:
     def __post_init__(self) -> None:
         check_choice("planes", self.planes, PLANES)
         for name, valid, expected in (
-            ("size", self.size >= 32, "32 pixels or more"),
+            ("size", self.size >= STEP, f"{STEP} pixels or more"),
             ("overlap", 0 <= self.overlap < 1, "a fraction from 0 to below 1"),
             ("batch", self.batch >= 1, "1 or more"),
         ):
@@ -78,7 +81,10 @@ class Windows:
     ) -> SectionPredictor:
         sections, *section_shape = plane.pick(shape)
         _, *section_factors = plane.pick(factors)
-        window = (self.size, self.size)
+        window = [self.size, self.size]
+        if plane != XY:  # a stack may be thin: what lies beyond it would be padding, and cost the same
+            scaled = (size * factor for size, factor in zip(section_shape, section_factors, strict=True))
+            window = [min(self.size, STEP * math.ceil(size / STEP)) for size in scaled]
         grid = section_grid(sections, section_shape, section_factors, window, self.overlap, self.batch)
         return SectionPredictor(network, grid, intensity, device)
 

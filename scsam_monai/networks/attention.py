@@ -2,48 +2,135 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from functools import reduce
+
 import torch
 from segment_anything.modeling.image_encoder import Attention, get_rel_pos
 from torch import Tensor
 from torch.nn import functional as F
 
-# Above this many tokens the bias matrix (heads x N x N) costs more than it saves.
+# Above this many tokens a whole bias matrix (heads x N x N) costs more than it saves.
 MAX_BIAS_TOKENS = 1024
+# Numbers of a part of the bias matrix: 8 MiB of them stay in a CPU's cache until they are used.
+BIAS_PART = 2**21
 
 
 class RelPosAttention(Attention):
     """Drop-in for segment-anything's ``Attention``: same parameters, same result, fused kernel.
 
-    Windows get their decomposed relative positions as an additive mask. Large grids fold them into the
-    queries and keys instead: with ``q' = [q / sqrt(d), q R_h, q R_w]`` and ``k' = [k, onehot(row), onehot(col)]``
-    the product ``q' k'`` already holds the bias, and no N x N matrix is ever stored.
+    Where a window is given it also takes the place of the stock block's partition into windows. That pads the last
+    windows with zeros, which take part in the attention: every padded position has the biases of ``qkv`` as its key
+    and value. Here no padded position is computed. They all join as one key whose bias is the logarithm of the sum
+    of theirs, which gives the same softmax.
+
+    Attributes:
+        window: side of the windows in tokens; 0 to attend over all positions.
     """
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Attend over all positions of ``x (B, H, W, C)``."""
-        B, H, W, _ = x.shape
-        qkv = self.qkv(x).reshape(B, H * W, 3, self.num_heads, -1)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
-        rel_h, rel_w = self._relative_positions(q, H, W)
-        attend = _attend_augmented if H * W > MAX_BIAS_TOKENS else _attend_biased
-        out = attend(q, k, v, rel_h, rel_w, self.scale)
-        return self.proj(out.transpose(1, 2).reshape(B, H, W, -1))
+    window: int = 0
 
-    def _relative_positions(self, q: Tensor, H: int, W: int) -> tuple[Tensor, Tensor]:
-        grid = q.unflatten(2, (H, W))
-        table_h = get_rel_pos(H, H, self.rel_pos_h).to(q.dtype)
-        table_w = get_rel_pos(W, W, self.rel_pos_w).to(q.dtype)
-        rel_h = torch.einsum("bnhwc,hkc->bnhwk", grid, table_h)
-        rel_w = torch.einsum("bnhwc,wkc->bnhwk", grid, table_w)
-        return rel_h, rel_w
+    def forward(self, x: Tensor) -> Tensor:
+        """Attend among the positions of ``x (B, H, W, C)``."""
+        H, W = x.shape[1:3]
+        qkv = self.qkv(x)
+        tables = self._table(self.rel_pos_h, self.window or H), self._table(self.rel_pos_w, self.window or W)
+        strips = []
+        for rows, h in _strips(H, self.window or H):
+            tiles = [
+                self._in_tiles(qkv[:, rows, columns], h, w, *tables)
+                for columns, w in _strips(W, self.window or W)
+            ]
+            strips.append(_joined(tiles, 2))
+        return self.proj(_joined(strips, 1))
+
+    def _table(self, relative: Tensor, side: int) -> Tensor:
+        return get_rel_pos(side, side, relative).to(self.qkv.weight.dtype)
+
+    def _in_tiles(self, qkv: Tensor, h: int, w: int, table_h: Tensor, table_w: Tensor) -> Tensor:
+        """Attend within each tile of h x w tokens of ``qkv (B, H, W, 3 C)``."""
+        B, H, W, _ = qkv.shape
+        tiles = qkv.reshape(B, H // h, h, W // w, w, 3, self.num_heads, -1).permute(5, 0, 1, 3, 6, 2, 4, 7)
+        q, k, v = tiles.reshape(3, -1, self.num_heads, h * w, tiles.shape[-1]).unbind(0)
+        grid = q.unflatten(2, (h, w))
+        rel_h = torch.einsum("bnhwc,hkc->bnhwk", grid, table_h[:h].to(q.dtype))
+        rel_w = torch.einsum("bnhwc,wkc->bnhwk", grid, table_w[:w].to(q.dtype))
+        if h < table_h.shape[1] or w < table_w.shape[1]:
+            padding = self.qkv.bias.to(q.dtype).view(3, self.num_heads, 1, -1).unbind(0)[1:]
+            out = _attend_padded(q, k, v, rel_h, rel_w, self.scale, *padding)
+        else:
+            out = _attend(q, k, v, rel_h, rel_w, self.scale)
+        merged = out.transpose(1, 2).reshape(B, H // h, W // w, h, w, -1)
+        return merged.transpose(2, 3).reshape(B, H, W, -1)
+
+
+def _strips(side: int, window: int) -> Iterator[tuple[slice, int]]:
+    """Yield the whole windows of one side, then what is left of the last; with the length of each."""
+    whole = side - side % window
+    if whole:
+        yield slice(0, whole), window
+    if whole < side:
+        yield slice(whole, side), side - whole
+
+
+def _joined(parts: list[Tensor], dim: int) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts, dim)
+
+
+def _attend(q: Tensor, k: Tensor, v: Tensor, rel_h: Tensor, rel_w: Tensor, scale: float) -> Tensor:
+    recorded = q.requires_grad or torch.jit.is_tracing() or torch.compiler.is_compiling()
+    if q.device.type == "cpu" and not recorded:
+        return _attend_by_rows(q, k, v, rel_h, rel_w, scale)
+    attend = _attend_augmented if q.shape[2] > MAX_BIAS_TOKENS else _attend_biased
+    return attend(q, k, v, rel_h, rel_w, scale)
+
+
+def _bias(rel_h: Tensor, rel_w: Tensor) -> Tensor:
+    """``(B, heads, H W, H' W')`` from ``(B, heads, H, W, H')`` and ``(B, heads, H, W, W')``."""
+    return (rel_h.unsqueeze(-1) + rel_w.unsqueeze(-2)).flatten(4, 5).flatten(2, 3)
 
 
 def _attend_biased(q: Tensor, k: Tensor, v: Tensor, rel_h: Tensor, rel_w: Tensor, scale: float) -> Tensor:
-    bias = rel_h.unsqueeze(-1) + rel_w.unsqueeze(-2)  # (B, heads, H, W, H, W)
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=bias.flatten(4, 5).flatten(2, 3), scale=scale)
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=_bias(rel_h, rel_w), scale=scale)
+
+
+def _attend_by_rows(q: Tensor, k: Tensor, v: Tensor, rel_h: Tensor, rel_w: Tensor, scale: float) -> Tensor:
+    """The same for some rows of queries at a time, so that their biases stay in the cache."""
+    H, W = rel_h.shape[2:4]
+    rows = max(1, BIAS_PART // (q.shape[0] * q.shape[1] * W * H * W))
+    parts = zip(q.split(rows * W, 2), rel_h.split(rows, 2), rel_w.split(rows, 2), strict=True)
+    return _joined([_attend_biased(part, k, v, part_h, part_w, scale) for part, part_h, part_w in parts], 2)
+
+
+def _attend_padded(
+    q: Tensor, k: Tensor, v: Tensor, rel_h: Tensor, rel_w: Tensor, scale: float, key: Tensor, value: Tensor
+) -> Tensor:
+    """Attend to the positions of a tile and to all padded ones of its window, of one ``key (heads, 1, d)``."""
+    h, w = rel_h.shape[2:4]
+    bias = torch.cat([_bias(rel_h[..., :h], rel_w[..., :w]), _padding_bias(rel_h, rel_w)], dim=-1)
+    keys, values = (
+        torch.cat([x, pad.expand(x.shape[0], -1, -1, -1)], 2) for x, pad in ((k, key), (v, value))
+    )
+    return F.scaled_dot_product_attention(q, keys, values, attn_mask=bias, scale=scale)
+
+
+def _padding_bias(rel_h: Tensor, rel_w: Tensor) -> Tensor:
+    """Logarithm of the summed exponentials of the padded positions' biases, ``(B, heads, h w, 1)``."""
+    h, w = rel_h.shape[2:4]
+    regions = []
+    if h < rel_h.shape[-1]:  # below the tile
+        regions.append(rel_h[..., h:].logsumexp(-1) + rel_w.logsumexp(-1))
+    if w < rel_w.shape[-1]:  # to its right
+        regions.append(rel_h[..., :h].logsumexp(-1) + rel_w[..., w:].logsumexp(-1))
+    return reduce(torch.logaddexp, regions).flatten(2, 3).unsqueeze(-1)
 
 
 def _attend_augmented(q: Tensor, k: Tensor, v: Tensor, rel_h: Tensor, rel_w: Tensor, scale: float) -> Tensor:
+    """Fold the relative positions into queries and keys.
+
+    With ``q' = [q / sqrt(d), q R_h, q R_w]`` and ``k' = [k, onehot(row), onehot(col)]`` the product ``q' k'``
+    already holds the bias, and no N x N matrix is ever stored.
+    """
     H, W = rel_h.shape[-1], rel_w.shape[-1]
     rows = torch.eye(H, dtype=k.dtype, device=k.device).repeat_interleave(W, dim=0)
     columns = torch.eye(W, dtype=k.dtype, device=k.device).repeat(H, 1)

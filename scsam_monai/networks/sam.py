@@ -13,7 +13,7 @@ from typing import NamedTuple
 import scsam_monai._torchvision  # noqa: F401  isort: skip
 import torch
 from segment_anything.modeling import ImageEncoderViT
-from segment_anything.modeling.image_encoder import Attention
+from segment_anything.modeling.image_encoder import Block
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -98,7 +98,7 @@ class SAMImageEncoder(Freezable, ImageEncoderViT):
         self.width = shape.width
         self.first_global = shape.global_blocks[0]
         for block in self.blocks:
-            block.attn = _with_fused_attention(block.attn)
+            _fuse_attention(block)
         # Not persistent: the encoder's checkpoint layout is Meta's.
         self.register_buffer("pixel_mean", torch.tensor(PIXEL_MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(PIXEL_STD).view(3, 1, 1), persistent=False)
@@ -139,11 +139,13 @@ class SAMImageEncoder(Freezable, ImageEncoderViT):
         return F.interpolate(grid, (height, width), mode="bicubic", align_corners=False).permute(0, 2, 3, 1)
 
 
-def _with_fused_attention(stock: Attention) -> RelPosAttention:
-    """Return a fused twin of a freshly built stock attention."""
+def _fuse_attention(block: Block) -> None:
+    """Give a freshly built stock block fused attention, which takes over the windows: the block would pad them."""
+    stock = block.attn
     input_size = tuple((table.shape[0] + 1) // 2 for table in (stock.rel_pos_h, stock.rel_pos_w))
     dim = stock.proj.in_features
-    return RelPosAttention(dim, stock.num_heads, qkv_bias=True, use_rel_pos=True, input_size=input_size)
+    block.attn = RelPosAttention(dim, stock.num_heads, qkv_bias=True, use_rel_pos=True, input_size=input_size)
+    block.attn.window, block.window_size = block.window_size, 0
 
 
 def _init_transformer(module: nn.Module) -> None:

@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from segment_anything.modeling.image_encoder import Attention
-from torch import nn
+from segment_anything.modeling.image_encoder import Attention, window_partition, window_unpartition
+from torch import Tensor, nn
 
 from scsam_monai.networks import attention
 from scsam_monai.networks.attention import MAX_BIAS_TOKENS, RelPosAttention
@@ -13,6 +13,9 @@ from scsam_monai.networks.attention import MAX_BIAS_TOKENS, RelPosAttention
 WIDTH, HEADS, TABLE = 48, 3, (7, 7)
 GRIDS = [(7, 7), (4, 4), (1, 1), (1, 9), (5, 11), (12, 3), (16, 16)]
 PATHS = {"biased": 10**9, "augmented": 0}
+WINDOW = 7
+# Whole windows alone, one ragged side, both, and less than a window.
+WINDOWED_GRIDS = [(7, 7), (14, 21), (7, 10), (16, 14), (10, 15), (8, 20), (4, 4), (1, 9), (3, 7)]
 
 
 @pytest.fixture
@@ -30,6 +33,100 @@ def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str
     return request.param
 
 
+class StockWindows(nn.Module):
+    """Attention in windows as the stock block does it, with padding."""
+
+    def __init__(self, attention: nn.Module) -> None:
+        super().__init__()
+        self.attention = attention
+
+    def forward(self, x: Tensor) -> Tensor:
+        windows, padded = window_partition(x, WINDOW)
+        return window_unpartition(self.attention(windows), WINDOW, padded, x.shape[1:3])
+
+
+@pytest.fixture
+def windowed(pair: tuple[nn.Module, nn.Module]) -> tuple[nn.Module, nn.Module]:
+    """The same two within windows; with biases, as padded tokens have nothing else."""
+    stock, ours = pair
+    with torch.no_grad():
+        stock.qkv.bias.normal_()
+    ours.load_state_dict(stock.state_dict())
+    ours.window = WINDOW
+    return StockWindows(stock), ours
+
+
+@pytest.mark.parametrize("part", [1, 10**9], ids=["by rows", "whole"])
+@pytest.mark.parametrize("grid", WINDOWED_GRIDS)
+def test_windows_equal_stock(
+    windowed: tuple[nn.Module, nn.Module],
+    monkeypatch: pytest.MonkeyPatch,
+    grid: tuple[int, int],
+    part: int,
+    relative_error: Callable[..., float],
+) -> None:
+    monkeypatch.setattr(attention, "BIAS_PART", part)
+    stock, ours = windowed
+    x = torch.randn(2, *grid, WIDTH)
+    with torch.no_grad():
+        assert relative_error(ours(x), stock(x)) < 1e-5
+
+
+@pytest.mark.parametrize("grid", WINDOWED_GRIDS)
+def test_gradients_of_windows_equal_stock(
+    windowed: tuple[nn.Module, nn.Module], grid: tuple[int, int], relative_error: Callable[..., float]
+) -> None:
+    check_gradients(windowed, grid, relative_error)
+
+
+def test_padded_positions_take_part(windowed: tuple[nn.Module, nn.Module]) -> None:
+    """Otherwise the comparisons above would not tell whether they are folded in."""
+    _, ours = windowed
+    x = torch.randn(1, 4, 4, WIDTH)
+    with torch.no_grad():
+        padded = ours(x)
+        ours.window = 0
+        ours.rel_pos_h.data, ours.rel_pos_w.data = (t[3:-3] for t in (ours.rel_pos_h, ours.rel_pos_w))
+        assert (padded - ours(x)).abs().max() > 1e-2
+
+
+@pytest.mark.parametrize(("grid", "padded"), [((14, 14), 0), ((14, 10), 1), ((10, 10), 3)])
+def test_only_ragged_tiles_are_padded(
+    windowed: tuple[nn.Module, nn.Module], monkeypatch: pytest.MonkeyPatch, grid: tuple[int, int], padded: int
+) -> None:
+    attend, calls = attention._attend_padded, []
+    monkeypatch.setattr(attention, "_attend_padded", lambda *args: calls.append(1) or attend(*args))
+    windowed[1](torch.randn(1, *grid, WIDTH))
+    assert len(calls) == padded
+
+
+@pytest.mark.parametrize("sides", [(16, 16), (33, 20)])
+def test_rows_without_gradients_store_no_bias_matrix(
+    pair: tuple[nn.Module, nn.Module], monkeypatch: pytest.MonkeyPatch, sides: tuple[int, int]
+) -> None:
+    largest, bias = [], attention._bias
+    monkeypatch.setattr(attention, "BIAS_PART", 4000)
+    monkeypatch.setattr(attention, "_bias", lambda *args: largest.append(bias(*args)) or largest[-1])
+    with torch.no_grad():
+        pair[1](torch.randn(1, *sides, WIDTH))
+    one_row = HEADS * sides[1] * sides[0] * sides[1]
+    assert len(largest) > 1
+    assert all(part.numel() <= max(4000, one_row) for part in largest)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
+@pytest.mark.parametrize("window", [0, WINDOW])
+@torch.no_grad()
+def test_trace_serves_other_batches(
+    windowed: tuple[nn.Module, nn.Module], window: int, relative_error: Callable[..., float]
+) -> None:
+    _, ours = windowed
+    ours.window = window
+    traced = torch.jit.trace(ours, torch.randn(1, 10, 15, WIDTH), check_trace=False)
+    x = torch.randn(3, 10, 15, WIDTH)
+    assert relative_error(traced(x), ours(x)) < 1e-5
+
+
 @pytest.mark.parametrize("grid", GRIDS)
 def test_output_equals_stock(
     pair: tuple[nn.Module, nn.Module], path: str, grid: tuple[int, int], relative_error: Callable[..., float]
@@ -44,12 +141,23 @@ def test_output_equals_stock(
 def test_gradients_equal_stock(
     pair: tuple[nn.Module, nn.Module], path: str, grid: tuple[int, int], relative_error: Callable[..., float]
 ) -> None:
+    check_gradients(pair, grid, relative_error)
+
+
+def check_gradients(
+    pair: tuple[nn.Module, nn.Module], grid: tuple[int, int], relative_error: Callable[..., float]
+) -> None:
     x, target = torch.randn(2, 2, *grid, WIDTH).double()
     gradients = []
     for module in pair:
         leaf = x.clone().requires_grad_()
         (module.double()(leaf) * target).sum().backward()
-        gradients.append({"x": leaf.grad, **{name: p.grad for name, p in module.named_parameters()}})
+        gradients.append(
+            {
+                "x": leaf.grad,
+                **{name.removeprefix("attention."): p.grad for name, p in module.named_parameters()},
+            }
+        )
     expected, met = gradients
     assert met.keys() == expected.keys()
     for name in expected:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -62,7 +63,7 @@ def test_equals_stock_at_full_size(
     assert relative_error(ours.encode_normalised(pixels).embedding, stock.image_encoder(pixels)) < 1e-5
 
 
-@pytest.mark.parametrize("size", [(256, 256), (64, 160)])
+@pytest.mark.parametrize("size", [(256, 256), (224, 224), (320, 240), (64, 160)])
 @torch.no_grad()
 def test_equals_stock_at_other_sizes(
     stock: Sam, ours: SAMImageEncoder, size: tuple[int, int], relative_error: Callable[..., float]
@@ -99,6 +100,21 @@ def test_grey_images_are_normalised_as_sam_does(
     assert relative_error(ours(image).embedding, ours.encode_normalised(pixels).embedding) < 1e-6
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
+@torch.no_grad()
+def test_trace_serves_other_batches(small: SAMImageEncoder, relative_error: Callable[..., float]) -> None:
+    traced = torch.jit.trace(small, torch.rand(1, 1, 320, 48), check_trace=False)
+    images = torch.rand(2, 1, 320, 48)
+    for met, expected in zip(traced(images), small(images), strict=True):
+        assert relative_error(met, expected) < 1e-5
+
+
+def test_gradients_pass_windows_that_are_not_whole(small: SAMImageEncoder) -> None:
+    encoder = copy.deepcopy(small).train()
+    encoder(torch.rand(1, 1, 320, 48)).embedding.square().sum().backward()
+    assert all(parameter.grad.abs().max() > 0 for parameter in encoder.parameters())
+
+
 @pytest.mark.parametrize("name", PARAMETERS)
 def test_layout_is_metas(name: str) -> None:
     with torch.device("meta"):
@@ -106,7 +122,7 @@ def test_layout_is_metas(name: str) -> None:
     shapes = {key: value.shape for key, value in encoder.state_dict().items()}
     assert shapes == {key: value.shape for key, value in stock.state_dict().items()}
     assert sum(p.numel() for p in encoder.parameters()) == PARAMETERS[name]
-    assert [b.window_size for b in encoder.blocks] == [b.window_size for b in stock.blocks]
+    assert [b.attn.window for b in encoder.blocks] == [b.window_size for b in stock.blocks]
 
 
 @pytest.mark.parametrize("size", [(16, 16), (48, 80), (256, 256)])

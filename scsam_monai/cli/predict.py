@@ -68,6 +68,9 @@ def predict(
     ] = None,
     memory_gb: Annotated[float, typer.Option(help="Memory for blocks, beside the network's own.")] = 4.0,
     ome_zarr: Annotated[OmeZarr, typer.Option(help="Version to write.")] = OmeZarr.V05,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Of each process; default: all cores, with Dask their share.")
+    ] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N; default: a GPU if any.")] = None,
     runner: Annotated[RunnerName, typer.Option(help="Here, or on Dask's workers.")] = RunnerName.SERIAL,
     workers: Annotated[int | None, typer.Option(help="Dask: processes on this machine.")] = None,
@@ -106,6 +109,7 @@ def predict(
             block=_numbers("--block", block, int),
             memory_gb=memory_gb,
             ome_zarr=ome_zarr.value,
+            threads=threads or _threads_of_workers(runner, workers, scheduler),
             device=device,
             progress=progress,
         )
@@ -130,6 +134,21 @@ def predict(
         _print_result(job, time.monotonic() - started)
     else:
         typer.echo(f"this share is done; {job.output} appears when the last one is")
+
+
+def _threads_of_workers(runner: RunnerName, workers: int | None, scheduler: str | None) -> int | None:
+    from scsam_monai.inference.runners.local_cluster import divide_cores
+
+    if runner == RunnerName.SERIAL:
+        return None
+    if scheduler is not None:
+        raise InputError(
+            "--threads",
+            expected="the cores of each of the scheduler's workers",
+            met="nothing",
+            remedy="name them",
+        )
+    return divide_cores(workers, None)[1]
 
 
 def _shipped_model() -> Path:

@@ -53,6 +53,7 @@ class Job:
         chunk: of the output, (z, y, x).
         block: of the computation, (z, y, x), whole chunks.
         ome_zarr: version of the format, 0.4 or 0.5.
+        threads: of torch in each process; with another number sums differ in the last bit.
     """
 
     source: Source
@@ -68,6 +69,7 @@ class Job:
     chunk: tuple[int, int, int]
     block: tuple[int, int, int]
     ome_zarr: str
+    threads: int
 
     @property
     def plan(self) -> BlockPlan:

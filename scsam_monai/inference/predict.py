@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from scsam_monai.errors import InputError
 from scsam_monai.inference.blocks import block_shape, chunk_shape
 from scsam_monai.inference.job import Job, Source, output_suffix, stamp
-from scsam_monai.inference.manifest import Manifest
+from scsam_monai.inference.manifest import JOB, Manifest
 from scsam_monai.inference.memory import per_section, per_voxel
 from scsam_monai.inference.model import Model, open_model
 from scsam_monai.inference.runners import Cancel, Shard, get_runner
@@ -40,6 +41,7 @@ def plan_job(
     block: Sequence[int] | None = None,
     memory_gb: float = 4.0,
     ome_zarr: str = "0.5",
+    threads: int | None = None,
     device: str | None = None,
     progress: Progress | None = None,
 ) -> tuple[Job, Model]:
@@ -57,6 +59,8 @@ def plan_job(
             ``memory_gb`` allows.
         memory_gb: memory for blocks, the network's own not counted.
         ome_zarr: version of the format to write.
+        threads: of torch in each process that computes; None for those of an unfinished run that is there, else
+            for what torch takes here. Only with the same number are results the same to the last bit.
         device: where to compute; None takes a GPU where there is one.
         progress: see :data:`Progress`.
 
@@ -92,7 +96,9 @@ def plan_job(
             chunk=chunk,
             block=edges if block is None else _whole_chunks(block, chunk),
             ome_zarr=ome_zarr,
+            threads=1,
         )
+    job = replace(job, threads=threads or _recorded_threads(job.folder) or torch.get_num_threads())
     _refuse_finished(job)
     return job, opened
 
@@ -139,7 +145,9 @@ def run_job(
         blocks = [number for number in (shard or Shard()).take(range(len(job.plan))) if number not in done]
         count = _Count(job, blocks, progress)
         opening = partial(open_work, device=device)
-        if runner == "serial":
+        if runner == "dask":
+            cluster = {"threads_per_worker": job.threads, **cluster}
+        else:
             opening = partial(opening, model=model, progress=count.drawn)
 
         def finished(number: int) -> None:
@@ -173,6 +181,7 @@ def open_work(
     """
     job = Job.from_json(Manifest(Path(folder)).job)
     _refuse_changes(job)
+    torch.set_num_threads(job.threads)
     model = model or open_model(job.model, device)
     volume = open_volume(job.source.path, job.source.dataset)
     predictors = job.windows.predictors(model.network, volume.shape, job.factors, job.intensity, model.device)
@@ -257,6 +266,10 @@ def _whole_chunks(block: Sequence[int], chunk: Sequence[int]) -> tuple[int, int,
         )
     z, y, x = (-(-edge // step) * step for edge, step in zip(block, chunk, strict=True))
     return z, y, x
+
+
+def _recorded_threads(folder: Path) -> int | None:
+    return Job.from_json(Manifest(folder).job).threads if (folder / JOB).is_file() else None
 
 
 def _refuse_finished(job: Job) -> None:

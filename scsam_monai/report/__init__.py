@@ -4,6 +4,7 @@ from scsam_monai.report.figures import comparison_panel, crop_sheet, prediction_
 from scsam_monai.report.handlers import FirstBatchPicture, PredictionPictures, ValidationPictures
 from scsam_monai.report.overlay import overlay
 from scsam_monai.report.palette import class_colours
+from scsam_monai.report.volume_picture import volume_panel, write_volume_picture
 
 __all__ = [
     "FirstBatchPicture",
@@ -15,4 +16,6 @@ __all__ = [
     "overlay",
     "prediction_panel",
     "save_png",
+    "volume_panel",
+    "write_volume_picture",
 ]

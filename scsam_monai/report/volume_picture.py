@@ -1,0 +1,137 @@
+"""A picture of a finished volume: one section, or three planes through one place, whatever the volume's size."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from scsam_monai.io import VolumeReader, normalise, open_volume
+from scsam_monai.report.figures import PANEL_CELL, save_png
+from scsam_monai.report.layout import picture_grid
+from scsam_monai.report.overlay import grey_to_rgb, overlay
+from scsam_monai.report.planes import richest_slice
+
+SIDE = 1536
+"""Voxels along a side that are read at most; of longer ones the middle is shown."""
+CANDIDATES = 9
+"""Sections, evenly spaced, of which the one with most classes is shown."""
+GAP = 6
+"""White pixels between the three planes."""
+FINEST, WIDEST = 250, 6.0
+"""Pixels in an inch from which a picture grows, and the inches up to which it does."""
+
+Span = tuple[int, int]
+
+
+def write_volume_picture(
+    target: str | Path,
+    image: str | Path,
+    labels: str | Path,
+    class_names: Sequence[str],
+    intensity: tuple[float, float],
+    *,
+    dataset: str | None = None,
+    planes: int = 1,
+) -> Path:
+    """Draw a volume and its labels from their files.
+
+    Args:
+        target: the PNG to write; it appears whole or not at all.
+        image: anything that :func:`scsam_monai.io.open_volume` reads.
+        labels: the same, of the same shape.
+        class_names: name of each class id, background first.
+        intensity: grey values that become black and white.
+        dataset: of the image, inside an HDF5 file or an OME-Zarr.
+        planes: 1 for an xy section, 3 for xz and yz beside it.
+
+    Raises:
+        InputError: one of the two cannot be read.
+        OSError: the picture cannot be written.
+    """
+    with open_volume(image, dataset) as grey, open_volume(labels) as classes:
+        name = Path(image).name
+        return save_png(volume_panel(grey, classes, class_names, intensity, name, planes), target)
+
+
+def volume_panel(
+    image: VolumeReader,
+    labels: VolumeReader,
+    class_names: Sequence[str],
+    intensity: tuple[float, float],
+    name: str = "",
+    planes: int = 1,
+) -> Figure:
+    """Set a section and its labels side by side, with three planes as an orthogonal view.
+
+    The section is the one with most classes among a few; the other planes cut it along the row and the column
+    with most classes.
+
+    Args:
+        image: (z, y, x).
+        labels: (z, y, x) class ids.
+        class_names: name of each class id, background first.
+        intensity: grey values that become black and white.
+        name: to begin the title with.
+        planes: 1 or 3.
+    """
+    spans = [_around(size // 2, size) for size in labels.shape[1:]]
+    section, classes = _richest_section(labels, spans)
+    cuts, boxes = [section], [((section, section + 1), *spans)]
+    if planes == 3:
+        depth = _around(section, labels.shape[0])
+        y, x = (
+            first + richest_slice(lines)
+            for (first, _), lines in zip(spans, (classes, classes.T), strict=True)
+        )
+        cuts += [y, x]
+        boxes += [(depth, (y, y + 1), spans[1]), (depth, spans[0], (x, x + 1))]
+    greys = [normalise(image.read(box).squeeze(axis), *intensity) for axis, box in enumerate(boxes)]
+    drawn = [labels.read(box).squeeze(axis) for axis, box in enumerate(boxes)]
+    pictures = [
+        _in_line([grey_to_rgb(grey) for grey in greys]),
+        _in_line([overlay(*pair, len(class_names)) for pair in zip(greys, drawn, strict=True)]),
+    ]
+    cell = min(max(PANEL_CELL, pictures[0].shape[1] / FINEST), WIDEST)
+    title = _title(name, cuts, spans, labels.shape)
+    return picture_grid(pictures, ["image", "prediction"], 2, class_names, title, False, cell)
+
+
+def _richest_section(labels: VolumeReader, spans: Sequence[Span]) -> tuple[int, np.ndarray]:
+    """Return the number of the section with most classes, and its class ids (y, x) in the spans."""
+    steps = 2 * CANDIDATES
+    candidates = sorted({step * labels.shape[0] // steps for step in range(1, steps, 2)})
+    sections = np.stack([labels.read(((z, z + 1), *spans))[0] for z in candidates])
+    best = richest_slice(sections)
+    return candidates[best], sections[best]
+
+
+def _around(place: int, size: int) -> Span:
+    """Return at most SIDE voxels around a place."""
+    first = min(max(place - SIDE // 2, 0), max(size - SIDE, 0))
+    return first, min(first + SIDE, size)
+
+
+def _in_line(views: Sequence[np.ndarray]) -> np.ndarray:
+    """Put xz below xy and yz, turned, to its right, so that what they share is in line."""
+    if len(views) == 1:
+        return views[0]
+    xy, xz, yz = views[0], views[1], views[2].swapaxes(0, 1)
+    (height, width), depth = xy.shape[:2], len(xz)
+    canvas = np.full((height + GAP + depth, width + GAP + depth, 3), 255, np.uint8)
+    canvas[:height, :width], canvas[-depth:, :width], canvas[:height, -depth:] = xy, xz, yz
+    return canvas
+
+
+def _title(name: str, cuts: Sequence[int], spans: Sequence[Span], shape: Sequence[int]) -> str:
+    """Say where the planes are, and what of the section is shown if not all of it."""
+    places = ("xy at z", "xz at y", "yz at x") if len(cuts) == 3 else ("z",)
+    parts = [f"{place} {cut}" for place, cut, size in zip(places, cuts, shape, strict=False) if size > 1]
+    parts += [
+        f"{axis} {first}:{last}"
+        for axis, (first, last), size in zip("yx", spans, shape[1:], strict=True)
+        if last - first < size
+    ]
+    return ", ".join([*([name] if name else []), *parts])

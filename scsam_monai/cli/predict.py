@@ -84,6 +84,7 @@ def predict(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it takes and stop.")] = False,
 ) -> None:
     """Segment an image or a volume of any size, block by block from disk to disk."""
+    from scsam_monai.bars import stage_bars
     from scsam_monai.inference.estimate import estimate
     from scsam_monai.inference.predict import plan_job, run_job
     from scsam_monai.inference.runners import Shard
@@ -97,7 +98,7 @@ def predict(
     if planes == 3:
         products.append("disagreement")
     started = time.monotonic()
-    with _bars() as progress, _interruptible(output):
+    with stage_bars() as progress, _interruptible(output):
         job, opened = plan_job(
             source,
             output,
@@ -186,29 +187,6 @@ def _interruptible(output: Path) -> Iterator[None]:
         raise typer.Exit(130) from None
 
 
-@contextmanager
-def _bars() -> Iterator[Callable[[str, float, float], None]]:
-    """One bar per stage, with the time left; on a terminal only."""
-    from tqdm import tqdm
-
-    bars: dict[str, tqdm] = {}
-
-    def progress(stage: str, done: float, total: float) -> None:
-        if stage not in bars:
-            for bar in bars.values():
-                bar.close()
-            bars[stage] = tqdm(
-                desc=stage, total=total, unit="voxel", unit_scale=True, disable=None, dynamic_ncols=True
-            )
-        bars[stage].update(done - bars[stage].n)
-
-    try:
-        yield progress
-    finally:
-        for bar in bars.values():
-            bar.close()
-
-
 def _print_estimate(job: Job, model: Model, size: Estimate) -> None:
     import shutil
 
@@ -238,6 +216,30 @@ def _print_result(job: Job, seconds: float) -> None:
         typer.echo(job.path(product))
     megavoxels = job.source.shape[0] * job.source.shape[1] * job.source.shape[2] / 1e6
     typer.echo(f"{megavoxels:.1f} Mvoxel in {_duration(seconds)}", err=True)
+    _write_picture(job)
+
+
+def _write_picture(job: Job) -> None:
+    """Draw a section beside the output. A run that is finished stays so if that fails."""
+    from scsam_monai.inference.job import output_suffix
+    from scsam_monai.report.volume_picture import write_volume_picture
+
+    output = Path(job.output)
+    target = output.with_name(f"{output.name.removesuffix(output_suffix(output))}_prediction.png")
+    try:
+        typer.echo(
+            write_volume_picture(
+                target,
+                job.source.path,
+                job.output,
+                job.class_names,
+                job.intensity,
+                dataset=job.source.dataset,
+                planes=job.windows.planes,
+            )
+        )
+    except (InputError, OSError) as error:
+        typer.echo(f"no picture: {error}", err=True)
 
 
 def _duration(seconds: float) -> str:

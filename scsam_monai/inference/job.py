@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -105,6 +106,15 @@ class Job:
         products = tuple(Product(name) for name in values["products"])
         plain |= {"source": Source(**source), "windows": Windows(**values["windows"]), "products": products}
         return cls(**plain)
+
+
+def stem_of(volume: str | Path) -> str:
+    """Return a volume's name without its format's suffix: ``cell`` of ``cell.h5:/raw`` and of ``cell.ome.zarr``."""
+    name = Path(re.sub(r"(\.h\w*):/.+$", r"\1", str(volume))).name
+    for suffix in (*ZARR, ".nii.gz"):
+        if name.lower().endswith(suffix):
+            return name[: -len(suffix)]
+    return Path(name).stem
 
 
 def output_suffix(path: str | Path) -> str:

@@ -19,6 +19,7 @@ from scsam_monai.io.pyramid import build_pyramid
 from scsam_monai.io.region import Region, check_region, crop
 from scsam_monai.io.stack import write_stack
 from scsam_monai.io.volume import ArrayVolume, VolumeReader, open_volume
+from scsam_monai.io.volumes import only_in_parts
 
 __all__ = [
     "ArrayVolume",
@@ -42,6 +43,7 @@ __all__ = [
     "intensity_range_of",
     "is_supported",
     "normalise",
+    "only_in_parts",
     "open_volume",
     "read_header",
     "read_image",

@@ -6,9 +6,10 @@ import nibabel
 import numpy as np
 import pytest
 import tifffile
+import zarr
 from PIL import Image
 
-from scsam_monai.io import read_header
+from scsam_monai.io import LabelVolume, read_header
 
 
 @pytest.fixture(scope="module")
@@ -65,3 +66,29 @@ def test_a_missing_voxel_size_is_asked_for(monai_bundle, config, trained, noise,
     assert "voxel_size_nm" in done.stderr
     assert "Traceback" not in done.stdout + done.stderr
     assert not list((tmp_path / "out").glob("*.tif"))
+
+
+def test_volumes_of_formats_made_for_it_are_streamed_to_the_same_labels(
+    monai_bundle, config, trained, noise, tmp_path
+):
+    source, output = tmp_path / "in", tmp_path / "out"
+    source.mkdir()
+    tifffile.imwrite(source / "stack.tif", noise, photometric="minisblack")
+    zarr.save_array(source / "cell.zarr", noise)
+    run_inference(monai_bundle, config, trained, source, output, "--voxel_size_nm", "[16,16,16]")
+    streamed = LabelVolume(output / "cell_labels.ome.zarr")
+    assert streamed.legend.class_names[0] == "background"
+    labels = streamed.read([(0, size) for size in streamed.shape])
+    stack = tifffile.imread(output / "stack_labels.tif")
+    assert (labels != stack).mean() < 1e-3  # windows meet in batches of another size
+    only = run_inference(
+        monai_bundle,
+        config,
+        trained,
+        source / "cell.zarr",
+        tmp_path / "alone",
+        "--voxel_size_nm",
+        "[16,16,16]",
+    )
+    assert "Traceback" not in only.stdout + only.stderr
+    assert (tmp_path / "alone" / "cell_labels.ome.zarr").is_dir()

@@ -36,6 +36,15 @@ CONTAINERS: dict[str, Callable[[Path, str | None], VolumeSource]] = {
 """By suffix, the formats whose files hold data sets to choose from."""
 
 
+def only_in_parts(path: Path) -> bool:
+    """Whether a file or folder is of a format that no image file has: OME-Zarr, HDF5 or MRC."""
+    if path.is_dir():
+        return is_zarr(path)
+    return path.name.lower().endswith((*CONTAINERS, *mrc.SUFFIXES)) or (
+        not path.exists() and split_dataset(path, tuple(CONTAINERS))[1] is not None
+    )
+
+
 def open_source(path: Path, dataset: str | None) -> VolumeSource:
     """Open a file or folder by the source of its format.
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from scsam_monai.errors import check_choice
+from scsam_monai.networks import compiling
 from scsam_monai.networks.class_prompt import ClassPromptEncoder
 from scsam_monai.networks.fafm import build_fusion
 from scsam_monai.networks.mae import DepthMixer, MAEEncoder
@@ -51,6 +52,7 @@ def compose_scsam(
     skip_channels: int = 16,
     chunk: int = 4,
     amp: bool = True,
+    compile_blocks: bool = False,
 ) -> ScSAM:
     """Return a ScSAM with fresh weights.
 
@@ -72,6 +74,7 @@ def compose_scsam(
         skip_channels: channels of the skip at full resolution.
         chunk: image-class pairs decoded at once on a CPU; 0 for all.
         amp: compute in bfloat16 where CUDA allows.
+        compile_blocks: have the encoders' blocks compiled at the first call, which then takes tens of seconds.
 
     Raises:
         InputError: for a name or number that is not among the valid ones.
@@ -91,7 +94,7 @@ def compose_scsam(
     sam_encoder = SAMImageEncoder(sam) if fuse.uses_sam else None
     mae_encoder = MAEEncoder(mae) if fuse.uses_mae else None
     early = sam_encoder.width if sam_encoder is not None else 0
-    return ScSAM(
+    network = ScSAM(
         sam_encoder=sam_encoder,
         mae_encoder=mae_encoder,
         depth_mixer=DepthMixer(mae_encoder.width, learned=learned_depths)
@@ -112,6 +115,9 @@ def compose_scsam(
         mae_scale=mae_scale,
         amp=amp,
     )
+    if compile_blocks:
+        compiling.compile_blocks(network)
+    return network
 
 
 def trainable_parameters(network: nn.Module) -> int:

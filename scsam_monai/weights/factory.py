@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 RANDOM = "random"
 """Stands for no weights where None cannot be said: MONAI drops overrides that are None."""
-AT_RUN_TIME = ("chunk", "amp")
+AT_RUN_TIME = ("chunk", "amp", "compile_blocks")
 """Arguments that belong to the machine, not to the weights."""
 
 

@@ -1,3 +1,18 @@
 """ScSAM for MONAI: prompt-free semantic segmentation of organelles in electron microscopy."""
 
+from typing import TYPE_CHECKING, Any
+
 __version__ = "0.1.0"
+__all__ = ["Segmentation", "__version__", "segment"]
+
+if TYPE_CHECKING:
+    from scsam_monai.inference.segment import Segmentation, segment
+else:
+
+    def __getattr__(name: str) -> Any:
+        """Import the engine when it is asked for: ``scsam --help`` shall not wait for torch."""
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from scsam_monai import inference
+
+        return getattr(inference, name)

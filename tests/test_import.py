@@ -72,6 +72,17 @@ def test_other_failures_are_not_swallowed(error: Exception, monkeypatch: pytest.
         _torchvision.ensure_torchvision()
 
 
+def test_the_engine_is_imported_when_it_is_asked_for() -> None:
+    code = (
+        "import sys, scsam_monai\n"
+        "before = {'torch', 'numpy', 'zarr'} & set(sys.modules)\n"
+        "from scsam_monai import segment\n"
+        "import scsam_monai.inference.segment, scsam_monai.inference as inference\n"
+        "print(before, segment is inference.segment, segment.__module__, hasattr(scsam_monai, 'nothing'))"
+    )
+    assert run(code) == "set() True scsam_monai.inference.segment False"
+
+
 def test_import_is_quick() -> None:
     code = (
         "import time, torch, monai\n"

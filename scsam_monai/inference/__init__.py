@@ -1,6 +1,22 @@
 """From a network to labels: windows, slices and volumes."""
 
 from scsam_monai.inference.argmax import argmax_labels
+from scsam_monai.inference.drawing import Product
+from scsam_monai.inference.model import Model, open_model
+from scsam_monai.inference.predict import plan_job, run_job
+from scsam_monai.inference.segment import Segmentation, segment
 from scsam_monai.inference.slices import SliceWiseInferer
+from scsam_monai.inference.windows import Windows
 
-__all__ = ["SliceWiseInferer", "argmax_labels"]
+__all__ = [
+    "Model",
+    "Product",
+    "Segmentation",
+    "SliceWiseInferer",
+    "Windows",
+    "argmax_labels",
+    "open_model",
+    "plan_job",
+    "run_job",
+    "segment",
+]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -19,14 +20,17 @@ from scsam_monai.inference.manifest import JOB, Manifest
 from scsam_monai.inference.memory import per_section, per_voxel
 from scsam_monai.inference.model import Model, open_model
 from scsam_monai.inference.runners import Cancel, Shard, get_runner
-from scsam_monai.inference.segment import as_products
+from scsam_monai.inference.segment import as_products, as_voxel_size
 from scsam_monai.inference.store import Progress, Store
 from scsam_monai.inference.streaming import Stream
 from scsam_monai.inference.windows import Windows, volume_factors
 from scsam_monai.io import VolumeReader, intensity_range_of, open_volume
+from scsam_monai.io.durable import write_errors
 from scsam_monai.weights.locate import sha256_of
 
 logger = logging.getLogger(__name__)
+
+Entered = TypeVar("Entered")
 
 
 def plan_job(
@@ -136,13 +140,16 @@ def run_job(
     Raises:
         InputError: if another run works on the same output, or an unfinished one is there and not to be resumed.
     """
-    manifest = Manifest.begin(job.folder, job.as_json(), len(job.plan), resume=resume or shard is not None)
-    with manifest.claim(shard or Shard()):
-        store = Store(job)
+    store, share = Store(job), shard or Shard()
+    with write_errors(job.folder):
+        manifest = Manifest.begin(
+            job.folder, job.as_json(), len(job.plan), resume=resume or shard is not None
+        )
+    with _entered(manifest.claim(share), job.folder):
         if manifest.missing():
             store.create(colours)
         done = manifest.done()
-        blocks = [number for number in (shard or Shard()).take(range(len(job.plan))) if number not in done]
+        blocks = [number for number in share.take(range(len(job.plan))) if number not in done]
         count = _Count(job, blocks, progress)
         opening = partial(open_work, device=device)
         if runner == "dask":
@@ -151,14 +158,16 @@ def run_job(
             opening = partial(opening, model=model, progress=count.drawn)
 
         def finished(number: int) -> None:
-            manifest.mark(number)
+            with write_errors(job.folder):
+                manifest.mark(number)
             count.finished(number)
 
         get_runner(runner)(opening, str(job.folder), blocks, finished, cancel, **cluster)
-    with manifest.finishing() as mine:
+    with _entered(manifest.finishing(), job.folder) as mine:
         if mine:
             store.finish(progress)
-            manifest.remove()
+            with write_errors(job.folder):
+                manifest.remove()
     return not job.folder.exists()
 
 
@@ -237,6 +246,15 @@ class _Count:
         return int(np.prod([last - first for first, last in self.job.plan[number]]))
 
 
+@contextmanager
+def _entered(context: AbstractContextManager[Entered], folder: Path) -> Iterator[Entered]:
+    """Enter a context that writes to ``folder``; a refusal of the system to do so becomes one line."""
+    with ExitStack() as stack:
+        with write_errors(folder):
+            entered = stack.enter_context(context)
+        yield entered
+
+
 def _voxel_size(volume: VolumeReader, given: Sequence[float] | None) -> tuple[float, float, float]:
     size = volume.voxel_size_nm if given is None else given
     if size is None:
@@ -246,17 +264,7 @@ def _voxel_size(volume: VolumeReader, given: Sequence[float] | None) -> tuple[fl
             met="none in the file",
             remedy="give it (z, y, x), like --voxel-size-nm 50,4.6,4.6",
         )
-    if len(size) == 2 and volume.ndim == 2:
-        size = (size[0], *size)
-    if len(size) != 3 or not all(0 < edge < float("inf") for edge in size):
-        raise InputError(
-            "--voxel-size-nm",
-            expected="three positive lengths in nm (z, y, x), like 50,4.6,4.6",
-            met=", ".join(f"{edge:g}" for edge in size),
-            remedy="correct it",
-        )
-    z, y, x = (float(edge) for edge in size)
-    return z, y, x
+    return as_voxel_size(size, volume.ndim, "--voxel-size-nm")
 
 
 def _whole_chunks(block: Sequence[int], chunk: Sequence[int]) -> tuple[int, int, int]:
@@ -269,12 +277,16 @@ def _whole_chunks(block: Sequence[int], chunk: Sequence[int]) -> tuple[int, int,
 
 
 def _recorded_threads(folder: Path) -> int | None:
-    return Job.from_json(Manifest(folder).job).threads if (folder / JOB).is_file() else None
+    # Another job may stand there, of another release: it is refused by and by.
+    return Manifest(folder).job.get("threads") if (folder / JOB).is_file() else None
 
 
 def _refuse_finished(job: Job) -> None:
-    for path in (job.path(product) for product in job.products):
-        if path.exists() and not job.folder.exists():
+    store = Store(job)
+    for product in job.products:
+        path = job.path(product)
+        # A run that was killed while it moved its maps has moved some, which it does not hold any more.
+        if path.exists() and (store.holds(product) or not (job.folder / JOB).exists()):
             raise InputError(
                 path, expected="no output yet", met="one that is there", remedy="remove it or name another"
             )

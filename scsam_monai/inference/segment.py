@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -15,7 +16,7 @@ from scsam_monai.inference.memory import per_section, per_voxel
 from scsam_monai.inference.model import Model, open_model
 from scsam_monai.inference.streaming import Stream
 from scsam_monai.inference.windows import Windows, volume_factors
-from scsam_monai.io import ArrayVolume, intensity_range_of
+from scsam_monai.io import ArrayVolume, VoxelSize, intensity_range_of
 
 MEMORY_BYTES = 4e9
 
@@ -66,8 +67,8 @@ def segment(
     windows = windows or Windows()
     wanted = as_products(products, windows.planes)
     model = model if isinstance(model, Model) else open_model(model, device)
-    size = [*voxel_size_nm[:1], *voxel_size_nm] if len(voxel_size_nm) == 2 else list(voxel_size_nm)
-    with ArrayVolume(image, voxel_size_nm=(size[0], size[1], size[2])) as volume:
+    size = as_voxel_size(voxel_size_nm, image.ndim, "voxel_size_nm")
+    with ArrayVolume(image, voxel_size_nm=size) as volume:
         factors = volume_factors(size, model.pixel_size_nm, windows.planes)
         intensity = intensity_range_of(volume)
         predictors = windows.predictors(model.network, volume.shape, factors, intensity, model.device)
@@ -84,6 +85,31 @@ def segment(
         product: values if image.ndim == 3 else values[..., 0, :, :] for product, values in sink.maps.items()
     }
     return Segmentation(maps.pop(Product.LABELS), model.class_names, maps)
+
+
+def as_voxel_size(size: Sequence[float], ndim: int, where: str) -> VoxelSize:
+    """Return a voxel size as (z, y, x); that of an image may lack z.
+
+    Args:
+        size: in nm.
+        ndim: of the image.
+        where: the argument to name in the error.
+
+    Raises:
+        InputError: if it is none.
+    """
+    lengths = [float(edge) for edge in size]
+    if len(lengths) == 2 and ndim == 2:
+        lengths = [lengths[0], *lengths]
+    if len(lengths) != 3 or not all(0 < edge < math.inf for edge in lengths):
+        raise InputError(
+            where,
+            expected="three positive lengths in nm (z, y, x), like 50,4.6,4.6",
+            met=", ".join(f"{edge:g}" for edge in lengths) or "none",
+            remedy="correct it",
+        )
+    z, y, x = lengths
+    return z, y, x
 
 
 def as_products(names: Sequence[Product | str], planes: int) -> tuple[Product, ...]:

@@ -21,7 +21,7 @@ from scsam_monai.io import (
     create_labels,
     export_labels,
 )
-from scsam_monai.io.pyramid import remove_partial_chunks
+from scsam_monai.io.durable import write_errors
 
 Progress = Callable[[str, float, float], None]
 """Called with what is being done, how much of it is done, and how much there is in all."""
@@ -60,25 +60,38 @@ class Store:
                 self._volumes[product] = kind(self._place(product))
             self._volumes[product].write(block, values)
 
+    def holds(self, product: Product) -> bool:
+        """Return whether a map is still here, not moved to its place."""
+        exported = product == Product.LABELS and self._exported().exists()
+        return exported or self._place(product).exists()
+
     def finish(self, progress: Progress | None = None) -> None:
         """Build pyramids and move everything to its place; goes on where an earlier call was killed.
 
         Args:
             progress: see :data:`Progress`.
+
+        Raises:
+            InputError: if something else stands there by now, or cannot be written.
         """
         for product in self.job.products:
             place, target = self._place(product), self.job.path(product)
-            if not place.exists():
-                continue  # moved before a kill
             if product == Product.LABELS and not _is_zarr(target):
-                remove_partial_chunks(place)
-                export_labels(place, target, progress=_named(progress, "exporting"))
-                place.rename(
-                    place.with_suffix(".exported")
-                )  # goes with the folder; half removed it would be trusted
-            else:
+                self._export(progress)
+            elif place.exists():  # else moved before a kill
                 build_pyramid(place, progress=_named(progress, f"pyramid of {product.value}"))
-                place.rename(target)
+                _move(place, target)
+
+    def _export(self, progress: Progress | None) -> None:
+        place, exported, target = self._place(Product.LABELS), self._exported(), self.job.path(Product.LABELS)
+        if place.exists():
+            if not exported.exists():
+                export_labels(place, exported, progress=_named(progress, "exporting"))
+            # It goes with the folder. Away from its name, no kill from here on has it exported once more.
+            with write_errors(place):
+                place.rename(place.with_suffix(".exported"))
+        if exported.exists():
+            _move(exported, target)
 
     def _create(self, product: Product, colours: np.ndarray) -> None:
         job, place = self.job, self._place(product)
@@ -99,6 +112,10 @@ class Store:
     def _place(self, product: Product) -> Path:
         return self.job.folder / f"{product.value}.ome.zarr"
 
+    def _exported(self) -> Path:
+        """The labels as one file, if they are to be one; whole where it is."""
+        return self.job.folder / f"exported{output_suffix(self.job.output).lower()}"
+
 
 def _provenance(job: Job) -> dict[str, object]:
     """How the maps were made, without the paths of this machine."""
@@ -109,6 +126,18 @@ def _provenance(job: Job) -> dict[str, object]:
 
 def _named(progress: Progress | None, name: str) -> Callable[[int, int], None] | None:
     return None if progress is None else lambda done, total: progress(name, done, total)
+
+
+def _move(place: Path, target: Path) -> None:
+    if target.exists():
+        raise InputError(
+            target,
+            expected="no output yet",
+            met="one that has come since the run began",
+            remedy="move it away and add --resume",
+        )
+    with write_errors(target):
+        place.rename(target)
 
 
 def _is_zarr(path: Path) -> bool:

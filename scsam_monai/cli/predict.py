@@ -66,14 +66,16 @@ def predict(
     block: Annotated[
         str | None, typer.Option(metavar="Z,Y,X", help="Voxels at a time; default: what memory allows.")
     ] = None,
-    memory_gb: Annotated[float, typer.Option(help="Memory for blocks, beside the network's own.")] = 4.0,
+    memory_gb: Annotated[
+        float, typer.Option(min=0, help="Memory for blocks, beside the network's own.")
+    ] = 4.0,
     ome_zarr: Annotated[OmeZarr, typer.Option(help="Version to write.")] = OmeZarr.V05,
     threads: Annotated[
         int | None, typer.Option(min=1, help="Of each process; default: all cores, with Dask their share.")
     ] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N; default: a GPU if any.")] = None,
     runner: Annotated[RunnerName, typer.Option(help="Here, or on Dask's workers.")] = RunnerName.SERIAL,
-    workers: Annotated[int | None, typer.Option(help="Dask: processes on this machine.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Dask: processes on this machine.")] = None,
     scheduler: Annotated[
         str | None, typer.Option(metavar="ADDRESS", help="Dask: a scheduler that runs already.")
     ] = None,
@@ -92,6 +94,8 @@ def predict(
     from scsam_monai.report.palette import class_colours
 
     share = None if shard is None else Shard.parse(shard)
+    if runner == RunnerName.SERIAL:
+        _refuse_for_serial(workers, scheduler)
     products = [
         name for name, wanted in (("probabilities", probabilities), ("confidence", confidence)) if wanted
     ]
@@ -150,6 +154,14 @@ def _threads_of_workers(runner: RunnerName, workers: int | None, scheduler: str 
             remedy="name them",
         )
     return divide_cores(workers, None)[1]
+
+
+def _refuse_for_serial(workers: int | None, scheduler: str | None) -> None:
+    for option, value in (("--workers", workers), ("--scheduler", scheduler)):
+        if value is not None:
+            raise InputError(
+                option, expected="--runner dask beside it", met="--runner serial", remedy="add --runner dask"
+            )
 
 
 def _shipped_model() -> Path:

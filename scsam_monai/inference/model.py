@@ -54,6 +54,13 @@ def open_model(path: str | Path, device: str | torch.device | None = None) -> Mo
     load_weights(network, path)
     network = network.eval().requires_grad_(False).to(device)
     names = read_record(path).get("class_names") or _numbered(network.n_classes)
+    if len(names) != network.n_classes:
+        raise InputError(
+            path.with_suffix(".json"),
+            expected=f"{network.n_classes} class names, background first",
+            met=f"{len(names)}",
+            remedy=f"restore the model.json that training wrote beside {path.name}",
+        )
     return Model(network, tuple(names), network_pixel_size(network), device)
 
 

@@ -15,7 +15,7 @@ import torch
 
 from scsam_monai.errors import InputError
 from scsam_monai.inference.blocks import block_shape, chunk_shape
-from scsam_monai.inference.job import Job, Source, output_suffix, stamp
+from scsam_monai.inference.job import ZARR, Job, Source, output_suffix, stamp
 from scsam_monai.inference.manifest import JOB, Manifest
 from scsam_monai.inference.memory import per_section, per_voxel
 from scsam_monai.inference.model import Model, open_model
@@ -26,6 +26,7 @@ from scsam_monai.inference.streaming import Stream
 from scsam_monai.inference.windows import Windows, volume_factors
 from scsam_monai.io import VolumeReader, intensity_range_of, open_volume
 from scsam_monai.io.durable import write_errors
+from scsam_monai.io.label_export import check_export
 from scsam_monai.weights.locate import sha256_of
 
 logger = logging.getLogger(__name__)
@@ -104,6 +105,8 @@ def plan_job(
         )
     job = replace(job, threads=threads or _recorded_threads(job.folder) or torch.get_num_threads())
     _refuse_finished(job)
+    if output_suffix(output).lower() not in ZARR:
+        check_export(output, job.source.shape)
     return job, opened
 
 

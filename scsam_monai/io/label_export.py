@@ -45,15 +45,28 @@ def export_labels(zarr_path: str | Path, target: str | Path, progress: Progress 
             disk or a place that cannot be written to.
     """
     volume, target = LabelVolume(zarr_path), Path(target)
+    check_export(target, volume.shape)
     write = _WRITERS[suffix_among(target, _WRITERS).lower()]
-    if write is _write_nifti:
-        _check_nifti_size(target, volume.shape)
     if target.exists():
         raise InputError(
             target, expected="a new output", met="one that exists", remedy="remove it or choose another name"
         )
     with write_errors(target), atomic_path(target) as temporary:
         write(temporary, volume, _planes(volume, progress))
+
+
+def check_export(target: str | Path, shape: tuple[int, ...]) -> None:
+    """Refuse a format that cannot hold a volume, before anything is computed for it.
+
+    Args:
+        target: where :func:`export_labels` is to write.
+        shape: (z, y, x).
+
+    Raises:
+        InputError: another suffix, or a volume too large for NIfTI.
+    """
+    if _WRITERS[suffix_among(target, _WRITERS).lower()] is _write_nifti:
+        _check_nifti_size(Path(target), shape)
 
 
 def _planes(volume: LabelVolume, progress: Progress | None) -> Iterator[np.ndarray]:

@@ -6,13 +6,16 @@ import re
 import shlex
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
+import tifffile
+import typer
 from typer.testing import CliRunner
 
 from scsam_monai.cli import app
 from scsam_monai.command_line import check_overrides, config_files
-from scsam_monai.io import write_stack
+from scsam_monai.io import ImageVolume, build_pyramid, create_image, write_stack
 from scsam_monai.weights.registry import find_weights
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -36,6 +39,22 @@ def commands(document: Path) -> list[list[str]]:
 def starting_with(name: str) -> list[list[str]]:
     found = [words for document in DOCUMENTS for words in commands(document)]
     return [words for words in found if any(word.endswith(name) for word in words[:5])]
+
+
+def write_volumes(folder: Path) -> None:
+    """The volumes that documents name, and a trained model in ``my_run``."""
+    stack = np.random.default_rng(0).integers(0, 255, (2, 32, 32), dtype=np.uint8)
+    size = (16.0, 16.0, 16.0)
+    create_image(folder / "stack.ome.zarr", stack.shape, size, ["grey"])
+    ImageVolume(folder / "stack.ome.zarr").write([(0, length) for length in stack.shape], stack)
+    build_pyramid(folder / "stack.ome.zarr")
+    write_stack(folder / "stack.tif", stack, size)
+    with h5py.File(folder / "cell.h5", "w") as file:
+        file["volumes/raw"] = stack
+    (folder / "slices").mkdir()
+    for z, section in enumerate(stack):
+        tifffile.imwrite(folder / "slices" / f"s{z}.tif", section)
+    (folder / "my_run").symlink_to(ROOT / "bundle" / "models")
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=IDS)
@@ -87,8 +106,29 @@ def test_scsam_commands_run_as_written(words, tmp_path, monkeypatch):
         "scsam_monai.weights.download.fetch", lambda name, *_, **__: find_weights(name) and []
     )
     runner = CliRunner()
+    if words[1] == "predict":
+        write_volumes(tmp_path)
     if words[1] == "check":
         files = next(w for w in starting_with("scsam") if w[1:3] == ["import", "files"])
         assert runner.invoke(app, files[1:]).exit_code == 0
     result = runner.invoke(app, words[1:])
     assert result.exit_code == 0, result.output
+
+
+def test_python_of_the_guide_to_volumes_runs_as_written(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_volumes(tmp_path)
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "volumes.md").read_text(), flags=re.DOTALL)
+    names: dict[str, object] = {}
+    for block in blocks:
+        exec(compile(block, "docs/volumes.md", "exec"), names)
+    assert (tmp_path / "labels.ome.zarr").is_dir()
+    assert names["part"].shape == (2, 32, 32)  # type: ignore[attr-defined]
+
+
+def test_the_guide_to_volumes_names_every_option():
+    command = typer.main.get_command(app).commands["predict"]  # type: ignore[attr-defined]
+    options = [option.opts[0] for option in command.params if option.opts[0].startswith("--")]
+    assert len(options) > 15
+    text = (ROOT / "docs" / "volumes.md").read_text()
+    assert [option for option in options if f"`{option}" not in text] == []

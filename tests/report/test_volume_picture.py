@@ -5,7 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
+from scsam_monai.cli import app
 from scsam_monai.errors import InputError
 from scsam_monai.io import (
     ArrayVolume,
@@ -149,3 +151,26 @@ def test_a_volume_that_is_gone_is_named(tmp_path: Path) -> None:
             tmp_path / "p.png", tmp_path / "gone.tif", tmp_path / "gone.zarr", NAMES, INTENSITY
         )
     assert not (tmp_path / "p.png").exists()
+
+
+@pytest.mark.parametrize("name", ["a.v2.ome.zarr", "a.v2.tif"])
+def test_predict_draws_beside_its_output(tmp_path: Path, name: str) -> None:
+    write_stack(tmp_path / "cell.tif", volume()[0][:2], (16.0, 16.0, 16.0))
+    result = CliRunner().invoke(app, ["predict", str(tmp_path / "cell.tif"), str(tmp_path / "out" / name)])
+    assert result.exit_code == 0, result.output
+    assert result.stdout.split() == [str(tmp_path / "out" / n) for n in (name, "a.v2_prediction.png")]
+    assert Image.open(tmp_path / "out" / "a.v2_prediction.png").format == "PNG"
+
+
+def test_a_finished_run_stays_finished_without_its_picture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> Path:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(module, "save_png", full)
+    write_stack(tmp_path / "cell.tif", volume()[0][:1], (16.0, 16.0, 16.0))
+    result = CliRunner().invoke(app, ["predict", str(tmp_path / "cell.tif"), str(tmp_path / "out.ome.zarr")])
+    assert result.exit_code == 0
+    assert result.stdout.split() == [str(tmp_path / "out.ome.zarr")]
+    assert "no picture: [Errno 28] No space left on device" in result.stderr

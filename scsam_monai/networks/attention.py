@@ -96,10 +96,16 @@ def _attend_biased(q: Tensor, k: Tensor, v: Tensor, rel_h: Tensor, rel_w: Tensor
 
 def _attend_by_rows(q: Tensor, k: Tensor, v: Tensor, rel_h: Tensor, rel_w: Tensor, scale: float) -> Tensor:
     """The same for some rows of queries at a time, so that their biases stay in the cache."""
-    H, W = rel_h.shape[2:4]
-    rows = max(1, BIAS_PART // (q.shape[0] * q.shape[1] * W * H * W))
-    parts = zip(q.split(rows * W, 2), rel_h.split(rows, 2), rel_w.split(rows, 2), strict=True)
-    return _joined([_attend_biased(part, k, v, part_h, part_w, scale) for part, part_h, part_w in parts], 2)
+    (B, heads, _, d), (H, W) = q.shape, rel_h.shape[2:4]
+    rows = max(1, BIAS_PART // (B * heads * W * H * W))
+    if rows >= H:
+        return _attend_biased(q, k, v, rel_h, rel_w, scale)
+    # Written in place: results that lived on between the freed biases would scatter the memory.
+    out = q.new_empty(B, H * W, heads, d).transpose(1, 2)
+    parts = (x.split(size, 2) for x, size in ((q, rows * W), (rel_h, rows), (rel_w, rows), (out, rows * W)))
+    for some, part_h, part_w, place in zip(*parts, strict=True):
+        place.copy_(_attend_biased(some, k, v, part_h, part_w, scale))
+    return out
 
 
 def _attend_padded(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ class Source:
         dataset: inside an HDF5 file or an OME-Zarr; None for the only or the first one.
         shape: (z, y, x).
         dtype: of its grey values.
-        modified: when and, of a file, how large: a job is not resumed on another volume of the same name.
+        modified: see :func:`stamp`: a job is not resumed on another volume of the same name.
     """
 
     path: str
@@ -136,12 +136,15 @@ def output_suffix(path: str | Path) -> str:
 
 
 def stamp(path: str | Path) -> str:
-    """Return what changes when a file, or a folder's own entries, are replaced."""
+    """Return what changes when a file, or the files right inside a folder, are replaced.
+
+    Folders in a folder do not count: the output may be one of them.
+    """
     place = Path(path)
     while not place.exists() and place != place.parent:  # file.h5:/dataset
         place = Path(str(place).rpartition(":")[0] or place.parent)
     if place.is_dir():
-        entries: Sequence[Path] = sorted(place.iterdir())
-        return f"{len(entries)} entries, {max((entry.stat().st_mtime_ns for entry in entries), default=0)}"
+        times = [entry.stat().st_mtime_ns for entry in place.iterdir() if entry.is_file()]
+        return f"{len(times)} files, {max(times, default=0)}"
     status = place.stat()
     return f"{status.st_size} bytes, {status.st_mtime_ns}"

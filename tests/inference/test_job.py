@@ -1,0 +1,77 @@
+"""What a job keeps of its files, and what its outputs are called."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+import zarr
+from front_door import VOXEL_NM, WINDOWS, grey, predict, whole
+
+from scsam_monai.errors import InputError
+from scsam_monai.inference import Model, segment
+from scsam_monai.inference.job import output_suffix, stamp, stem_of
+
+
+def slices(folder: Path, volume: np.ndarray) -> Path:
+    folder.mkdir()
+    for z, section in enumerate(volume):
+        tifffile.imwrite(folder / f"s{z}.tif", section)
+    return folder
+
+
+def plain_zarr(folder: Path, volume: np.ndarray) -> Path:
+    zarr.save_array(folder, volume)
+    return folder
+
+
+@pytest.mark.parametrize("write", [slices, plain_zarr])
+def test_the_output_may_stand_in_the_folder_that_is_read(
+    model_path: Path, opened: Model, tmp_path: Path, write: object
+) -> None:
+    volume = grey(3, 40, 50)
+    source = write(tmp_path / "in", volume)  # type: ignore[operator]
+    assert predict(source, source / "labels.ome.zarr", model_path)
+    expected = segment(volume, opened, VOXEL_NM, windows=WINDOWS).labels
+    assert np.array_equal(whole(source / "labels.ome.zarr"), expected)
+
+
+def test_a_stamp_changes_with_the_files(tmp_path: Path) -> None:
+    folder = slices(tmp_path / "in", grey(3, 8, 8))
+    stamps = [stamp(folder), stamp(folder / "s1.tif")]
+    (folder / "labels").mkdir()
+    assert [stamp(folder), stamp(folder / "s1.tif")] == stamps
+    os.utime(folder / "s1.tif", ns=(1, 2**62))
+    assert stamp(folder) != stamps[0]
+    assert stamp(folder / "s1.tif") != stamps[1]
+    after = stamp(folder)
+    (folder / "s2.tif").unlink()
+    assert stamp(folder) != after
+
+
+def test_a_data_set_has_the_stamp_of_its_file(tmp_path: Path) -> None:
+    (tmp_path / "cell.h5").write_text("data")
+    assert stamp(tmp_path / "cell.h5:/volumes/raw") == stamp(tmp_path / "cell.h5")
+
+
+@pytest.mark.parametrize(
+    ("volume", "stem"),
+    [
+        ("in/cell.ome.zarr", "cell"),
+        ("in/cell.zarr", "cell"),
+        ("in/cell.nii.gz", "cell"),
+        ("in/cell.h5:/volumes/raw", "cell"),
+        ("in/cell.2.tif", "cell.2"),
+    ],
+)
+def test_a_volume_has_a_name(volume: str, stem: str) -> None:
+    assert stem_of(volume) == stem
+
+
+def test_the_suffix_chooses_the_format() -> None:
+    assert output_suffix("out/Labels.OME.zarr") == ".OME.zarr"
+    with pytest.raises(InputError, match=r"labels\.png: expected an output ending in .*, met suffix \.png"):
+        output_suffix("labels.png")

@@ -5,14 +5,19 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
+import torch
 
-from scsam_monai.inference.job import stem_of
+from scsam_monai.errors import InputError
+from scsam_monai.inference.job import progress_folder, stamp, stem_of
 from scsam_monai.inference.predict import plan_job, run_job
 from scsam_monai.inference.store import Progress
 from scsam_monai.inference.windows import Windows
+from scsam_monai.io import LabelVolume
+from scsam_monai.weights.locate import sha256_of
 
 logger = logging.getLogger(__name__)
 
@@ -27,9 +32,11 @@ def stream_volumes(
     postfix: str = "_labels",
     voxel_size_nm: Sequence[float] | None = None,
     windows: Windows | None = None,
-    device: str | None = None,
+    device: str | torch.device | None = None,
 ) -> list[Path]:
-    """Segment volumes into ``output_dir/NAME<postfix>.ome.zarr``; runs that were stopped are gone on with.
+    """Segment volumes into ``output_dir/NAME<postfix>.ome.zarr``.
+
+    Runs that were stopped are gone on with, and finished ones of the same job are passed over.
 
     Args:
         volumes: anything that :func:`scsam_monai.io.open_volume` reads.
@@ -46,11 +53,15 @@ def stream_volumes(
         the outputs.
 
     Raises:
-        InputError: if a volume, the model or the voxel size does not fit, or an output exists.
+        InputError: if a volume, the model or the voxel size does not fit, or an output of another job exists.
     """
-    outputs = []
+    windows, outputs = windows or Windows(), []
     for volume in volumes:
         output = Path(output_dir) / f"{stem_of(volume)}{postfix}.ome.zarr"
+        outputs.append(output)
+        if _is_finished(output, volume, model, windows, voxel_size_nm):
+            logger.info("%s is finished", output)
+            continue
         with bars() as progress:
             job, opened = plan_job(
                 volume,
@@ -70,5 +81,29 @@ def stream_volumes(
                 progress=progress,
             )
         logger.info("%s -> %s", Path(volume).name, output)
-        outputs.append(output)
     return outputs
+
+
+def _is_finished(
+    output: Path,
+    volume: str | Path,
+    model: str | Path,
+    windows: Windows,
+    voxel_size_nm: Sequence[float] | None,
+) -> bool:
+    """Say whether an output is there whole and was made of the same things."""
+    if not output.exists() or progress_folder(output).exists():
+        return False
+    try:
+        made = LabelVolume(output).attributes
+    except InputError:  # somebody else's
+        return False
+    source = made.get("source", {})
+    return (
+        (source.get("path"), source.get("modified")) == (Path(volume).name, stamp(volume))
+        and made.get("model_sha256") == sha256_of(Path(model))
+        and made.get("windows") == asdict(windows)
+        and (
+            voxel_size_nm is None or made.get("voxel_size_nm", [])[-len(voxel_size_nm) :] == [*voxel_size_nm]
+        )
+    )

@@ -79,9 +79,8 @@ class Job:
 
     @property
     def folder(self) -> Path:
-        """Where progress and unfinished results are kept: beside the output, in the same file system."""
-        output = Path(self.output)
-        return output.with_name(f"{output.name}.progress")
+        """Where progress and unfinished results are kept."""
+        return progress_folder(Path(self.output))
 
     def path(self, product: Product) -> Path:
         """Return where a finished map stands."""
@@ -106,6 +105,11 @@ class Job:
         products = tuple(Product(name) for name in values["products"])
         plain |= {"source": Source(**source), "windows": Windows(**values["windows"]), "products": products}
         return cls(**plain)
+
+
+def progress_folder(output: Path) -> Path:
+    """Return where progress and unfinished results are kept: beside the output, in the same file system."""
+    return output.with_name(f"{output.name}.progress")
 
 
 def stem_of(volume: str | Path) -> str:

@@ -11,10 +11,10 @@ import torch
 
 from scsam_monai.inference.drawing import Product
 from scsam_monai.inference.grid import SectionGrid
-from scsam_monai.inference.job import Job
+from scsam_monai.inference.job import ZARR, Job, output_suffix
 from scsam_monai.inference.memory import per_section, per_voxel, resident_bytes
 from scsam_monai.inference.model import Model
-from scsam_monai.inference.planes import PLANES, Plane
+from scsam_monai.inference.planes import Plane
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def estimate(job: Job, model: Model) -> Estimate:
         batches, windows = batches + count, windows + count * grid.batch
         once += grid.sections * len(grid.y.starts) * len(grid.x.starts)
     grid = predictors[0].sections.grid
-    seconds = _batch_seconds(model, grid)
+    seconds = _batch_seconds(model, grid, job.threads)
     return Estimate(
         blocks=len(job.plan),
         windows=windows,
@@ -79,10 +79,15 @@ def _batches(job: Job, plane: Plane, grid: SectionGrid) -> int:
 
 
 @torch.inference_mode()
-def _batch_seconds(model: Model, grid: SectionGrid) -> float:
+def _batch_seconds(model: Model, grid: SectionGrid, threads: int) -> float:
     windows = torch.zeros((grid.batch, 1, grid.y.window, grid.x.window), device=model.device)
-    model.network(windows)  # allocates, and chooses kernels
-    return min(_seconds(model, windows) for _ in range(3))  # other processes can only make it slower
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        model.network(windows)  # allocates, and chooses kernels
+        return min(_seconds(model, windows) for _ in range(3))  # other processes can only make it slower
+    finally:
+        torch.set_num_threads(before)
 
 
 def _seconds(model: Model, windows: torch.Tensor) -> float:
@@ -99,6 +104,8 @@ def _block_bytes(job: Job, grid: SectionGrid) -> float:
 
 
 def _disk_bytes(job: Job) -> int:
-    maps = sum(len(job.class_names) if product == Product.PROBABILITIES else 1 for product in job.products)
-    pyramid = 8 / 7 if len(PLANES[job.windows.planes]) == 3 else 4 / 3
-    return round(math.prod(job.source.shape) * maps * pyramid)
+    pyramid = 8 / 7 if job.windows.planes == 3 else 4 / 3
+    # Labels that become one file have no pyramid, and stand twice before their OME-Zarr goes.
+    labels = pyramid if output_suffix(job.output).lower() in ZARR else 2
+    others = (len(job.class_names) if product == Product.PROBABILITIES else 1 for product in job.products[1:])
+    return round(math.prod(job.source.shape) * (labels + pyramid * sum(others)))

@@ -5,9 +5,10 @@
 
 Each trial starts ``scsam predict`` as a process group of its own, ends all of it by SIGKILL at a random moment, and
 starts it again with ``--resume``; one resumed run in three is killed, too, at most twice. A moment lies in one of
-three stages, chosen at random, and anywhere in the time that this stage took in the uninterrupted run: before the
-run is on record, while blocks are computed and written, and while pyramids are built and maps moved to their
-places. The network is a small ScSAM with random weights. Every file and folder of the output counts.
+three stages, chosen at random: before the run is on record; while blocks are computed and written, after some of
+them; while pyramids are built and maps moved to their places. It lies anywhere in the time that the start, a block
+or the end took in the uninterrupted run. The network is a small ScSAM with random weights. Every file and folder of
+the output counts.
 """
 
 from __future__ import annotations
@@ -108,6 +109,18 @@ class Prediction:
         done, blocks = self.blocks_done()
         return "finishing" if done == blocks else "blocks"
 
+    def has_reached(self, stage: str, blocks: int, process: int) -> bool:
+        """Say whether a process, by its number, works in a stage or beyond; in that of blocks, with some done."""
+        met = self.stage()
+        if met == "finished":
+            return True
+        try:
+            signed = (self.progress / "shard-1-of-1.lock").read_text()
+        except FileNotFoundError:
+            return False
+        works = signed.startswith(f"process {process} ")
+        return works and (met == "finishing" or (met == stage and self.blocks_done()[0] >= blocks))
+
     def blocks_done(self) -> tuple[int, int]:
         """Return the blocks noted as done, and all."""
         try:
@@ -165,15 +178,11 @@ def _kill_at_random(
     chance: random.Random,
     met: Trial,
 ) -> None:
-    """Wait for a stage, or for one that comes later, and for a part of its time; then kill, unless it has ended."""
-    aim = chance.choice(STAGES)
-    is_resumed = prediction.progress.exists()
-    later = (*STAGES[STAGES.index(aim) :], "finished")
-    while aim != "before" and prediction.stage() not in later and process.poll() is None:
+    """Wait for a stage or some blocks, then for a part of the time it takes; kill what has not ended by then."""
+    aim, enough = chance.choice(STAGES), chance.randrange(_blocks())
+    wait = chance.random() * seconds[aim] / (_blocks() if aim == "blocks" else 1)
+    while aim != "before" and not prediction.has_reached(aim, enough, process.pid) and process.poll() is None:
         time.sleep(POLL_S)
-    # A resumed run spends its start-up in the stage that the killed one had reached.
-    wait = seconds["before"] if is_resumed and prediction.stage() == aim else 0.0
-    wait += chance.random() * seconds[aim]
     try:
         process.wait(wait)
     except subprocess.TimeoutExpired:

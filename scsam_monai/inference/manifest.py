@@ -64,7 +64,7 @@ class Manifest:
         """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        _sweep(folder)
+        sweep(folder)
         described = {"format": FORMAT, "n_blocks": n_blocks, "job": json.loads(json.dumps(dict(job)))}
         with exclusive(folder / GATE):
             if not (folder / JOB).exists():
@@ -162,7 +162,7 @@ class Manifest:
         """Remove a finished job. It is gone at once: what a kill leaves has another name, swept up later."""
         self.folder.rename(self.folder.with_name(f".{self.folder.name}.{uuid.uuid4().hex[:8]}.finished"))
         _sync(self.folder.parent)
-        _sweep(self.folder)
+        sweep(self.folder)
 
     def _new_journal(self) -> None:
         self._token = uuid.uuid4().hex[:8]
@@ -177,6 +177,16 @@ class Manifest:
             os.fsync(stream.fileno())
         if new:
             _sync(self.folder)
+
+
+def sweep(folder: Path) -> None:
+    """Remove what is left of finished jobs whose removal was cut short.
+
+    Args:
+        folder: where their progress was kept.
+    """
+    for left in folder.parent.glob(f".{folder.name}.*.finished"):
+        shutil.rmtree(left, ignore_errors=True)
 
 
 def _read_job(path: Path) -> tuple[dict[str, Any], int]:
@@ -274,12 +284,6 @@ def _gone(folder: Path) -> InputError:
         met="none any more: another process has finished it or removed it",
         remedy="look at the output",
     )
-
-
-def _sweep(folder: Path) -> None:
-    """Remove what is left of finished jobs whose removal was cut short."""
-    for left in folder.parent.glob(f".{folder.name}.*.finished"):
-        shutil.rmtree(left, ignore_errors=True)
 
 
 def _sync(folder: Path) -> None:

@@ -16,7 +16,7 @@ import torch
 from scsam_monai.errors import InputError
 from scsam_monai.inference.blocks import block_shape, chunk_shape
 from scsam_monai.inference.job import ZARR, Job, Source, output_suffix, stamp
-from scsam_monai.inference.manifest import JOB, Manifest
+from scsam_monai.inference.manifest import JOB, Manifest, sweep
 from scsam_monai.inference.memory import per_section, per_voxel
 from scsam_monai.inference.model import Model, open_model
 from scsam_monai.inference.runners import Cancel, Shard, get_runner
@@ -47,7 +47,7 @@ def plan_job(
     memory_gb: float = 4.0,
     ome_zarr: str = "0.5",
     threads: int | None = None,
-    device: str | None = None,
+    device: str | torch.device | None = None,
     progress: Progress | None = None,
 ) -> tuple[Job, Model]:
     """Look at a volume and a model, and lay down how the one is segmented by the other.
@@ -117,7 +117,7 @@ def run_job(
     resume: bool = False,
     shard: Shard | None = None,
     runner: str = "serial",
-    device: str | None = None,
+    device: str | torch.device | None = None,
     model: Model | None = None,
     progress: Progress | None = None,
     cancel: Cancel | None = None,
@@ -176,7 +176,7 @@ def run_job(
 
 def open_work(
     folder: str,
-    device: str | None = None,
+    device: str | torch.device | None = None,
     model: Model | None = None,
     progress: Callable[[float, float], None] | None = None,
 ) -> OpenedJob:
@@ -290,6 +290,7 @@ def _refuse_finished(job: Job) -> None:
         path = job.path(product)
         # A run that was killed while it moved its maps has moved some, which it does not hold any more.
         if path.exists() and (store.holds(product) or not (job.folder / JOB).exists()):
+            sweep(job.folder)  # it may have been killed over its last act, and nobody will come after
             raise InputError(
                 path, expected="no output yet", met="one that is there", remedy="remove it or name another"
             )

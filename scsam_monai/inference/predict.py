@@ -167,8 +167,7 @@ def run_job(
 
         get_runner(runner)(opening, str(job.folder), blocks, finished, cancel, **cluster)
     with _entered(manifest.finishing(), job.folder) as mine:
-        if mine:
-            store.finish(progress)
+        if mine and store.finish(progress, cancel):
             with write_errors(job.folder):
                 manifest.remove()
     return not job.folder.exists()

@@ -12,6 +12,7 @@ from scsam_monai.errors import InputError
 from scsam_monai.inference.blocks import Block
 from scsam_monai.inference.drawing import Product
 from scsam_monai.inference.job import ZARR, Job, output_suffix
+from scsam_monai.inference.runners import Cancel
 from scsam_monai.io import (
     ImageVolume,
     LabelLegend,
@@ -65,11 +66,15 @@ class Store:
         exported = product == Product.LABELS and self._exported().exists()
         return exported or self._place(product).exists()
 
-    def finish(self, progress: Progress | None = None) -> None:
-        """Build pyramids and move everything to its place; goes on where an earlier call was killed.
+    def finish(self, progress: Progress | None = None, cancel: Cancel | None = None) -> bool:
+        """Build pyramids and move everything to its place; goes on where an earlier call was stopped or killed.
 
         Args:
             progress: see :data:`Progress`.
+            cancel: asked between chunks of pyramids; True ends the work.
+
+        Returns:
+            whether everything is in its place.
 
         Raises:
             InputError: if something else stands there by now, or cannot be written.
@@ -79,8 +84,11 @@ class Store:
             if product == Product.LABELS and not _is_zarr(target):
                 self._export(progress)
             elif place.exists():  # else moved before a kill
-                build_pyramid(place, progress=_named(progress, f"pyramid of {product.value}"))
+                named = _named(progress, f"pyramid of {product.value}")
+                if not build_pyramid(place, progress=named, cancel=cancel):
+                    return False
                 _move(place, target)
+        return True
 
     def _export(self, progress: Progress | None) -> None:
         place, exported, target = self._place(Product.LABELS), self._exported(), self.job.path(Product.LABELS)

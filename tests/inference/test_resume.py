@@ -71,6 +71,22 @@ def test_a_stopped_run_goes_on(
     assert tree(tmp_path) == expected[NAMES[0]]
 
 
+def test_a_run_stopped_in_its_pyramid_goes_on(
+    volume: Path, model_path: Path, tmp_path: Path, expected: Trees
+) -> None:
+    stages: list[str] = []
+    finished = predict(
+        volume, tmp_path / NAMES[0], model_path,
+        progress=lambda stage, *_: stages.append(stage), cancel=lambda: stages[-1:] == ["pyramid of labels"],
+        **OPTIONS,
+    )  # fmt: skip
+    assert not finished
+    assert stages.count("pyramid of labels") == 1  # of three chunks
+    assert not (tmp_path / NAMES[0]).exists()
+    assert predict(volume, tmp_path / NAMES[0], model_path, resume=True, **OPTIONS)
+    assert tree(tmp_path) == expected[NAMES[0]]
+
+
 @pytest.mark.parametrize(
     ("name", "point", "call"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import shutil
@@ -18,6 +19,7 @@ from scsam_monai.errors import InputError
 from scsam_monai.inference.lease import held, holder, lease
 from scsam_monai.inference.runners.shard import Shard
 from scsam_monai.io.atomic import atomic_path
+from scsam_monai.io.durable import sync_files
 from scsam_monai.weights.lock import exclusive
 
 JOB = "job.json"
@@ -71,7 +73,7 @@ class Manifest:
                 _refuse_remains(folder)
                 with atomic_path(folder / JOB) as path:
                     path.write_text(json.dumps(described, indent=1) + "\n", "utf-8")
-                _sync(folder)
+                sync_files([], folder)
                 return cls(folder)
         manifest = cls(folder)
         if not resume:
@@ -161,7 +163,7 @@ class Manifest:
     def remove(self) -> None:
         """Remove a finished job. It is gone at once: what a kill leaves has another name, swept up later."""
         self.folder.rename(self.folder.with_name(f".{self.folder.name}.{uuid.uuid4().hex[:8]}.finished"))
-        _sync(self.folder.parent)
+        sync_files([], self.folder.parent)
         sweep(self.folder)
 
     def _new_journal(self) -> None:
@@ -176,7 +178,7 @@ class Manifest:
                 raise OSError(f"{journal}: a line was written in part")
             os.fsync(stream.fileno())
         if new:
-            _sync(self.folder)
+            sync_files([], self.folder)
 
 
 def sweep(folder: Path) -> None:
@@ -185,7 +187,7 @@ def sweep(folder: Path) -> None:
     Args:
         folder: where their progress was kept.
     """
-    for left in folder.parent.glob(f".{folder.name}.*.finished"):
+    for left in folder.parent.glob(f".{glob.escape(folder.name)}.*.finished"):
         shutil.rmtree(left, ignore_errors=True)
 
 
@@ -284,13 +286,3 @@ def _gone(folder: Path) -> InputError:
         met="none any more: another process has finished it or removed it",
         remedy="look at the output",
     )
-
-
-def _sync(folder: Path) -> None:
-    if os.name != "posix":
-        return  # Windows does not open folders
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

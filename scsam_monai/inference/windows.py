@@ -39,9 +39,13 @@ class Windows:
     def __post_init__(self) -> None:
         check_choice("planes", self.planes, PLANES)
         for name, valid, expected in (
-            ("size", self.size >= STEP, f"{STEP} pixels or more"),
-            ("overlap", 0 <= self.overlap < 1, "a fraction from 0 to below 1"),
-            ("batch", self.batch >= 1, "1 or more"),
+            ("size", isinstance(self.size, int) and self.size >= STEP, f"{STEP} pixels or more"),
+            (
+                "overlap",
+                isinstance(self.overlap, (int, float)) and 0 <= self.overlap < 1,
+                "a fraction from 0 to below 1",
+            ),
+            ("batch", isinstance(self.batch, int) and self.batch >= 1, "1 or more"),
         ):
             if not valid:
                 raise InputError(

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tifffile
 import zarr
+from monai.bundle import ConfigParser
 from PIL import Image
 
 from scsam_monai.io import LabelVolume, read_header
@@ -66,6 +67,18 @@ def test_a_missing_voxel_size_is_asked_for(monai_bundle, config, trained, noise,
     assert "voxel_size_nm" in done.stderr
     assert "Traceback" not in done.stdout + done.stderr
     assert not list((tmp_path / "out").glob("*.tif"))
+
+
+@pytest.mark.parametrize("roi_size", [-1, [64, 96]])
+def test_images_may_be_seen_through_windows_that_volumes_may_not(config, noise, tmp_path, roi_size):
+    np.save(tmp_path / "cell.npy", noise)
+    parser = ConfigParser(ConfigParser.load_config_files(config("inference")))
+    parser["dataset_dir"], parser["roi_size"] = str(tmp_path), roi_size
+    assert parser.get_parsed_content("windows") is None
+    parser["inputs"] = "$list_inputs(@dataset_dir, 0.0)"
+    with pytest.raises(RuntimeError) as failed:
+        parser.get_parsed_content("windows")
+    assert "window size: expected 32 pixels or more" in str(failed.value.__cause__)
 
 
 def test_volumes_of_formats_made_for_it_are_streamed_to_the_same_labels(

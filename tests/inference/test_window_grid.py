@@ -71,6 +71,8 @@ def test_a_window_keeps_its_batch_and_slot_however_the_volume_is_cut(
     ("change", "message"),
     [
         ({"size": 8}, "window size"),
+        ({"size": [64, 64]}, r"window size: .* met \[64, 64\]"),
+        ({"overlap": (0.5, 0.5)}, "window overlap"),
         ({"overlap": 1.0}, "window overlap"),
         ({"overlap": -0.1}, "window overlap"),
         ({"batch": 0}, "window batch"),

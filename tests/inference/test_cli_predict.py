@@ -349,5 +349,6 @@ def test_a_run_is_alone_and_can_be_stopped(front: Front) -> None:
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate()
     assert process.returncode == 130
-    assert errors.splitlines()[-1] == f"stopped; the same command with --resume goes on with {front.output}"
+    # Not always the last line: Python may warn of what zarr was about to do.
+    assert f"stopped; the same command with --resume goes on with {front.output}" in errors.splitlines()
     assert "Traceback" not in errors

@@ -102,6 +102,7 @@ def row(name: str, size: int, rounds: int) -> list[str]:
 
 def compiled_row(name: str, size: int, rounds: int) -> list[str]:
     """Measure our encoder with its blocks compiled and without."""
+    torch.compiler.reset()
     ours, compiled = pair(name, size)[1], pair(name, size)[1]
     compile_blocks(compiled)
     pixels = torch.randn(1, 3, size, size)

@@ -20,7 +20,7 @@ def compile_blocks(network: nn.Module) -> None:
         network: what holds SAM's or the MAE's encoder, or is one; changed in place.
     """
     for block in _blocks(network):
-        block.compile()
+        block.compile(dynamic=False)  # code for any size takes far longer to make, and is slower
 
 
 def _blocks(network: nn.Module) -> Iterator[nn.Module]:

@@ -14,7 +14,7 @@ from scsam_monai.networks.scsam import ScSAM
 def compiled(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the modules that are given to the compiler, which itself takes too long for a test."""
     given: list[str] = []
-    monkeypatch.setattr(torch.nn.Module, "compile", lambda self: given.append(type(self).__name__))
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda self, **_: given.append(type(self).__name__))
     return given
 
 

@@ -123,7 +123,7 @@ def test_killed_over_its_last_act(
     processes: Any, volume: Path, model_path: Path, tmp_path: Path, expected: Trees
 ) -> None:
     """The output is whole by then; what is left of the progress goes when somebody comes by."""
-    die(processes, "inference.manifest:_sync", 3, volume, tmp_path / NAMES[1], model_path)
+    die(processes, "inference.manifest:sync_files", 3, volume, tmp_path / NAMES[1], model_path)
     with pytest.raises(InputError, match=r"labels\.tif: expected no output yet, met one that is there"):
         predict(volume, tmp_path / NAMES[1], model_path, resume=True, **OPTIONS)
     assert tree(tmp_path) == expected[NAMES[1]]

@@ -115,7 +115,8 @@ def predict(
             memory_gb=memory_gb,
             ome_zarr=ome_zarr.value,
             threads=threads or _threads_of_workers(runner, workers, scheduler),
-            device=device,
+            # With Dask this process computes nothing, and a GPU's memory is the workers'.
+            device=device if runner == RunnerName.SERIAL or dry_run else "cpu",
             progress=progress,
         )
         if dry_run:
@@ -238,6 +239,9 @@ def _write_picture(job: Job) -> None:
 
     output = Path(job.output)
     target = output.with_name(f"{output.name.removesuffix(output_suffix(output))}_prediction.png")
+    if target.parent == Path(job.source.path):
+        typer.echo(f"no picture: it would be taken for a slice of {target.parent}", err=True)
+        return
     try:
         typer.echo(
             write_volume_picture(

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from scsam_monai.io.downsample import REDUCTIONS
 from scsam_monai.io.ome_zarr_volume import OmeZarrVolume
 from scsam_monai.io.region import Region
+
+AT_ONCE = 2
+"""Chunks that are made at a time."""
 
 
 def build_pyramid(
@@ -22,7 +27,8 @@ def build_pyramid(
     Labels become the most frequent of each cell, images the mean. The result depends on level 0 alone, so that
     a killed run is repeated. What killed writers left behind is removed: nobody else may write meanwhile.
 
-    Memory is three to five times the voxels that one chunk is made from, eight chunks, times the channels.
+    Two chunks are made at a time, as each waits for the disk. Memory of each is three to five times the voxels
+    that it is made from, eight chunks, times the channels.
 
     Args:
         path: a group made by ``create_labels`` or ``create_image``, level 0 finished.
@@ -37,15 +43,19 @@ def build_pyramid(
     """
     volume = OmeZarrVolume(path)
     remove_partial_chunks(path)
-    steps = [
-        (level, region) for level in range(1, len(volume.levels)) for region in _chunk_regions(volume, level)
-    ]
-    for done, (level, region) in enumerate(steps):
-        if cancel is not None and cancel():
-            return False
-        _fill(volume, level, region)
-        if progress is not None:
-            progress(done + 1, len(steps))
+    levels = [(level, _chunk_regions(volume, level)) for level in range(1, len(volume.levels))]
+    done, total = 0, sum(len(regions) for _, regions in levels)
+    pool = ThreadPoolExecutor(AT_ONCE)
+    try:
+        for level, regions in levels:
+            for _ in pool.map(partial(_fill, volume, level), regions):
+                done += 1
+                if progress is not None:
+                    progress(done, total)
+                if cancel is not None and cancel():
+                    return done == total
+    finally:
+        pool.shutdown(cancel_futures=True)
     return True
 
 

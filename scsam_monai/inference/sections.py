@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
@@ -12,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from scsam_monai.inference.axis import Axis, Need
-from scsam_monai.inference.grid import SectionGrid
+from scsam_monai.inference.grid import Place, SectionGrid
 from scsam_monai.inference.taps import Span
 from scsam_monai.io.intensity import normalise
 
@@ -66,9 +67,12 @@ class SectionPredictor:
             x: the part's columns.
         """
         weight = self._weight(y, x)
-        for group in self.grid.groups(sections):
-            part = grey[group[0] - sections[0] : group[1] - sections[0]]
-            yield Blended(group, self._blend(self._pixels(part, y, x), group, y, x), weight, y, x)
+        # Sums are taken beside the network, in order: one thread, at most one batch behind.
+        with ThreadPoolExecutor(1, thread_name_prefix="scsam-blend") as blender:
+            for group in self.grid.groups(sections):
+                part = grey[group[0] - sections[0] : group[1] - sections[0]]
+                total = self._blend(self._pixels(part, y, x), group, y, x, blender)
+                yield Blended(group, total, weight, y, x)
 
     def _pixels(self, grey: np.ndarray, y: Need, x: Need) -> Tensor:
         """Return what the windows see, ``(S, y.extent, x.extent)`` in [0, 1]."""
@@ -83,28 +87,41 @@ class SectionPredictor:
         margins = [margin for _, axis, need in reversed(axes) for margin in _margins(axis, need)]
         return F.pad(pixels[None], margins, mode="replicate")[0] if any(margins) else pixels
 
-    def _blend(self, pixels: Tensor, group: Span, y: Need, x: Need) -> Tensor:
+    def _blend(self, pixels: Tensor, group: Span, y: Need, x: Need, blender: ThreadPoolExecutor) -> Tensor:
         total: Tensor | None = None
+        added: Future[None] | None = None
         for places in self.grid.batches(group, y.windows, x.windows):
-            shape = (self.grid.batch, 1, *self.importance.shape)
-            windows = pixels.new_empty(shape) if len(places) == self.grid.batch else pixels.new_zeros(shape)
-            for place in places:
-                top = self.grid.y.starts[place.row] - y.extent[0]
-                left = self.grid.x.starts[place.column] - x.extent[0]
-                height, width = self.importance.shape
-                section = pixels[place.section - group[0]]
-                windows[place.slot, 0] = section[top : top + height, left : left + width]
-            logits = self._logits(windows) * self.importance
+            logits = self._logits(self._windows(pixels, places, group, y, x))
             if total is None:
                 area = (group[1] - group[0], _length(y.blended), _length(x.blended))
                 total = self._zeros((logits.shape[1], *area))
-            for place in places:
-                rows, inside_rows = _common(self.grid.y, place.row, y.blended)
-                columns, inside_columns = _common(self.grid.x, place.column, x.blended)
-                target = total[:, place.section - group[0], rows, columns]
-                target += logits[place.slot, :, inside_rows, inside_columns]
-        assert total is not None
+            if added is not None:
+                added.result()
+            added = blender.submit(self._add, logits, places, total, group, y, x)
+        assert total is not None and added is not None  # noqa: PT018
+        added.result()
         return total
+
+    def _windows(self, pixels: Tensor, places: list[Place], group: Span, y: Need, x: Need) -> Tensor:
+        """Return a batch of windows, ``(B, 1, H, W)``; slots without a place are empty."""
+        height, width = self.importance.shape
+        shape = (self.grid.batch, 1, height, width)
+        windows = pixels.new_empty(shape) if len(places) == self.grid.batch else pixels.new_zeros(shape)
+        for place in places:
+            top = self.grid.y.starts[place.row] - y.extent[0]
+            left = self.grid.x.starts[place.column] - x.extent[0]
+            section = pixels[place.section - group[0]]
+            windows[place.slot, 0] = section[top : top + height, left : left + width]
+        return windows
+
+    @torch.inference_mode()
+    def _add(self, logits: Tensor, places: list[Place], total: Tensor, group: Span, y: Need, x: Need) -> None:
+        weighted = logits * self.importance
+        for place in places:
+            rows, inside_rows = _common(self.grid.y, place.row, y.blended)
+            columns, inside_columns = _common(self.grid.x, place.column, x.blended)
+            target = total[:, place.section - group[0], rows, columns]
+            target += weighted[place.slot, :, inside_rows, inside_columns]
 
     def _zeros(self, shape: tuple[int, ...]) -> Tensor:
         """Return one of two buffers in turn: fresh memory of this size costs more than the sums themselves."""

@@ -290,6 +290,10 @@ def _refuse_finished(job: Job) -> None:
         # A run that was killed while it moved its maps has moved some, which it does not hold any more.
         if path.exists() and (store.holds(product) or not (job.folder / JOB).exists()):
             sweep(job.folder)  # it may have been killed over its last act, and nobody will come after
+            if path.resolve() == Path(job.source.path).resolve():
+                raise InputError(
+                    path, expected="an output", met="the input itself", remedy="name another output"
+                )
             raise InputError(
                 path, expected="no output yet", met="one that is there", remedy="remove it or name another"
             )

@@ -113,7 +113,7 @@ class Store:
             create_labels(place, shape, size, LabelLegend(job.class_names, colours), **shared)
         elif product == Product.PROBABILITIES:
             names = list(job.class_names)
-            create_image(place, (len(names), *shape), size, names, **shared)
+            create_image(place, (len(names), *shape), size, names, colours=colours, **shared)
         else:
             create_image(place, shape, size, [product.value], **shared)
 

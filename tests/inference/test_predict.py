@@ -12,6 +12,7 @@ from PIL import Image
 from streamed import draw
 
 from scsam_monai import segment
+from scsam_monai.errors import InputError
 from scsam_monai.inference import Model, Product, Windows
 from scsam_monai.inference.blocks import BlockPlan
 from scsam_monai.inference.sections import Network
@@ -44,6 +45,15 @@ def test_labels_know_their_classes_and_how_they_were_made(
     assert str(tmp_path) not in str(labels.attributes)
 
 
+def test_the_input_is_no_output(model_path: Path, tmp_path: Path) -> None:
+    stack = tmp_path / "cell.tif"
+    tifffile.imwrite(stack, grey(5, 70, 40))
+    with pytest.raises(
+        InputError, match=r"cell\.tif: expected an output, met the input itself; name another"
+    ):
+        predict(stack, stack, model_path)
+
+
 def test_three_planes_and_all_maps(model_path: Path, opened: Model, tmp_path: Path) -> None:
     cube, windows = grey(12, 70, 40), Windows(64, planes=3)
     names = [product.value for product in Product]
@@ -61,6 +71,8 @@ def test_three_planes_and_all_maps(model_path: Path, opened: Model, tmp_path: Pa
         assert volume.channel_names == (
             tuple(CLASSES) if product == Product.PROBABILITIES else (product.value,)
         )
+        shown = [channel["active"] for channel in volume.ome["omero"]["channels"]]
+        assert shown == ([False, True, True] if product == Product.PROBABILITIES else [True])
     assert met.maps[Product.DISAGREEMENT].max() > 0
 
 

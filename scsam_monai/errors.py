@@ -46,7 +46,7 @@ def check_choice(where: str, value: object, valid: Iterable[object]) -> None:
     valid = list(valid)
     if value not in valid:
         names = ", ".join(str(name) for name in valid)
-        raise InputError(where, expected=f"one of {names}", met=repr(value), remedy="correct the config")
+        raise InputError(where, expected=f"one of {names}", met=repr(value), remedy="choose one of them")
 
 
 def _rebuild(where: str, expected: str, met: str, remedy: str) -> InputError:

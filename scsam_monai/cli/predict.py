@@ -205,6 +205,7 @@ def _print_estimate(job: Job, model: Model, size: Estimate) -> None:
 
     z, y, x = job.source.shape
     free = shutil.disk_usage(next(p for p in Path(job.output).parents if p.exists())).free
+    again = size.windows / size.once
     print_table(
         [
             [
@@ -213,7 +214,7 @@ def _print_estimate(job: Job, model: Model, size: Estimate) -> None:
             ],
             ["network", f"{_list(job.factors[1:])} of its pixels per voxel (y, x), on {model.device}"],
             ["blocks", f"{size.blocks} of {' x '.join(map(str, job.block))}"],
-            ["windows", f"{size.windows}, {size.windows / size.once:.2f} times those of one piece"],
+            ["windows", f"{size.windows}, {again:.2f} times those of one piece{_advice(again)}"],
             [
                 "time",
                 f"about {_duration(size.seconds)} on one worker, {size.seconds_per_batch:.2f} s a batch",
@@ -222,6 +223,10 @@ def _print_estimate(job: Job, model: Model, size: Estimate) -> None:
             ["disk", f"at most {size.disk_bytes / 1e9:.2f} GB before compression, {free / 1e9:.0f} GB free"],
         ]
     )
+
+
+def _advice(again: float) -> str:
+    return "; larger blocks (--memory-gb) need fewer" if again > 1.5 else ""
 
 
 def _print_result(job: Job, seconds: float) -> None:

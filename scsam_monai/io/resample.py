@@ -61,8 +61,8 @@ def check_factor(factor: float, where: str | Path) -> None:
         raise InputError(
             where,
             expected=f"a voxel size within a factor of {REFUSE_BEYOND:g} of the pixel size trained at",
-            met=f"a factor of {change:.3g}",
-            remedy="check voxel_size_nm (it is in nm, z y x) and pixel_size_nm",
+            met=f"a factor of {change:.3g}" if change < 100 else f"a factor of {change:,.0f}",
+            remedy="check voxel_size_nm (in nm, not in um; z, y, x) and pixel_size_nm",
         )
     if change > WARN_BEYOND:
         logger.warning("%s is resampled by a factor of %.3g; expect lost or invented detail", where, factor)

@@ -171,7 +171,7 @@ def _shipped_model() -> Path:
     for folder in folders():
         if (folder / "model.pt").is_file():
             typer.echo(
-                f"model: {folder / 'model.pt'}, which knows generated cells; name your own with --model",
+                f"model: {folder / 'model.pt'}, trained on drawn cells, not on tissue; name your own with --model",
                 err=True,
             )
             return folder / "model.pt"
@@ -220,7 +220,7 @@ def _print_estimate(job: Job, model: Model, size: Estimate) -> None:
                 f"about {_duration(size.seconds)} on one worker, {size.seconds_per_batch:.2f} s a batch",
             ],
             ["memory", f"about {size.memory_bytes / 1e9:.1f} GB"],
-            ["disk", f"at most {size.disk_bytes / 1e9:.2f} GB before compression, {free / 1e9:.0f} GB free"],
+            ["disk", f"at most {_bytes(size.disk_bytes)} before compression, {free / 1e9:.0f} GB free"],
         ]
     )
 
@@ -261,6 +261,10 @@ def _write_picture(job: Job) -> None:
         )
     except (InputError, OSError) as error:
         typer.echo(f"no picture: {error}", err=True)
+
+
+def _bytes(size: float) -> str:
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
 
 
 def _duration(seconds: float) -> str:

@@ -72,13 +72,21 @@ def block_shape(
         memory_bytes: to spend.
     """
     if chunk[0] == chunk[1] == chunk[2]:
-        edge = (memory_bytes / voxel_bytes) ** (1 / 3)
-        edges = [edge, edge, edge]
+        edges = _even_edges(shape, memory_bytes / voxel_bytes)
     else:
         edge = (memory_bytes / (voxel_bytes * chunk[0] + section_bytes)) ** 0.5
         edges = [chunk[0], edge, edge]
     z, y, x = (
-        min(max(int(edge) // step, 1) * step, math.ceil(size / step) * step)
+        step * (math.ceil(size / step) if edge >= size else max(int(edge) // step, 1))
         for edge, step, size in zip(edges, chunk, shape, strict=True)
     )
     return z, y, x
+
+
+def _even_edges(shape: Sequence[int], voxels: float) -> list[float]:
+    """Return equal edges of a box of so many voxels; what a short axis leaves over goes to the others."""
+    edges = [0.0, 0.0, 0.0]
+    for rank, axis in enumerate(sorted(range(3), key=lambda axis: shape[axis])):
+        edges[axis] = min(float(shape[axis]), voxels ** (1 / (3 - rank)))
+        voxels /= edges[axis]
+    return edges

@@ -79,6 +79,7 @@ def plan_job(
     with open_volume(source, dataset) as volume:
         size = _voxel_size(volume, voxel_size_nm)
         factors = volume_factors(size, opened.pixel_size_nm, windows.planes)
+        _warn_if_thin(volume.shape, factors, windows)
         intensity = intensity_range_of(volume, progress=_sampling(progress))
         chunk = chunk_shape(volume.shape, windows.planes)
         predictors = windows.predictors(opened.network, volume.shape, factors, intensity, opened.device)
@@ -276,6 +277,17 @@ def _whole_chunks(block: Sequence[int], chunk: Sequence[int]) -> tuple[int, int,
         )
     z, y, x = (-(-edge // step) * step for edge, step in zip(block, chunk, strict=True))
     return z, y, x
+
+
+def _warn_if_thin(shape: Sequence[int], factors: Sequence[float], windows: Windows) -> None:
+    thinnest = round(min(size * factor for size, factor in zip(shape, factors, strict=True)))
+    if windows.planes == 3 and thinnest < windows.size:
+        logger.warning(
+            "three planes of a volume that is only %d of the network's pixels thick, where windows have %d: "
+            "one plane may be better, segment a part both ways",
+            thinnest,
+            windows.size,
+        )
 
 
 def _recorded_threads(folder: Path) -> int | None:

@@ -200,6 +200,8 @@ def test_blocks_are_whole_chunks_that_memory_allows() -> None:
     assert block_shape((1000, 9000, 9000), (32, 256, 256), 4, 200, 1) == (32, 256, 256)
     assert block_shape((10, 300, 100), (10, 256, 100), 4, 200, 1e9) == (10, 512, 100)
     assert block_shape((900, 900, 900), (64, 64, 64), 40, 200, 4e9) == (448, 448, 448)
+    assert block_shape((100, 2000, 2000), (64, 64, 64), 40, 200, 4e9) == (128, 960, 960)
+    assert block_shape((128, 2000, 2000), (64, 64, 64), 40, 200, 4e9) == (128, 832, 832)
 
 
 def test_labels_have_all_classes() -> None:

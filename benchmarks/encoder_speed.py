@@ -124,19 +124,7 @@ def pair(name: str, size: int) -> tuple[nn.Module, SAMImageEncoder]:
     for key, parameter in ours.named_parameters():
         if "rel_pos" in key:  # zero at first
             nn.init.normal_(parameter, std=0.2)
-    shape = SAM_ENCODERS[name]
-    stock = ImageEncoderViT(
-        img_size=shape.image_size,
-        patch_size=PATCH,
-        embed_dim=shape.width,
-        depth=shape.depth,
-        num_heads=shape.heads,
-        out_chans=EMBED_DIM,
-        norm_layer=partial(nn.LayerNorm, eps=1e-6),
-        use_rel_pos=True,
-        window_size=shape.window,
-        global_attn_indexes=shape.global_blocks,
-    )
+    stock = ImageEncoderViT(**SAM_ENCODERS[name].stock_arguments())
     stock.load_state_dict(ours.state_dict())
     side, grid = size // PATCH, stock.pos_embed.permute(0, 3, 1, 2)
     resized = F.interpolate(grid, (side, side), mode="bicubic", align_corners=False)

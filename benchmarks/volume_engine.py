@@ -32,9 +32,9 @@ from monai.inferers import Inferer, SliceInferer, SlidingWindowInferer
 from torch import Tensor
 from torch.nn import functional as F
 
-from scsam_monai.inference.blocks import Block, BlockPlan, block_shape, chunk_shape
+from scsam_monai.inference.blocks import Block, BlockPlan, chunk_shape
+from scsam_monai.inference.division import divide
 from scsam_monai.inference.drawing import Product
-from scsam_monai.inference.memory import per_section, per_voxel
 from scsam_monai.inference.streaming import Stream
 from scsam_monai.inference.windows import Windows
 from scsam_monai.io import (
@@ -111,10 +111,8 @@ def ours(
     with open_volume(source) as volume:
         windows = Windows(window, overlap, batch=4)
         predictors = windows.predictors(network, volume.shape, (1.0, 1.0, 1.0), (0.0, 255.0), "cpu")
-        chunk = chunk_shape(volume.shape, 1)
-        voxel = per_voxel(volume.dtype, K, 1, [Product.LABELS])
-        section = per_section(K, predictors[0].sections.grid, (1.0, 1.0, 1.0))
-        plan = BlockPlan(volume.shape, block_shape(volume.shape, chunk, voxel, section, 4e9))
+        _, block = divide(volume.shape, volume.dtype, K, windows, (1.0, 1.0, 1.0), [Product.LABELS], 4e9)
+        plan = BlockPlan(volume.shape, block)
         stream = Stream(volume, predictors, plan, ZarrSink(target, volume.shape), [Product.LABELS])
         for _ in stream.run(range(len(plan))):
             pass

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from scsam_monai.cli.numbers import numbers
 from scsam_monai.cli.z_ranges import with_z_ranges
 from scsam_monai.errors import InputError
 
@@ -49,7 +50,7 @@ def import_files_command(
         images=image,
         labels=label,
         classes=_classes(class_),
-        voxel_size_nm=_lengths(voxel_size_nm),
+        voxel_size_nm=numbers("--voxel-size-nm", voxel_size_nm, float, "three lengths like 50,4.6,4.6"),
         annotated=annotated or None,
         z_ranges=z_ranges,
         file_patterns={part: names for part, names in patterns.items() if names} or None,
@@ -69,7 +70,7 @@ def import_vnc_command(
     overwrite: Overwrite = False,
 ) -> None:
     """Drosophila ventral nerve cord, Gerhard et al. 2013 (default z: 0:10, 11:13, 14:17)."""
-    size = _lengths(voxel_size_nm)
+    size = numbers("--voxel-size-nm", voxel_size_nm, float, "three lengths like 50,4.6,4.6")
     _import(
         "vnc",
         source,
@@ -107,14 +108,3 @@ def _classes(pairs: list[str]) -> dict[str, str]:
                 "--class", expected="VALUE=NAME like 1=membrane", met=value or "=", remedy="correct it"
             )
     return {value: name for value, _, name in parts}
-
-
-def _lengths(text: str | None) -> list[float] | None:
-    if text is None:
-        return None
-    try:
-        return [float(part) for part in text.split(",")]
-    except ValueError:
-        raise InputError(
-            "--voxel-size-nm", expected="three lengths like 50,4.6,4.6", met=repr(text), remedy="correct it"
-        ) from None

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from scsam_monai.cli.numbers import numbers
 from scsam_monai.cli.table import print_table
 from scsam_monai.errors import InputError
 
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from scsam_monai.inference.estimate import Estimate
     from scsam_monai.inference.job import Job
     from scsam_monai.inference.model import Model
-
-Number = TypeVar("Number", int, float)
 
 
 class RunnerName(StrEnum):
@@ -108,10 +107,12 @@ def predict(
             output,
             model or _shipped_model(),
             dataset=dataset,
-            voxel_size_nm=_numbers("--voxel-size-nm", voxel_size_nm, float),
+            voxel_size_nm=numbers(
+                "--voxel-size-nm", voxel_size_nm, float, "numbers (z, y, x) like 50,4.6,4.6"
+            ),
             windows=Windows(window, overlap, batch, planes),
             products=products,
-            block=_numbers("--block", block, int),
+            block=numbers("--block", block, int, "numbers (z, y, x) like 50,4.6,4.6"),
             memory_gb=memory_gb,
             ome_zarr=ome_zarr.value,
             threads=threads or _threads_of_workers(runner, workers, scheduler),
@@ -180,17 +181,6 @@ def _shipped_model() -> Path:
     )
 
 
-def _numbers(option: str, text: str | None, kind: Callable[[str], Number]) -> list[Number] | None:
-    if text is None:
-        return None
-    try:
-        return [kind(part) for part in text.split(",")]
-    except ValueError:
-        raise InputError(
-            option, expected="numbers (z, y, x) like 50,4.6,4.6", met=repr(text), remedy="correct it"
-        ) from None
-
-
 @contextmanager
 def _interruptible(output: Path) -> Iterator[None]:
     try:
@@ -239,11 +229,9 @@ def _print_result(job: Job, seconds: float) -> None:
 
 def _write_picture(job: Job) -> None:
     """Draw a section beside the output. A run that is finished stays so if that fails."""
-    from scsam_monai.inference.job import output_suffix
     from scsam_monai.report.volume_picture import write_volume_picture
 
-    output = Path(job.output)
-    target = output.with_name(f"{output.name.removesuffix(output_suffix(output))}_prediction.png")
+    target = job.beside("prediction.png")
     if target.parent == Path(job.source.path):
         typer.echo(f"no picture: it would be taken for a slice of {target.parent}", err=True)
         return

@@ -11,10 +11,10 @@ import torch
 
 from scsam_monai.inference.drawing import Product
 from scsam_monai.inference.grid import SectionGrid
-from scsam_monai.inference.job import ZARR, Job, output_suffix
+from scsam_monai.inference.job import Job, is_zarr
 from scsam_monai.inference.memory import per_section, per_voxel, resident_bytes
 from scsam_monai.inference.model import Model
-from scsam_monai.inference.planes import Plane
+from scsam_monai.inference.planes import PLANES, XY, Plane
 
 
 @dataclass(frozen=True)
@@ -47,16 +47,13 @@ def estimate(job: Job, model: Model) -> Estimate:
         job: see :func:`scsam_monai.inference.predict.plan_job`.
         model: the job's.
     """
-    predictors = job.windows.predictors(
-        model.network, job.source.shape, job.factors, job.intensity, model.device
-    )
     batches = windows = once = 0
-    for predictor in predictors:
-        grid = predictor.sections.grid
-        count = _batches(job, predictor.plane, grid)
+    for plane in PLANES[job.windows.planes]:
+        grid = job.windows.grid(plane, job.source.shape, job.factors)
+        count = _batches(job, plane, grid)
         batches, windows = batches + count, windows + count * grid.batch
         once += grid.sections * len(grid.y.starts) * len(grid.x.starts)
-    grid = predictors[0].sections.grid
+    grid = job.windows.grid(XY, job.source.shape, job.factors)
     seconds = _batch_seconds(model, grid, job.threads)
     return Estimate(
         blocks=len(job.plan),
@@ -106,6 +103,6 @@ def _block_bytes(job: Job, grid: SectionGrid) -> float:
 def _disk_bytes(job: Job) -> int:
     pyramid = 8 / 7 if job.windows.planes == 3 else 4 / 3
     # Labels that become one file have no pyramid, and stand twice before their OME-Zarr goes.
-    labels = pyramid if output_suffix(job.output).lower() in ZARR else 2
+    labels = pyramid if is_zarr(job.output) else 2
     others = (len(job.class_names) if product == Product.PROBABILITIES else 1 for product in job.products[1:])
     return round(math.prod(job.source.shape) * (labels + pyramid * sum(others)))

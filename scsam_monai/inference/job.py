@@ -84,11 +84,12 @@ class Job:
 
     def path(self, product: Product) -> Path:
         """Return where a finished map stands."""
+        return Path(self.output) if product == Product.LABELS else self.beside(f"{product.value}.ome.zarr")
+
+    def beside(self, ending: str) -> Path:
+        """Return ``STEM_ending`` beside an output ``STEM.ome.zarr``."""
         output = Path(self.output)
-        if product == Product.LABELS:
-            return output
-        stem = output.name[: -len(output_suffix(output))]
-        return output.with_name(f"{stem}_{product.value}.ome.zarr")
+        return output.with_name(f"{output.name.removesuffix(output_suffix(output))}_{ending}")
 
     def as_json(self) -> dict[str, Any]:
         """Return the job as JSON types."""
@@ -119,6 +120,11 @@ def stem_of(volume: str | Path) -> str:
         if name.lower().endswith(suffix):
             return name[: -len(suffix)]
     return Path(name).stem
+
+
+def is_zarr(output: str | Path) -> bool:
+    """Whether an output is to be OME-Zarr, not exported to another format."""
+    return output_suffix(output).lower() in ZARR
 
 
 def output_suffix(path: str | Path) -> str:

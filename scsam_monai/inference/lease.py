@@ -11,10 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-try:
-    import fcntl
-except ImportError:  # not on Windows
-    fcntl = None  # type: ignore[assignment]
+from scsam_monai.weights.lock import try_lock
 
 BEAT_S = 5.0
 STALE_S = 60.0
@@ -32,7 +29,7 @@ def lease(path: Path) -> Iterator[bool]:
         OSError: if nothing can be written there.
     """
     with path.open("ab") as stream:
-        taken = _lock(stream)
+        taken = try_lock(stream)
         if taken:
             _sign(stream)
         if taken is not None:
@@ -45,7 +42,7 @@ def lease(path: Path) -> Iterator[bool]:
 def held(path: Path) -> bool:
     """Return whether a living process, this one included, holds ``path``."""
     with path.open("ab") as stream:
-        taken = _lock(stream)
+        taken = try_lock(stream)
     if taken is not None:
         return not taken
     latest = _latest(path)
@@ -58,19 +55,6 @@ def holder(path: Path) -> str:
     with suppress(OSError, UnicodeDecodeError):
         return (_generation(path, latest) if latest else path).read_text("utf-8") or "another process"
     return "another process"
-
-
-def _lock(stream: IO[bytes]) -> bool | None:
-    """Return whether the lock was free and is taken now; None where there are no locks."""
-    if fcntl is None:
-        return None
-    try:
-        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return None
-    return True
 
 
 def _sign(stream: IO[bytes]) -> None:

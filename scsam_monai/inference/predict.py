@@ -14,10 +14,9 @@ import numpy as np
 import torch
 
 from scsam_monai.errors import InputError
-from scsam_monai.inference.blocks import block_shape, chunk_shape
-from scsam_monai.inference.job import ZARR, Job, Source, output_suffix, stamp
+from scsam_monai.inference.division import divide
+from scsam_monai.inference.job import Job, Source, is_zarr, output_suffix, stamp
 from scsam_monai.inference.manifest import JOB, Manifest, sweep
-from scsam_monai.inference.memory import per_section, per_voxel
 from scsam_monai.inference.model import Model, open_model
 from scsam_monai.inference.runners import Cancel, Shard, get_runner
 from scsam_monai.inference.segment import as_products, as_voxel_size
@@ -81,11 +80,10 @@ def plan_job(
         factors = volume_factors(size, opened.pixel_size_nm, windows.planes)
         _warn_if_thin(volume.shape, factors, windows)
         intensity = intensity_range_of(volume, progress=_sampling(progress))
-        chunk = chunk_shape(volume.shape, windows.planes)
-        predictors = windows.predictors(opened.network, volume.shape, factors, intensity, opened.device)
-        voxel = per_voxel(volume.dtype, len(opened.class_names), windows.planes, wanted)
-        section = per_section(len(opened.class_names), predictors[0].sections.grid, factors)
-        edges = block_shape(volume.shape, chunk, voxel, section, memory_gb * 1e9)
+        classes = len(opened.class_names)
+        chunk, largest = divide(
+            volume.shape, volume.dtype, classes, windows, factors, wanted, memory_gb * 1e9
+        )
         job = Job(
             source=Source(
                 str(Path(source).absolute()), dataset, volume.shape, str(volume.dtype), stamp(source)
@@ -100,13 +98,13 @@ def plan_job(
             windows=windows,
             products=wanted,
             chunk=chunk,
-            block=edges if block is None else _whole_chunks(block, chunk),
+            block=largest if block is None else _whole_chunks(block, chunk),
             ome_zarr=ome_zarr,
             threads=1,
         )
     job = replace(job, threads=threads or _recorded_threads(job.folder) or torch.get_num_threads())
     _refuse_finished(job)
-    if output_suffix(output).lower() not in ZARR:
+    if not is_zarr(output):
         check_export(output, job.source.shape)
     return job, opened
 

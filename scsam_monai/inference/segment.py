@@ -10,9 +10,9 @@ from typing import NamedTuple
 import numpy as np
 
 from scsam_monai.errors import InputError
-from scsam_monai.inference.blocks import Block, BlockPlan, block_shape, chunk_shape
+from scsam_monai.inference.blocks import Block, BlockPlan
+from scsam_monai.inference.division import divide
 from scsam_monai.inference.drawing import Product
-from scsam_monai.inference.memory import per_section, per_voxel
 from scsam_monai.inference.model import Model, open_model
 from scsam_monai.inference.streaming import Stream
 from scsam_monai.inference.windows import Windows, volume_factors
@@ -72,10 +72,9 @@ def segment(
         factors = volume_factors(size, model.pixel_size_nm, windows.planes)
         intensity = intensity_range_of(volume)
         predictors = windows.predictors(model.network, volume.shape, factors, intensity, model.device)
-        chunk = chunk_shape(volume.shape, windows.planes)
-        voxel = per_voxel(volume.dtype, len(model.class_names), windows.planes, wanted)
-        section = per_section(len(model.class_names), predictors[0].sections.grid, factors)
-        plan = BlockPlan(volume.shape, block_shape(volume.shape, chunk, voxel, section, MEMORY_BYTES))
+        classes = len(model.class_names)
+        _, block = divide(volume.shape, volume.dtype, classes, windows, factors, wanted, MEMORY_BYTES)
+        plan = BlockPlan(volume.shape, block)
         sink = MapsInMemory(volume.shape)
         stream = Stream(volume, predictors, plan, sink, wanted, progress)
         finished = sum(1 for _ in stream.run(range(len(plan)), cancel))

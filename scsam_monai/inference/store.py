@@ -11,7 +11,7 @@ import numpy as np
 from scsam_monai.errors import InputError
 from scsam_monai.inference.blocks import Block
 from scsam_monai.inference.drawing import Product
-from scsam_monai.inference.job import ZARR, Job, output_suffix
+from scsam_monai.inference.job import Job, is_zarr, output_suffix
 from scsam_monai.inference.runners import Cancel
 from scsam_monai.io import (
     ImageVolume,
@@ -81,7 +81,7 @@ class Store:
         """
         for product in self.job.products:
             place, target = self._place(product), self.job.path(product)
-            if product == Product.LABELS and not _is_zarr(target):
+            if product == Product.LABELS and not is_zarr(target):
                 self._export(progress)
             elif place.exists():  # else moved before a kill
                 named = _named(progress, f"pyramid of {product.value}")
@@ -146,7 +146,3 @@ def _move(place: Path, target: Path) -> None:
         )
     with write_errors(target):
         place.rename(target)
-
-
-def _is_zarr(path: Path) -> bool:
-    return output_suffix(path).lower() in ZARR

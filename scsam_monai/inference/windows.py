@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from scsam_monai.errors import InputError, check_choice
-from scsam_monai.inference.grid import section_grid
+from scsam_monai.inference.grid import SectionGrid, section_grid
 from scsam_monai.inference.pixel_size import scale_factors
 from scsam_monai.inference.planes import PLANES, XY, Plane, PlanePredictor
 from scsam_monai.inference.sections import Network, SectionPredictor
@@ -70,27 +70,27 @@ class Windows:
             device: where the network is.
         """
         return [
-            PlanePredictor(plane, self._sections(plane, network, shape, factors, intensity, device))
+            PlanePredictor(
+                plane, SectionPredictor(network, self.grid(plane, shape, factors), intensity, device)
+            )
             for plane in PLANES[self.planes]
         ]
 
-    def _sections(
-        self,
-        plane: Plane,
-        network: Network,
-        shape: Sequence[int],
-        factors: Sequence[float],
-        intensity: tuple[float, float],
-        device: torch.device | str,
-    ) -> SectionPredictor:
+    def grid(self, plane: Plane, shape: Sequence[int], factors: Sequence[float]) -> SectionGrid:
+        """Lay the windows over all sections along one plane.
+
+        Args:
+            plane: the sections'.
+            shape: of the volume, (z, y, x).
+            factors: network pixels per voxel, (z, y, x).
+        """
         sections, *section_shape = plane.pick(shape)
         _, *section_factors = plane.pick(factors)
         window = [self.size, self.size]
         if plane != XY:  # a stack may be thin: what lies beyond it would be padding, and cost the same
             scaled = (size * factor for size, factor in zip(section_shape, section_factors, strict=True))
             window = [min(self.size, STEP * math.ceil(size / STEP)) for size in scaled]
-        grid = section_grid(sections, section_shape, section_factors, window, self.overlap, self.batch)
-        return SectionPredictor(network, grid, intensity, device)
+        return section_grid(sections, section_shape, section_factors, window, self.overlap, self.batch)
 
 
 def volume_factors(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import scsam_monai._torchvision  # noqa: F401  isort: skip
 import torch
@@ -37,6 +37,21 @@ class SAMShape:
     global_blocks: tuple[int, ...]
     window: int = 14
     image_size: int = 1024
+
+    def stock_arguments(self) -> dict[str, Any]:
+        """Return what segment-anything's ``ImageEncoderViT`` is built with."""
+        return {
+            "img_size": self.image_size,
+            "patch_size": PATCH,
+            "embed_dim": self.width,
+            "depth": self.depth,
+            "num_heads": self.heads,
+            "out_chans": EMBED_DIM,
+            "norm_layer": partial(nn.LayerNorm, eps=1e-6),
+            "use_rel_pos": True,
+            "window_size": self.window,
+            "global_attn_indexes": self.global_blocks,
+        }
 
 
 SAM_ENCODERS: dict[str, SAMShape] = {
@@ -82,18 +97,7 @@ class SAMImageEncoder(Freezable, ImageEncoderViT):
     def __init__(self, name: str = "vit_b") -> None:
         check_choice("sam", name, SAM_ENCODERS)
         shape = SAM_ENCODERS[name]
-        super().__init__(
-            img_size=shape.image_size,
-            patch_size=PATCH,
-            embed_dim=shape.width,
-            depth=shape.depth,
-            num_heads=shape.heads,
-            out_chans=EMBED_DIM,
-            norm_layer=partial(nn.LayerNorm, eps=1e-6),
-            use_rel_pos=True,
-            window_size=shape.window,
-            global_attn_indexes=shape.global_blocks,
-        )
+        super().__init__(**shape.stock_arguments())
         self.name = name
         self.width = shape.width
         self.first_global = shape.global_blocks[0]

@@ -36,15 +36,12 @@ def exclusive(path: Path, while_waiting: Callable[[], None] | None = None) -> It
         return
     while True:
         with path.open("ab") as stream:
-            try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                pass
-            except OSError:
+            free = try_lock(stream)
+            if free is None:
                 with _own(path) as own:
                     yield own
                 return
-            else:
+            if free:
                 # Whoever held it before may have renamed or removed the file that was opened here.
                 if _is_at(stream, path):
                     yield path
@@ -53,6 +50,22 @@ def exclusive(path: Path, while_waiting: Callable[[], None] | None = None) -> It
         if while_waiting is not None:
             while_waiting()
         time.sleep(WAIT_S)
+
+
+def try_lock(stream: IO[bytes]) -> bool | None:
+    """Return whether the lock on a file was free and is taken now; None where there are no locks.
+
+    The lock goes with the stream, or with its process.
+    """
+    if fcntl is None:
+        return None
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return None
+    return True
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from scsam_monai import __version__
+from scsam_monai.cli.bundle import bundle_app
 from scsam_monai.cli.datasets import check, corpus, generate
 from scsam_monai.cli.importing import import_app
 from scsam_monai.cli.predict import predict
@@ -42,6 +43,7 @@ app.command()(check)
 app.command()(generate)
 app.command()(corpus)
 app.add_typer(weights_app, name="weights")
+app.add_typer(bundle_app, name="bundle")
 
 
 def _show_version(wanted: bool) -> None:

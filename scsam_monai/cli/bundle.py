@@ -1,0 +1,40 @@
+"""``scsam bundle``: look at a bundle that is not ours before it runs, and sign one of ours off."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from scsam_monai.cli.table import print_table
+
+bundle_app = typer.Typer(no_args_is_help=True, help="MONAI bundles: audit a stranger's, verify your own.")
+
+
+@bundle_app.command("audit")
+def audit_command(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The bundle's folder.")],
+    marked: Annotated[bool, typer.Option("--marked", help="Show only what wants a closer look.")] = False,
+) -> None:
+    """List what a bundle would run, import, unpickle and fetch, without doing any of it.
+
+    Ends with code 1 if something wants a closer look. That nothing does is no proof of innocence.
+    """
+    from scsam_monai.audit import audit_bundle
+
+    findings = audit_bundle(folder)
+    doubtful = [finding for finding in findings if finding.suspicious]
+    rows = [["", "file", "where", "kind", "what", "why"]]
+    for finding in doubtful if marked else findings:
+        cells = (finding.file, finding.key, finding.kind, finding.text, "; ".join(finding.why))
+        rows.append(["!" if finding.suspicious else "", *map(_printable, cells)])
+    print_table(rows)
+    typer.echo(f"{len(findings)} found, {len(doubtful)} to look at")
+    if doubtful:
+        raise typer.Exit(1)
+
+
+def _printable(text: str) -> str:
+    """The whole text in one line, with nothing that would steer a terminal."""
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)

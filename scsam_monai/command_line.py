@@ -22,6 +22,8 @@ from monai.bundle import run as monai_run
 from scsam_monai.errors import InputError
 
 SEPARATORS = ("::", "#")
+SERVER_CONFIG = "monailabel_train.json"
+"""What a MONAI Label server calls the config that it writes for several GPUs."""
 
 
 def guard(argv: Sequence[str] | None = None) -> None:
@@ -47,6 +49,22 @@ def guard(argv: Sequence[str] | None = None) -> None:
 def is_bundle_command(argv: Sequence[str]) -> bool:
     """Whether ``argv`` is that of ``python -m monai.bundle``."""
     return bool(argv) and Path(argv[0]).parts[-3:] == ("monai", "bundle", "__main__.py")
+
+
+def in_label_server(argv: Sequence[str] | None = None) -> bool:
+    """Whether a MONAI Label server, or a training that it started, runs the bundle.
+
+    Args:
+        argv: the command, by default this process's.
+
+    Raises:
+        InputError: if the server trains on several GPUs: those processes know nothing of its data store.
+    """
+    argv = list(sys.argv if argv is None else argv)
+    if is_bundle_command(argv) and any(file.name == SERVER_CONFIG for file in config_files(argv)):
+        remedy = 'send "multi_gpu": false with the request'
+        raise InputError("multi_gpu", expected="training on one device", met="several", remedy=remedy)
+    return "monailabel.interfaces.app" in sys.modules
 
 
 def locate_bundle(argv: Sequence[str] | None = None) -> str:
@@ -132,7 +150,7 @@ def config_files(argv: Sequence[str]) -> list[Path]:
 
 def print_in_one_line(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """Exception hook: an :class:`InputError`, however deeply wrapped, is printed as its one line."""
-    cause = _input_error_in(error)
+    cause = input_error_in(error)
     if isinstance(error, KeyboardInterrupt):
         print("stopped; a training goes on with the same command and --resume True", file=sys.stderr)
     elif cause is None:
@@ -141,7 +159,8 @@ def print_in_one_line(kind: type[BaseException], error: BaseException, trace: Tr
         print(f"error: {cause}", file=sys.stderr)
 
 
-def _input_error_in(error: BaseException | None) -> InputError | None:
+def input_error_in(error: BaseException | None) -> InputError | None:
+    """Return the input error that caused ``error``, however deeply wrapped; None if none did."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         if isinstance(error, InputError):

@@ -15,6 +15,7 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform, Transform
 
 from scsam_monai.data.items import parse_voxel_size
+from scsam_monai.data.labels import IGNORE_LABEL
 from scsam_monai.io.intensity import intensity_range, normalise
 
 Item = dict[Hashable, Any]
@@ -65,6 +66,34 @@ class DropSingleSectiond(MapTransform):
         return item
 
 
+class KeepKnownSectionsd(MapTransform):
+    """Leave out the sections of a volume, ``(1, X, Y, Z)``, of which the label knows nothing; images stay.
+
+    Scores do not change by it. It spares the network the rest of a volume that somebody has begun to annotate.
+
+    Args:
+        keys: images and labels.
+        label_key: the label to go by.
+    """
+
+    def __init__(
+        self, keys: KeysCollection, label_key: str = "label", allow_missing_keys: bool = False
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.label_key = label_key
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> Item:
+        """Pick the sections of each key."""
+        item = dict(data)
+        label = torch.as_tensor(item[self.label_key])
+        known = (label != IGNORE_LABEL).flatten(0, 2).any(dim=0) if label.ndim == 4 else None
+        if known is None or known.all() or not known.any():
+            return item
+        for key in self.key_iterator(item):
+            item[key] = _like(item[key], np.asarray(item[key])[..., known.numpy()])
+        return item
+
+
 class ScaleByPercentilesd(MapTransform):
     """Scale grey values to [0, 1] between two percentiles of the whole image or volume, and clip.
 
@@ -100,7 +129,8 @@ class ScaleByPercentilesd(MapTransform):
 class SetVoxelSized(MapTransform):
     """Note each image's voxel size where the inferer looks for it.
 
-    The item's own entry wins over the argument, and the argument over what the file states.
+    The item's own entry wins over the argument, and the argument over what the file states. Either may be text,
+    like ``"50,4.6,4.6"``, as forms and queries send it; an empty one says nothing.
 
     Args:
         keys: images to note it for.
@@ -108,26 +138,24 @@ class SetVoxelSized(MapTransform):
         size_key: where the item keeps its voxel size.
 
     Raises:
-        InputError: if the argument is no three positive lengths.
+        InputError: if the argument or an entry is no three positive lengths.
     """
 
     def __init__(
         self,
         keys: KeysCollection,
-        voxel_size_nm: Sequence[float] | None = None,
+        voxel_size_nm: Sequence[float] | str | None = None,
         size_key: str = "voxel_size_nm",
         allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
-        self.voxel_size_nm = (
-            None if voxel_size_nm is None else parse_voxel_size(voxel_size_nm, where="voxel_size_nm")
-        )
+        self.voxel_size_nm = parse_size(voxel_size_nm)
         self.size_key = size_key
 
     def __call__(self, data: Mapping[Hashable, Any]) -> Item:
         """Move the voxel size into the meta data of each key."""
         item = dict(data)
-        size = item.pop(self.size_key, None) or self.voxel_size_nm
+        size = parse_size(item.pop(self.size_key, None)) or self.voxel_size_nm
         for key in self.key_iterator(item):
             if size is not None:
                 item[key].meta["voxel_size_nm"] = [float(nm) for nm in size]
@@ -153,6 +181,27 @@ class AnnotatedMaskd(Transform):
         mask[list(item.get(self.annotated_key, range(self.n_classes)))] = True
         item[self.annotated_key] = mask
         return item
+
+
+def parse_size(given: Sequence[float] | str | None) -> list[float] | None:
+    """Read a voxel size (z, y, x) in nm, given as numbers or as text like ``"50,4.6,4.6"``.
+
+    Args:
+        given: None or an empty text says nothing, and None is returned.
+
+    Raises:
+        InputError: if it is no three positive lengths.
+    """
+    if isinstance(given, str):
+        given = [_number(word) for word in given.strip("[]() ").split(",")] if given.strip() else None
+    return None if given is None else parse_voxel_size(given, where="voxel_size_nm")
+
+
+def _number(word: str) -> Any:
+    try:
+        return float(word)
+    except ValueError:
+        return word  # to be named in the error
 
 
 def _like(source: Any, array: np.ndarray) -> Any:

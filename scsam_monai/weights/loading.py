@@ -43,6 +43,24 @@ def rebuild_scsam(weights: str | Path, **recipe: Any) -> ScSAM:
     return build_scsam(**{**defaults, **recipe, **recorded})
 
 
+def build_or_continue(n_classes: int, *, start_from: str | Path | None = None, **recipe: Any) -> ScSAM:
+    """Build a network to be trained: a fresh one, or the one of a ``model.pt`` with all its weights.
+
+    Args:
+        n_classes: K', background included.
+        start_from: the ``model.pt`` to go on from; what is recorded beside it wins over ``recipe``.
+        **recipe: arguments of :func:`build_scsam`.
+
+    Raises:
+        InputError: if weights are missing, or of another architecture or number of classes.
+    """
+    if start_from is None:
+        return build_scsam(n_classes, **recipe)
+    network = rebuild_scsam(start_from, n_classes=n_classes, **{**recipe, "warn_untrained": False})
+    load_weights(network, start_from)
+    return network
+
+
 def read_record(weights: str | Path) -> dict[str, Any]:
     """Return what is recorded beside weights, or nothing where there is no record.
 

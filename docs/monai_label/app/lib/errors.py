@@ -1,0 +1,48 @@
+"""What went wrong, as an HTTP error with one sentence."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from fastapi import HTTPException
+from monailabel.interfaces.exception import MONAILabelException
+
+from scsam_monai.command_line import input_error_in
+from scsam_monai.errors import InputError
+
+logger = logging.getLogger(__name__)
+
+
+@contextmanager
+def readable(name: str | None = None) -> Iterator[None]:
+    """Turn whatever is raised inside into an HTTP error that says what was expected, met and what to do.
+
+    Args:
+        name: what the user calls the file that is being read; None takes its own name.
+    """
+    try:
+        yield
+    except HTTPException:
+        raise
+    except MONAILabelException as error:
+        raise HTTPException(404 if "not found" in error.msg else 400, error.msg) from error
+    except Exception as error:
+        if (cause := input_error_in(error)) is not None:
+            raise HTTPException(400, _sentence(cause, name)) from error
+        logger.exception("unexpected")
+        first = str(error).strip().split("\n")[0]
+        raise HTTPException(500, f"{type(error).__name__}: {first}; see the server's log") from error
+
+
+def not_found(what: str, name: str | None, known: Sequence[str]) -> HTTPException:
+    """The refusal of a name that the server does not know."""
+    names = ", ".join(known[:8]) + (", ..." if len(known) > 8 else "") or "none"
+    return HTTPException(404, f"{what}: expected one of {names}, met {name or 'none'}; correct the name")
+
+
+def _sentence(error: InputError, name: str | None) -> str:
+    where = Path(error.where).name if "/" in error.where else error.where  # the server's folders are its own
+    return str(InputError(name or where, expected=error.expected, met=error.met, remedy=error.remedy))

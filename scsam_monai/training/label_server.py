@@ -1,0 +1,138 @@
+"""Training from the labels that a MONAI Label server collects.
+
+The server runs the bundle's ``train.json`` with the data store's ``{image, label}`` pairs in place of a data set.
+Training starts from the bundle's ``model.pt``, has its classes, and replaces it only by a better one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from monai.data import Dataset
+
+from scsam_monai.data.description import DatasetDescription
+from scsam_monai.data.opening import open_dataset
+from scsam_monai.errors import InputError
+from scsam_monai.io.atomic import atomic_path
+from scsam_monai.training.handlers.best import BestWeights
+from scsam_monai.training.handlers.record import write_json
+from scsam_monai.training.handlers.score_start import ScoreStart
+from scsam_monai.weights.loading import recorded_class_names
+from scsam_monai.weights.locate import sha256_of
+
+logger = logging.getLogger(__name__)
+
+RUN_DIR = "label_server"
+"""Name of the run among the bundle's ``runs``."""
+VERDICT = "verdict.json"
+
+
+def open_data(
+    dataset_dir: str | Path, sample_dir: str | Path | None = None, model: str | Path | None = None
+) -> DatasetDescription:
+    """Open the data set of a run; that of a server has the classes of its model and no items of its own.
+
+    Args:
+        dataset_dir: as :func:`open_dataset` takes it.
+        sample_dir: as above.
+        model: the server's ``model.pt``; None outside a server.
+
+    Raises:
+        InputError: for the first thing that is wrong with the data set, or if the model has no record.
+    """
+    if model is None:
+        return open_dataset(dataset_dir, sample_dir)
+    names = recorded_class_names(model)
+    if names is None:
+        raise InputError(
+            Path(model).with_suffix(".json"),
+            expected="a record of the model's classes",
+            met="none",
+            remedy=f"keep the model.json that training writes beside {Path(model).name}",
+        )
+    return DatasetDescription(Path(model), dict(enumerate(names)), [], [], [])
+
+
+def pairs_hash(pairs: Iterable[Mapping[str, Any]]) -> str:
+    """SHA-256 over the bytes of images and labels, 64 hexadecimal digits; independent of where they lie."""
+    digest = hashlib.sha256()
+    for pair in pairs:
+        for key in ("image", "label"):
+            digest.update(bytes.fromhex(sha256_of(Path(pair[key]))))
+    return digest.hexdigest()
+
+
+def scored_items(held_out: Dataset, training: Sequence[Mapping[str, Any]], served: bool) -> Dataset:
+    """Return what a run validates on: held-out items, or in a server that has none yet the training items.
+
+    Args:
+        held_out: the validation items; its transform serves either.
+        training: the items learned from.
+        served: whether a server trains.
+    """
+    if len(held_out) or not served:
+        return held_out
+    logger.warning("too few labels to hold one out: the model is scored on the ones that it learns from")
+    return Dataset(list(training), held_out.transform)
+
+
+def publish(
+    handlers: Sequence[object], best: BestWeights, model: str | Path, run_dir: str | Path, held_out: int
+) -> dict[str, Any]:
+    """Replace the server's model by the best weights of a run, if they are better than it.
+
+    The earlier model stays beside it as ``model_earlier_1.pt``, the next as ``model_earlier_2.pt`` and so on. The
+    verdict is logged and written to ``verdict.json`` of the run.
+
+    Args:
+        handlers: of the trainer; the ``ScoreStart`` among them has scored the model that it started from.
+        best: the best weights of the run, scored on the same items.
+        model: the server's ``model.pt``; ``model.json`` beside it changes with it.
+        run_dir: of the run.
+        held_out: number of items held out for the scores; 0 where those learned from were scored.
+
+    Returns:
+        The verdict: scores before and after, what was scored, and whether the model was replaced.
+    """
+    model, start = Path(model), next(handler for handler in handlers if isinstance(handler, ScoreStart))
+    items = f"{held_out} held-out items" if held_out else "the items it learned from"
+    verdict: dict[str, Any] = {"metric": start.key_metric, "before": start.score, "after": best.metric}
+    verdict |= {"scored_on": items, "replaced": False, "earlier_model": None}
+    if start.score is None or best.metric is None:
+        why = f"{start.key_metric} of {items} is not a number; {model.name} stays"
+    elif best.metric <= start.score:
+        why = f"{start.key_metric} of {items} did not rise above {start.score:.4f}; {model.name} stays"
+    elif start.sha256 != sha256_of(model):
+        why = f"{model.name} was replaced by somebody else meanwhile and stays; train again"
+    else:
+        verdict["replaced"], verdict["earlier_model"] = True, _replace(model, best.path)
+        why = (
+            f"{start.key_metric} of {items} rose from {start.score:.4f} to {best.metric:.4f}; {model.name} is "
+            f"replaced, {verdict['earlier_model']} is the earlier one"
+        )
+    verdict["verdict"] = why
+    logger.warning("verdict: %s", why)
+    write_json(Path(run_dir) / VERDICT, verdict)
+    return verdict
+
+
+def _replace(model: Path, better: Path) -> str:
+    """Move weights and record to ``model``, each of them whole; returns the name of the earlier weights."""
+    names = (model.with_name(f"{model.stem}_earlier_{number}{model.suffix}") for number in count(1))
+    earlier = next(path for path in names if not path.exists())
+    _copy(model.with_suffix(".json"), earlier.with_suffix(".json"))
+    _copy(model, earlier)
+    _copy(better, model)
+    _copy(better.with_suffix(".json"), model.with_suffix(".json"))
+    return earlier.name
+
+
+def _copy(source: Path, target: Path) -> None:
+    with atomic_path(target) as temporary:
+        shutil.copyfile(source, temporary)

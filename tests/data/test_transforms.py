@@ -8,9 +8,11 @@ from scsam_monai.data.transforms import (
     AnnotatedMaskd,
     CropToRegiond,
     DropSingleSectiond,
+    KeepKnownSectionsd,
     ScaleByPercentilesd,
     SetVoxelSized,
 )
+from scsam_monai.errors import InputError
 from scsam_monai.io import intensity_range, normalise, write_stack
 from scsam_monai.io.monai_reader import EMReader
 
@@ -67,6 +69,32 @@ def test_voxel_size_of_the_item_wins_over_argument_and_file(stack):
     ):
         out = Compose([*LOAD, SetVoxelSized("image", argument)])({**item, **extra})
         assert out["image"].meta["voxel_size_nm"] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("text", ["50,4.6,4.6", "[50, 4.6, 4.6]", " (50,4.6,4.6) "])
+def test_voxel_size_may_be_text(stack, text):
+    _, item = stack
+    out = Compose([*LOAD, SetVoxelSized("image")])({**item, "voxel_size_nm": text})
+    assert out["image"].meta["voxel_size_nm"] == [50, 4.6, 4.6]
+
+
+def test_an_empty_text_says_nothing_and_another_is_refused(stack):
+    _, item = stack
+    out = Compose([*LOAD, SetVoxelSized("image")])({**item, "voxel_size_nm": ""})
+    assert out["image"].meta["voxel_size_nm"] == pytest.approx([30, 8, 8])
+    with pytest.raises(InputError, match="'wide'"):
+        SetVoxelSized("image")({**item, "voxel_size_nm": "50,wide,4"})
+
+
+def test_sections_that_nobody_labelled_are_left_out():
+    image, label = torch.rand(1, 6, 5, 4), torch.full((1, 6, 5, 4), 255, dtype=torch.uint8)
+    label[0, 2, 3, 1], label[0, 0, 0, 3] = 0, 2
+    keep = KeepKnownSectionsd(["image", "label"])
+    out = keep({"image": image, "label": label})
+    assert torch.equal(out["image"], image[..., [1, 3]])
+    assert torch.equal(out["label"], label[..., [1, 3]])
+    plane = {"image": image[..., 0], "label": label[..., 0]}
+    assert keep(plane)["image"].shape == (1, 6, 5)
 
 
 def test_annotated_ids_become_a_mask():

@@ -58,10 +58,10 @@ class ScSAMApp(MONAILabelApp):
 
     def infer(self, request: dict[str, Any], datastore: CheckedDatastore | None = None) -> dict[str, Any]:
         """Segment an image of the data store, or one that came with the request."""
-        with readable():
+        image = request["image"]
+        with readable("the image that was sent" if Path(image).is_file() else None):
             self._known(request.get("model"), self._infers)
             store = datastore or self.datastore()
-            image = request["image"]
             path = image if Path(image).is_file() else store.get_image_uri(image)
             if not path:
                 raise not_found("image", image, store.list_images())

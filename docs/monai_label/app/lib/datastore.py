@@ -9,10 +9,11 @@ from lib.errors import not_found, readable
 from monailabel.datastore.local import LocalDatastore
 from monailabel.interfaces.datastore import DefaultLabelTag
 
-from scsam_monai.data.corrections import check_correction
+from scsam_monai.data.corrections import by_segment_names, check_correction
+from scsam_monai.data.items import as_uint8
 from scsam_monai.data.transforms import parse_size
 from scsam_monai.errors import InputError
-from scsam_monai.io import read_image
+from scsam_monai.io import read_image, read_labels, write_labels_like
 
 
 class CheckedDatastore(LocalDatastore):
@@ -37,13 +38,15 @@ class CheckedDatastore(LocalDatastore):
     def save_label(
         self, image_id: str, label_filename: str, label_tag: str, label_info: dict[str, Any]
     ) -> str:
-        """Store a label, unless it does not fit its image."""
+        """Store a label, unless it does not fit its image; ``label_info`` may hold the names of its segments."""
         with readable(f"label of {image_id}"):
             _check_name("tag", label_tag)
             image = self.get_image_uri(image_id)
             if not image:
                 raise not_found("image", image_id, self.list_images())
             if label_tag == DefaultLabelTag.FINAL:
+                if segments := label_info.get("label_info"):
+                    _rename(label_filename, segments, self.class_names)
                 check_correction(image, label_filename, self.class_names)
             return super().save_label(image_id, label_filename, label_tag, label_info)
 
@@ -52,6 +55,13 @@ class CheckedDatastore(LocalDatastore):
         with readable(image_id):
             parse_size(info.get("voxel_size_nm"))
             super().update_image_info(image_id, info)
+
+
+def _rename(label: str, segments: list[dict[str, Any]], class_names: list[str]) -> None:
+    """Number the voxels of an uploaded file by the names of their segments."""
+    read = read_labels(label)
+    values = as_uint8(read.array, where=label)
+    write_labels_like(label, by_segment_names(values, segments, class_names), read)
 
 
 def _check_name(what: str, name: str) -> None:

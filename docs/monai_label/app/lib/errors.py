@@ -21,7 +21,7 @@ def readable(name: str | None = None) -> Iterator[None]:
     """Turn whatever is raised inside into an HTTP error that says what was expected, met and what to do.
 
     Args:
-        name: what the user calls the file that is being read; None takes its own name.
+        name: what the user calls the file that is being read; None takes its own name, without its folder.
     """
     try:
         yield
@@ -44,5 +44,6 @@ def not_found(what: str, name: str | None, known: Sequence[str]) -> HTTPExceptio
 
 
 def _sentence(error: InputError, name: str | None) -> str:
-    where = Path(error.where).name if "/" in error.where else error.where  # the server's folders are its own
-    return str(InputError(name or where, expected=error.expected, met=error.met, remedy=error.remedy))
+    is_file = Path(error.where).is_absolute()
+    where = (name or Path(error.where).name) if is_file else error.where
+    return str(InputError(where, expected=error.expected, met=error.met, remedy=error.remedy))

@@ -7,31 +7,30 @@ from typing import Any
 
 import numpy as np
 
-from scsam_monai.errors import InputError
 from scsam_monai.io import read_header
+
+COUNTED_ELSEWHERE = "counted_elsewhere"
+"""Marks an item that is run for company and not scored."""
 
 
 def shard_items(items: Sequence[Mapping[str, Any]], rank: int, world_size: int) -> list[dict[str, Any]]:
     """Return the share of one process: items cut to a contiguous run of sections.
 
+    Evaluators cannot run over nothing, and all processes must meet where scores are added up. Those for which no
+    section is left get a copy of the first, marked so that
+    :class:`~scsam_monai.metrics.handlers.VolumeIoUHandler` does not count it.
+
     Args:
         items: ``{image, label, region, ...}`` of a data set section.
         rank: of the process.
         world_size: number of processes.
-
-    Raises:
-        InputError: if there are fewer sections than processes; one without any would wait for ever.
     """
     if not items:
         return []
     sections = [(index, z) for index, item in enumerate(items) for z in range(*_z_range(item))]
-    if len(sections) < world_size:
-        raise InputError(
-            "validation and test",
-            expected=f"at least one section for each of {world_size} processes",
-            met=f"{len(sections)}",
-            remedy="add items or use fewer processes",
-        )
+    if rank >= len(sections):
+        index, z = sections[0]
+        return [_cut(items[index], z, z + 1) | {COUNTED_ELSEWHERE: True}]
     mine = [sections[k] for k in np.array_split(np.arange(len(sections)), world_size)[rank]]
     shares: dict[int, list[int]] = {}
     for index, z in mine:

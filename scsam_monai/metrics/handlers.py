@@ -33,6 +33,8 @@ class VolumeIoUHandler(IgniteMetricHandler):
         annotated_key: where the items of the batch keep the ids or mask of their annotated classes, looked up
             when ``output_transform`` does not return them. Items without it are annotated in full.
         ignore_label: ground truth value of voxels that are not scored.
+        elsewhere_key: marks items of the batch that another process counts; see
+            :func:`scsam_monai.data.sharding.shard_items`.
     """
 
     def __init__(
@@ -41,9 +43,10 @@ class VolumeIoUHandler(IgniteMetricHandler):
         output_transform: Callable[[Any], Sequence[Any]] | None = None,
         annotated_key: str = "annotated",
         ignore_label: int = 255,
+        elsewhere_key: str = "counted_elsewhere",
     ) -> None:
         self.class_names = list(class_names)
-        self.annotated_key = annotated_key
+        self.annotated_key, self.elsewhere_key = annotated_key, elsewhere_key
         self.confusion = ConfusionIoU(len(self.class_names), ignore_label=ignore_label)
         super().__init__(
             metric_fn=self.confusion,
@@ -60,8 +63,10 @@ class VolumeIoUHandler(IgniteMetricHandler):
 
         The base class would unroll lists into pairs and lose what each item's annotated classes are.
         """
+        if _entry(engine, self.elsewhere_key) is not None:
+            return
         output = tuple(self._output_transform(engine.state.output))
-        self.update(output if len(output) == 3 else (*output, self._annotated(engine)))
+        self.update(output if len(output) == 3 else (*output, _entry(engine, self.annotated_key)))
 
     @reinit__is_reduced
     def update(self, output: Sequence[Any]) -> None:
@@ -75,14 +80,6 @@ class VolumeIoUHandler(IgniteMetricHandler):
         confusion: Tensor = engine.state.metric_details[name]  # type: ignore[attr-defined]
         engine.state.metrics.update(named_scores(confusion, self.class_names))
 
-    def _annotated(self, engine: Engine) -> Any:
-        batch = engine.state.batch
-        if isinstance(batch, Mapping):
-            return batch.get(self.annotated_key)
-        if isinstance(batch, Sequence) and all(isinstance(item, Mapping) for item in batch):
-            return [item.get(self.annotated_key) for item in batch]
-        return None
-
 
 def named_scores(confusion: Tensor, class_names: Sequence[str]) -> dict[str, float]:
     """Name the scores of a confusion matrix (K', K'), except for the mean IoU itself."""
@@ -95,3 +92,14 @@ def named_scores(confusion: Tensor, class_names: Sequence[str]) -> dict[str, flo
         scores[f"iou_{name}"] = iou[index].item()
         scores[f"dice_{name}"] = dice[index].item()
     return scores
+
+
+def _entry(engine: Engine, key: str) -> Any:
+    """What the items of the batch hold under a key, together or each; None if they do not."""
+    batch = engine.state.batch
+    if isinstance(batch, Mapping):
+        return batch.get(key)
+    if isinstance(batch, Sequence) and all(isinstance(item, Mapping) for item in batch):
+        entries = [item.get(key) for item in batch]
+        return entries if any(entry is not None for entry in entries) else None
+    return None

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import ignite.distributed as idist
 from ignite.engine import Engine, Events
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
@@ -17,7 +18,8 @@ from scsam_monai.errors import InputError
 class CpuBudget:
     """A clock of process CPU time, all threads counted, that starts when it is built.
 
-    Attached to a trainer it ends the run after the step in which the time is up.
+    Attached to a trainer it ends the run after the step in which the time is up. Several processes agree after each
+    step on the time of the one that has spent most, so that they end, and lower their learning rates, as one.
 
     Args:
         minutes: of CPU time.
@@ -31,11 +33,12 @@ class CpuBudget:
         self.seconds = minutes * 60
         self.clock = clock
         self.start = clock()
+        self._agreed: float | None = 0.0 if idist.get_world_size() > 1 else None
 
     @property
     def spent(self) -> float:
-        """CPU seconds spent."""
-        return self.clock() - self.start
+        """CPU seconds spent; of several processes as they last agreed."""
+        return self.clock() - self.start if self._agreed is None else self._agreed
 
     @property
     def share(self) -> float:
@@ -49,12 +52,18 @@ class CpuBudget:
     def attach(self, engine: Engine) -> None:
         """Register with the trainer, and let other handlers see the time through ``engine.state``."""
         engine.state.budget = self  # type: ignore[attr-defined]
+        engine.add_event_handler(Events.STARTED, self._agree)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self)
 
     def __call__(self, engine: Engine) -> None:
         """End the run when the time is up."""
+        self._agree()
         if self.share >= 1:
             engine.terminate()
+
+    def _agree(self) -> None:
+        if idist.get_world_size() > 1:
+            self._agreed = float(idist.all_reduce(self.clock() - self.start, "MAX"))
 
 
 class BudgetCosine(LambdaLR):

@@ -1,8 +1,7 @@
 import numpy as np
 import pytest
 
-from scsam_monai.data.sharding import shard_items
-from scsam_monai.errors import InputError
+from scsam_monai.data.sharding import COUNTED_ELSEWHERE, shard_items
 from scsam_monai.io import write_stack
 
 
@@ -36,6 +35,17 @@ def test_nothing_to_share(items):
     assert shard_items([], 1, 2) == []
 
 
-def test_more_processes_than_sections_is_refused(items):
-    with pytest.raises(InputError, match="processes"):
-        shard_items(items, 0, 8)
+def test_processes_beyond_the_sections_run_one_that_is_not_counted(items):
+    shares = [shard_items(items, rank, 9) for rank in range(9)]
+    counted = [share for share in shares if not any(COUNTED_ELSEWHERE in item for item in share)]
+    assert sorted(z for share in counted for _, z, _ in sections(share)) == [0, 1, 1, 2, 2, 3, 4]
+    assert (
+        shares[7] == shares[8] == [{**items[0], "region": [[0, 1], [0, 4], [0, 3]], COUNTED_ELSEWHERE: True}]
+    )
+
+
+def test_an_image_of_one_section_serves_as_company(tmp_path):
+    write_stack(tmp_path / "one.tif", np.zeros((1, 4, 3), dtype=np.uint8), (1, 1, 1))
+    items = [{"image": str(tmp_path / "one.tif"), "label": "unused"}]
+    assert shard_items(items, 0, 2) == items
+    assert shard_items(items, 1, 2) == [{**items[0], COUNTED_ELSEWHERE: True}]

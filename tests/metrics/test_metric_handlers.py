@@ -92,3 +92,12 @@ def test_metric_works_inside_monais_own_handler() -> None:
     engine.run()
     assert engine.state.metrics["iou"] == pytest.approx(0.4)
     assert engine.state.metric_details["iou"].shape == (3, 3)
+
+
+def test_items_that_another_process_counts_are_left_out() -> None:
+    data = items()
+    for item in data:
+        item["counted_elsewhere"] = True
+    engine = evaluator(data, val_handlers=[VolumeIoUHandler(NAMES)])
+    engine.run()
+    assert engine.state.metric_details["mean_iou"].sum() == 0

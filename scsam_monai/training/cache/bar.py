@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import ignite.distributed as idist
 from tqdm import tqdm
 
 Progress = Callable[[int, int], None]
@@ -13,8 +14,11 @@ Progress = Callable[[int, int], None]
 
 @contextmanager
 def terminal_bar(progress: Progress | None = None) -> Iterator[Progress | None]:
-    """Yield ``progress``, or one that draws a bar if stderr is a terminal, else None."""
-    if progress is not None or not sys.stderr.isatty():
+    """Yield ``progress``, or one that draws a bar if stderr is a terminal, else None.
+
+    Of several processes the first draws.
+    """
+    if progress is not None or not sys.stderr.isatty() or idist.get_rank():
         yield progress
         return
     with tqdm(unit="image", desc="encoding", file=sys.stderr, leave=False) as bar:

@@ -2,6 +2,7 @@
 
 from scsam_monai.training.handlers.best import BestWeights
 from scsam_monai.training.handlers.checkpoint import RunCheckpoint
+from scsam_monai.training.handlers.events import events_of_first
 from scsam_monai.training.handlers.loss_terms import LossTerms
 from scsam_monai.training.handlers.metrics_log import MetricsLog
 from scsam_monai.training.handlers.probe import ProbeHandler
@@ -22,4 +23,5 @@ __all__ = [
     "RunRecord",
     "SavePart",
     "SetEpoch",
+    "events_of_first",
 ]

@@ -104,7 +104,7 @@ class RunCheckpoint:
         if self.record is not None:
             self.record.write()
         self._frozen_digest = digest(split_state(self.network)[1])
-        engine.state.resumed = self.resume is True or (self.resume == "auto" and self.path.exists())
+        engine.state.resumed = self.resume is True or (self.resume == "auto" and self._found())
         if engine.state.resumed:
             self.restore(engine)
         else:
@@ -161,6 +161,10 @@ class RunCheckpoint:
         logger.info(
             "resumed from %s after epoch %d of %d", self.path, engine.state.epoch, engine.state.max_epochs
         )
+
+    def _found(self) -> bool:
+        """Whether there is a checkpoint, as the first process sees it: once it goes on it may write one."""
+        return bool(idist.broadcast(float(self.path.exists()), src=0))
 
     def _check_data(self, saved: Mapping[str, Any] | None) -> None:
         own = None if self.record is None else self.record.content

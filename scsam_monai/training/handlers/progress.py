@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+import ignite.distributed as idist
 from ignite.engine import Events
 from monai.engines import Workflow
 from tqdm import tqdm
@@ -14,12 +15,12 @@ class Progress:
     """One bar over all steps of the run, with loss and time left; silent unless stderr is a terminal.
 
     Args:
-        enabled: show it; None asks whether stderr is a terminal.
+        enabled: show it; None asks whether stderr is a terminal, and of several processes the first shows it.
         interval: steps between two readings of the loss, which wait for a GPU.
     """
 
     def __init__(self, enabled: bool | None = None, interval: int = 10) -> None:
-        self.enabled = sys.stderr.isatty() if enabled is None else enabled
+        self.enabled = sys.stderr.isatty() and not idist.get_rank() if enabled is None else enabled
         self.interval = interval
         self._bar: Any = None
 

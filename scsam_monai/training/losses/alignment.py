@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from scsam_monai.training.losses.processes import sum_over_processes
+
 
 class AlignmentLoss(nn.Module):
     """Mean of ``1 - cos`` between the aligned features of both encoders over all positions.
@@ -25,7 +27,9 @@ class AlignmentLoss(nn.Module):
             aligned_sam: (B, C, h, w).
             aligned_mae: (B, C, h, w).
         """
-        return (1 - F.cosine_similarity(aligned_sam.detach().float(), aligned_mae.float(), dim=1)).mean()
+        gap = 1 - F.cosine_similarity(aligned_sam.detach().float(), aligned_mae.float(), dim=1)
+        total, positions = sum_over_processes(torch.stack([gap.sum(), gap.new_full((), gap.numel())]))
+        return total / positions
 
 
 @torch.no_grad()

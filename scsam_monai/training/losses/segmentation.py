@@ -10,12 +10,13 @@ from torch import Tensor, nn
 
 from scsam_monai.data.description import IGNORE_LABEL
 from scsam_monai.training.losses.marginal import marginal_logits
+from scsam_monai.training.losses.processes import sum_over_processes
 
 
 def dice_per_class(
     probabilities: Tensor, truth: Tensor, known: Tensor, smooth: float
 ) -> tuple[Tensor, Tensor]:
-    """Dice loss of every class over the whole batch.
+    """Dice loss of every class over the whole batch, that of all processes.
 
     Pooling over the batch rather than per crop keeps a class of a few voxels from swinging the loss of its crop.
 
@@ -29,9 +30,8 @@ def dice_per_class(
         ``1 - Dice`` (K',) and which classes are present (K',) bool.
     """
     axes = (0, 2, 3)
-    predicted = (probabilities * known).sum(axes)
-    volume = truth.sum(axes)
-    overlap = (probabilities * truth).sum(axes)
+    sums = [(probabilities * known).sum(axes), truth.sum(axes), (probabilities * truth).sum(axes)]
+    predicted, volume, overlap = sum_over_processes(torch.stack(sums))
     return 1 - (2 * overlap + smooth) / (predicted + volume + smooth), volume > 0
 
 
@@ -116,6 +116,7 @@ class SegmentationLoss(nn.Module):
         total = F.cross_entropy(logits, target, weights, ignore_index=self.ignore_label, reduction="sum")
         known = target != self.ignore_label
         mass = (weights[target.where(known, 0)] * known).sum()
+        total, mass = sum_over_processes(torch.stack([total, mass]))
         return total / mass.clamp_min(torch.finfo(torch.float32).eps)
 
     def dice(self, logits: Tensor, label: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from scsam_monai.data.description import IGNORE_LABEL
 from scsam_monai.training.losses.marginal import marginal_logits
+from scsam_monai.training.losses.processes import sum_over_processes
 
 
 def pool_labels(
@@ -64,4 +65,5 @@ class SimilarityLoss(nn.Module):
         shares, known = pool_labels(label, similarity.shape[1], (height, width), self.ignore_label)
         logits = marginal_logits(similarity.float() / self.temperature, annotated)
         loss = -(shares * logits.log_softmax(dim=1)).sum(dim=1, keepdim=True)
-        return (loss * known).sum() / known.sum().clamp_min(torch.finfo(torch.float32).eps)
+        total, mass = sum_over_processes(torch.stack([(loss * known).sum(), known.sum()]))
+        return total / mass.clamp_min(torch.finfo(torch.float32).eps)

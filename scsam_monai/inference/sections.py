@@ -54,6 +54,7 @@ class SectionPredictor:
         self.device = torch.device(device)
         self.importance = grid.importance(self.device)
         self._sums = [torch.empty(0, device=self.device) for _ in range(2)]
+        self._weighted = torch.empty(0, device=self.device)
 
     def predict(self, grey: np.ndarray, sections: Span, y: Need, x: Need) -> Iterator[Blended]:
         """Predict a part of some sections, one group of neighbouring sections after the other.
@@ -94,7 +95,8 @@ class SectionPredictor:
             logits = self._logits(self._windows(pixels, places, group, y, x))
             if total is None:
                 area = (group[1] - group[0], _length(y.blended), _length(x.blended))
-                total = self._zeros((logits.shape[1], *area))
+                total = self._buffer((logits.shape[1], *area))
+                blender.submit(_clear, total)
             if added is not None:
                 added.result()
             added = blender.submit(self._add, logits, places, total, group, y, x)
@@ -116,20 +118,20 @@ class SectionPredictor:
 
     @torch.inference_mode()
     def _add(self, logits: Tensor, places: list[Place], total: Tensor, group: Span, y: Need, x: Need) -> None:
-        weighted = logits * self.importance
+        weighted = torch.mul(logits, self.importance, out=self._weighted)  # of one shape in every batch
         for place in places:
             rows, inside_rows = _common(self.grid.y, place.row, y.blended)
             columns, inside_columns = _common(self.grid.x, place.column, x.blended)
             target = total[:, place.section - group[0], rows, columns]
             target += weighted[place.slot, :, inside_rows, inside_columns]
 
-    def _zeros(self, shape: tuple[int, ...]) -> Tensor:
+    def _buffer(self, shape: tuple[int, ...]) -> Tensor:
         """Return one of two buffers in turn: fresh memory of this size costs more than the sums themselves."""
         spare, self._sums = self._sums[0], self._sums[::-1]
         if spare.numel() < math.prod(shape):
             spare = torch.empty(math.prod(shape), device=self.device)
         self._sums[1] = spare
-        return spare[: math.prod(shape)].view(shape).zero_()
+        return spare[: math.prod(shape)].view(shape)
 
     def _logits(self, windows: Tensor) -> Tensor:
         logits = self.network(windows)
@@ -148,6 +150,11 @@ class SectionPredictor:
                 columns, inside_columns = _common(self.grid.x, column, x.blended)
                 weight[rows, columns] += self.importance[inside_rows, inside_columns]
         return weight
+
+
+@torch.inference_mode()
+def _clear(total: Tensor) -> None:
+    total.zero_()
 
 
 def _common(axis: Axis, index: int, span: Span) -> tuple[slice, slice]:

@@ -78,6 +78,7 @@ class Stream:
                 if drawing is None:
                     return
                 written = writer.submit(self._write, number, drawing)
+                del drawing  # the writer lets go of its maps while the next block is computed
             if written is not None:
                 yield written.result()
 

@@ -1,6 +1,9 @@
 PYTHON ?= python
 
-.PHONY: check format test
+# MONAI Label's own environment, which the first run makes.
+SCSAM_LABEL_ENV ?= .venv-label
+
+.PHONY: check format test test-label
 
 check:
 	$(PYTHON) -m ruff check .
@@ -14,3 +17,6 @@ format:
 
 test:
 	$(PYTHON) -m pytest
+
+test-label:
+	SCSAM_LABEL_ENV=$(SCSAM_LABEL_ENV) $(PYTHON) -m pytest tests/label

@@ -33,8 +33,17 @@ def readable(name: str | None = None) -> Iterator[None]:
         if (cause := input_error_in(error)) is not None:
             raise HTTPException(400, _sentence(cause, name)) from error
         logger.exception("unexpected")
-        first = str(error).strip().split("\n")[0]
-        raise HTTPException(500, f"{type(error).__name__}: {first}; see the server's log") from error
+        what = " ".join(str(error).split())[:300]
+        raise HTTPException(500, f"{type(error).__name__}: {what}; see the server's log") from error
+
+
+@contextmanager
+def broken_model() -> Iterator[None]:
+    """Turn an input error about the server's own model into one of the server."""
+    try:
+        yield
+    except InputError as error:
+        raise HTTPException(500, _sentence(error, None)) from error
 
 
 def not_found(what: str, name: str | None, known: Sequence[str]) -> HTTPException:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 import tempfile
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from lib.errors import broken_model
 from monailabel.tasks.infer.bundle import BundleInferTask
 from monailabel.tasks.train.bundle import BundleTrainTask
 
@@ -18,7 +20,7 @@ from scsam_monai.io import image_suffix, read_header, write_labels_like
 from scsam_monai.io.nifti import NiftiLayout
 from scsam_monai.io.units import NM_PER_UNIT, nm_per_unit
 from scsam_monai.training.label_server import RUN_DIR, VERDICT
-from scsam_monai.weights.loading import recorded_class_names
+from scsam_monai.weights.loading import load_weights, recorded_class_names
 
 logger = logging.getLogger(__name__)
 
@@ -50,26 +52,36 @@ class InferTask(BundleInferTask):
         """Whether there is a model."""
         return bool(self.valid)
 
+    def _get_network(self, device: str, data: dict[str, Any] | None) -> Any:
+        """The network with its weights; if they do not fit, say how."""
+        try:
+            return super()._get_network(device, data)
+        except Exception as error:
+            name = (data or {}).get("model_filename", WEIGHTS)
+            path = Path(self.path[0]).with_name(name if isinstance(name, str) else name[0])
+            with broken_model():
+                load_weights(copy.deepcopy(self.network), path)
+            raise error
+
     def writer(self, data: dict[str, Any], extension: str | None = None, dtype: Any = None) -> Any:
         """Write the labels as the image's format, or as another one that was asked for."""
         source = data["image_path"]
         own, wanted = image_suffix(source), data.get("result_extension") or image_suffix(source)
         if wanted.lower() != own.lower() or data.get("result_dtype") not in (None, "uint8"):
-            data["image"].affine = _in_millimetres(data["image"].affine, source)
-            data[self.output_label_key].affine = data["image"].affine
+            meta = data[f"{self.output_label_key}_meta_dict"]
+            meta["affine"] = _in_millimetres(np.asarray(meta["affine"]), source)
             return super().writer(data, extension, dtype)
         with tempfile.NamedTemporaryFile(suffix=wanted, delete=False) as file:
             write_labels_like(file.name, np.asarray(data[self.output_label_key]).T, read_header(source))
         return file.name, data.get(self.output_json_key, {})
 
 
-def _in_millimetres(affine: Any, source: str) -> Any:
-    """The affine as other programs have it once they have read the file."""
+def _in_millimetres(affine: np.ndarray, source: str) -> np.ndarray:
+    """The affine of an image as viewers have it once they have read the file."""
     layout = read_header(source).layout
     unit = layout.header.get_xyzt_units()[0] if isinstance(layout, NiftiLayout) else "nm"
-    affine = affine.clone()
-    affine[:3] *= (nm_per_unit(unit) or NM_PER_UNIT["mm"]) / NM_PER_UNIT["mm"]
-    return affine
+    scale = (nm_per_unit(unit) or NM_PER_UNIT["mm"]) / NM_PER_UNIT["mm"]
+    return np.vstack([affine[:3] * scale, affine[3:]])
 
 
 class TrainTask(BundleTrainTask):

@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 from scsam_monai import __version__
 from scsam_monai.cli.bundle import bundle_app
 from scsam_monai.cli.datasets import check, corpus, generate
+from scsam_monai.cli.export import export_app
 from scsam_monai.cli.importing import import_app
 from scsam_monai.cli.predict import predict
 from scsam_monai.cli.weights import weights_app
@@ -43,6 +44,7 @@ app.command()(check)
 app.command()(generate)
 app.command()(corpus)
 app.add_typer(weights_app, name="weights")
+app.add_typer(export_app, name="export")
 app.add_typer(bundle_app, name="bundle")
 
 

@@ -1,0 +1,93 @@
+"""``scsam export``: a trained network as a file that other programs open."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from scsam_monai.errors import InputError
+
+if TYPE_CHECKING:
+    from scsam_monai.inference.model import Model
+
+export_app = typer.Typer(
+    no_args_is_help=True, help="Write a network for other programs: torchscript, onnx, bioimageio."
+)
+
+Output = Annotated[Path, typer.Argument(metavar="OUTPUT", help="A new file.")]
+ModelPath = Annotated[Path, typer.Option("--model", metavar="PATH", help="Trained model.pt.")]
+Window = Annotated[int, typer.Option(help="H and W of the images it will take, in the network's pixels.")]
+Licence = Annotated[
+    str | None, typer.Option(metavar="SPDX", help="Of the weights; default: that of the shipped model.pt.")
+]
+Authors = Annotated[
+    list[str] | None, typer.Option("--author", metavar="NAME", help="Of the weights; may be repeated.")
+]
+
+SHIPPED_LICENCE, SHIPPED_AUTHORS = "Apache-2.0", ("scsam-monai contributors",)
+
+
+@export_app.command("torchscript")
+def torchscript_command(
+    output: Output, model: ModelPath, window: Window = 256, licence: Licence = None, author: Authors = None
+) -> None:
+    """Write MODEL.ts, for programs on PyTorch that know nothing of this package."""
+    from scsam_monai.export import export_torchscript
+
+    opened = _open(model)
+    licence, authors = _provenance(model, licence, author)
+    _done(export_torchscript(opened, output, window=window, licence=licence, authors=authors))
+
+
+@export_app.command("onnx")
+def onnx_command(
+    output: Output, model: ModelPath, window: Window = 256, licence: Licence = None, author: Authors = None
+) -> None:
+    """Write MODEL.onnx, for ONNX Runtime; checked against PyTorch."""
+    from scsam_monai.export import export_onnx
+
+    opened = _open(model)
+    licence, authors = _provenance(model, licence, author)
+    _done(export_onnx(opened, output, window=window, licence=licence, authors=authors))
+
+
+@export_app.command("bioimageio")
+def bioimageio_command(
+    output: Output, model: ModelPath, window: Window = 256, licence: Licence = None, author: Authors = None
+) -> None:
+    """Write MODEL.zip, a BioImage.IO package for Fiji, ilastik and napari; tested without a network."""
+    from scsam_monai.export import export_bioimageio
+    from scsam_monai.report.palette import class_colours
+
+    opened = _open(model)
+    licence, authors = _provenance(model, licence, author)
+    for option, value, example in (("--licence", licence, "CC-BY-4.0"), ("--author", authors, "'A. Person'")):
+        if not value:
+            remedy = f"add {option}, like {option} {example}"
+            raise InputError(option, expected="that of your weights", met="nothing", remedy=remedy)
+    colours = class_colours(len(opened.class_names))
+    _done(export_bioimageio(opened, output, colours, window=window, licence=licence or "", authors=authors))
+
+
+def _open(model: Path) -> Model:
+    from scsam_monai.inference.model import open_model
+
+    return open_model(model, "cpu")
+
+
+def _provenance(
+    model: Path, licence: str | None, authors: list[str] | None
+) -> tuple[str | None, tuple[str, ...]]:
+    """Return licence and authors of some weights: what was said, or what is known of those that come along."""
+    import filecmp
+
+    beside = Path(__file__).resolve().parents[2] / "bundle" / "models" / "model.pt"
+    if beside.is_file() and filecmp.cmp(model, beside, shallow=False):
+        return licence or SHIPPED_LICENCE, tuple(authors or SHIPPED_AUTHORS)
+    return licence, tuple(authors or ())
+
+
+def _done(path: Path) -> None:
+    typer.echo(f"{path}  {path.stat().st_size / 1e6:.1f} MB")

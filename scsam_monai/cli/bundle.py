@@ -35,6 +35,32 @@ def audit_command(
         raise typer.Exit(1)
 
 
+@bundle_app.command("verify")
+def verify_command(
+    folder: Annotated[
+        Path | None, typer.Argument(metavar="[DIR]", help="Default: the bundle beside the package.")
+    ] = None,
+    only: Annotated[
+        list[str] | None, typer.Option(metavar="CHECK", help="This check alone; may be repeated.")
+    ] = None,
+) -> None:
+    """Check all that the model zoo asks of a bundle, a line each; ends with code 1 if a check fails.
+
+    Needs no network. It runs the bundle's configs, on generated sections: audit a stranger's first.
+    """
+    from scsam_monai.command_line import locate_bundle
+    from scsam_monai.signoff import CHECKS, verify_bundle
+
+    width, failed, done = max(map(len, CHECKS)), 0, 0
+    for outcome in verify_bundle(folder or locate_bundle(), only or ()):
+        word = "ok" if outcome.why is None else "failed"
+        typer.echo(f"{word:6}  {outcome.name:{width}}  {_printable(outcome.why or '')}".rstrip())
+        failed, done = failed + (outcome.why is not None), done + 1
+    typer.echo(f"{done} checks, {failed} failed")
+    if failed:
+        raise typer.Exit(1)
+
+
 def _printable(text: str) -> str:
     """The whole text in one line, with nothing that would steer a terminal."""
     return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)

@@ -7,6 +7,7 @@ import os
 import warnings
 from datetime import timedelta
 
+import ignite.distributed as idist
 import torch
 import torch.distributed as dist
 
@@ -55,6 +56,7 @@ def join_processes() -> None:
 
 def leave_processes() -> None:
     """Part in good order; without others there is nothing to do."""
+    idist.finalize()  # ignite would go on asking a group that is gone
     if dist.is_initialized():
         dist.destroy_process_group()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -13,9 +14,8 @@ from scsam_monai import __version__
 from scsam_monai._torchvision import ensure_torchvision
 from scsam_monai.data.synthetic import CLASSES
 from scsam_monai.networks.mae import MAEEncoder
+from scsam_monai.signoff.metadata import SCHEMA
 from scsam_monai.weights.registry import WEIGHTS, find_weights
-
-SCHEMA = Path(__file__).with_name("metadata_schema.json")
 
 
 def workflow(config, files, workflow_type, **overrides):
@@ -173,3 +173,18 @@ def test_vit_b_without_its_checkpoint_says_what_is_missing(config, bundle, small
     with pytest.raises(RuntimeError) as caught:
         full.parser.get_parsed_content("network_def")
     assert "nowhere.pth: expected a weights file" in str(caught.value.__cause__)
+
+
+def test_scores_in_the_metadata_are_those_of_the_model_card(bundle):
+    metrics = json.loads((bundle / "configs" / "metadata.json").read_text())["eval_metrics"]
+    rows = re.findall(
+        r"^\| ([\w ]+) \| (0\.\d{3}) \| (0\.\d{3}) \| [\d,]+ \|$",
+        (bundle / "docs" / "README.md").read_text(),
+        re.M,
+    )
+    iou, dice = ({name: float(row[place]) for name, *row in rows} for place in range(2))
+    means = {"mean_iou": iou.pop("mean foreground"), "mean_dice": dice.pop("mean foreground")}
+    means["mean_iou_with_background"] = iou.pop("mean with background")
+    means["mean_dice_with_background"] = dice.pop("mean with background")
+    assert metrics == {**means, **{f"iou_{name}": value for name, value in iou.items()}}
+    assert list(iou) == list(CLASSES)

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import socket
+
+import ignite.distributed as idist
 import pytest
 import torch
 
 from scsam_monai.errors import InputError
-from scsam_monai.training.processes import SET_BY_TORCHRUN, leave_processes, local_device
+from scsam_monai.training.processes import SET_BY_TORCHRUN, join_processes, leave_processes, local_device
 
 
 @pytest.fixture
@@ -42,3 +45,18 @@ def test_more_processes_than_gpus_are_refused(monkeypatch):
 
 def test_leaving_alone_does_nothing():
     leave_processes()
+
+
+@pytest.mark.usefixtures("second_process")
+def test_after_leaving_a_process_is_alone_again(monkeypatch):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    told = {"RANK": "0", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    for name, value in told.items():
+        monkeypatch.setenv(name, value)
+    join_processes()
+    assert idist.backend() == "gloo"
+    leave_processes()
+    assert idist.backend() is None
+    assert float(idist.all_reduce(3.0)) == 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import sys
 from collections.abc import Sequence
 
@@ -42,6 +43,16 @@ def per_section(n_classes: int, grid: SectionGrid, factors: Sequence[float]) -> 
     scale = factors[1] * factors[2]
     resampled = 0 if scale == 1 else 2
     return AT_ONCE * 4 * n_classes * grid.depth * (scale * HALO + resampled)
+
+
+def release_freed() -> None:
+    """Give memory that is free but kept by the allocator back to the system; only glibc's keeps much.
+
+    Buffers of several threads leave gaps that fit none of the next ones: over many blocks a process would come
+    to hold twice what it uses.
+    """
+    if sys.platform == "linux" and (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)) is not None:
+        trim(0)
 
 
 def resident_bytes() -> float:

@@ -13,6 +13,7 @@ import torch
 
 from scsam_monai.inference.blocks import Block, BlockPlan
 from scsam_monai.inference.drawing import Drawing, OnePlaneDrawing, Product, ThreePlanesDrawing
+from scsam_monai.inference.memory import release_freed
 from scsam_monai.inference.planes import PlanePredictor, Readable
 from scsam_monai.inference.sections import Blended
 
@@ -27,8 +28,8 @@ class Sink(Protocol):
 class Stream:
     """Draws the blocks of one volume.
 
-    While a block is computed the next one is read, finished sections of it become labels, and the block before it
-    is written: at most two blocks of each kind are in memory, whatever the volume's size.
+    While a block is computed, finished sections of it become labels, the block before it is written, and then the
+    next one is read: at most three blocks are in memory, whatever the volume's size.
 
     Args:
         volume: is read by region, from one thread.
@@ -61,24 +62,24 @@ class Stream:
         """
         self._drawn, self._asked = 0.0, float(sum(_volume(self.plan[number]) for number in blocks))
         with ExitStack() as stack:
-            reader, drawer, writer = (
-                stack.enter_context(_thread(name)) for name in ("read", "draw", "write")
-            )
-            ahead = reader.submit(self._read, blocks[0]) if blocks else None
+            # One thread for the disk: the next block is read once the one before has been written and let go.
+            disk, drawer = (stack.enter_context(_thread(name)) for name in ("disk", "draw"))
+            ahead = disk.submit(self._read, blocks[0]) if blocks else None
             written: Future[int] | None = None
             for position, number in enumerate(blocks):
                 assert ahead is not None
                 parts = ahead.result()
                 if position + 1 < len(blocks):
-                    ahead = reader.submit(self._read, blocks[position + 1])
+                    ahead = disk.submit(self._read, blocks[position + 1])
                 drawing = self._compute(number, parts, drawer, cancel)
                 if written is not None:
                     yield written.result()
                     written = None
                 if drawing is None:
                     return
-                written = writer.submit(self._write, number, drawing)
-                del drawing  # the writer lets go of its maps while the next block is computed
+                written = disk.submit(self._write, number, drawing)
+                del drawing, parts  # maps are let go once they are written
+                release_freed()
             if written is not None:
                 yield written.result()
 

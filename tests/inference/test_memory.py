@@ -19,15 +19,11 @@ def noise(path: Path, sections: int) -> Path:
 
 
 def growth_mib(folder: Path, sections: int) -> float:
-    """By how much a fresh process grows while it streams a volume from disk to disk.
-
-    Memory of any size worth counting goes back to the system at once there: otherwise the peak depends on how
-    the allocator's pieces happen to fit, by a fifth from run to run.
-    """
+    """By how much a fresh process grows while it streams a volume from disk to disk."""
     paths = [noise(folder / "warm.npy", 1), noise(folder / f"{sections}.npy", sections)]
     done = subprocess.run(
         [sys.executable, SCRIPT, *paths],
-        env={**os.environ, "OMP_NUM_THREADS": "1", "MALLOC_MMAP_THRESHOLD_": "65536"},
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         check=True,

@@ -13,12 +13,16 @@ from scsam_monai.errors import InputError
 from scsam_monai.io.volumes.source import Box
 
 
+_MAPPED_BYTES = 2**22
+"""Mapped at a time: pages that are mapped count as memory of the process until they are let go."""
+
+
 @dataclass(frozen=True)
 class MappedArray:
     """An uncompressed array in C order inside a file.
 
-    Every read maps its own rows and lets go of them: pages of a map that stays would count as memory of
-    the process until, at the end of a run, the whole volume did.
+    Every read maps its own rows, a few at a time, and lets go of them: pages of a map that stays would count as
+    memory of the process until, at the end of a run, the whole volume did.
 
     Attributes:
         path: the file.
@@ -56,7 +60,12 @@ class MappedArray:
     def read(self, box: Box) -> np.ndarray:
         """Copy the values in ``box``."""
         first, *rest = box
+        values = np.empty([bounds.stop - bounds.start for bounds in box], self.dtype)
         row_bytes = math.prod(self.shape[1:]) * self.dtype.itemsize
-        shape = (first.stop - first.start, *self.shape[1:])
-        mapped = np.memmap(self.path, self.dtype, "r", self.offset + first.start * row_bytes, shape)
-        return np.array(mapped[(slice(None), *rest)], order="C", subok=False)
+        step = max(1, _MAPPED_BYTES // max(1, row_bytes))
+        for start in range(first.start, first.stop, step):
+            rows = min(step, first.stop - start)
+            offset, shape = self.offset + start * row_bytes, (rows, *self.shape[1:])
+            mapped = np.memmap(self.path, self.dtype, "r", offset, shape)
+            values[start - first.start :][:rows] = mapped[(slice(None), *rest)]
+        return values

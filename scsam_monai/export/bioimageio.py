@@ -56,15 +56,17 @@ def export_bioimageio(
     spdx_licence(licence)
     description = describe(model, window, licence, authors)
     with atomic_path(path) as temporary, tempfile.TemporaryDirectory() as folder, _quiet():
-        _write_parts(model, Path(folder), description, colours)
+        _write_parts(model, Path(folder), description, colours, path)
         _package(Path(folder), description, path, temporary)
     return path
 
 
-def _write_parts(model: Model, folder: Path, description: Description, colours: np.ndarray) -> None:
+def _write_parts(
+    model: Model, folder: Path, description: Description, colours: np.ndarray, where: Path
+) -> None:
     section = example_section(description.window, description.pixel_size_nm)
-    write_torchscript(model, folder / "model.ts", description, section)
-    write_onnx(model, folder / "model.onnx", description, section)
+    write_torchscript(model, folder / "model.ts", description, section, where)
+    write_onnx(model, folder / "model.onnx", description, section, where)
     with torch.no_grad():
         logits = model.network(as_input(section)).numpy()
     np.save(folder / "input.npy", section[None, None].astype(np.float32))

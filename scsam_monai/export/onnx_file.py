@@ -52,11 +52,11 @@ def export_onnx(
         required_library(name, path)
     description = describe(model, window, licence, authors)
     with atomic_path(path) as temporary:
-        write_onnx(model, temporary, description, example_section(window, model.pixel_size_nm))
+        write_onnx(model, temporary, description, example_section(window, model.pixel_size_nm), where=path)
     return path
 
 
-def write_onnx(model: Model, path: Path, description: Description, section: np.ndarray) -> None:
+def write_onnx(model: Model, path: Path, description: Description, section: np.ndarray, where: Path) -> None:
     """Record, describe, write and compare.
 
     Args:
@@ -64,6 +64,7 @@ def write_onnx(model: Model, path: Path, description: Description, section: np.n
         path: where to write.
         description: what to record as ``metadata_props``.
         section: (y, x) to record and compare on, of the window's size.
+        where: the file to be, to name in the error.
 
     Raises:
         InputError: if the result does not agree with the network.
@@ -71,7 +72,7 @@ def write_onnx(model: Model, path: Path, description: Description, section: np.n
     images = example_batch(section)
     _record(model, path, images)
     _describe(path, description)
-    check_agreement(path, runner(path), model.network, images)
+    check_agreement(where, runner(path), model.network, images)
 
 
 def runner(path: str | Path, threads: int = 0) -> Callable[[Tensor], Tensor]:

@@ -76,11 +76,15 @@ def export_torchscript(
     path = check_target(path, SUFFIX)
     description = describe(model, window, licence, authors)
     with atomic_path(path) as temporary:
-        write_torchscript(model, temporary, description, example_section(window, model.pixel_size_nm))
+        write_torchscript(
+            model, temporary, description, example_section(window, model.pixel_size_nm), where=path
+        )
     return path
 
 
-def write_torchscript(model: Model, path: Path, description: Description, section: np.ndarray) -> None:
+def write_torchscript(
+    model: Model, path: Path, description: Description, section: np.ndarray, where: Path
+) -> None:
     """Trace, write, read back and compare.
 
     Args:
@@ -88,6 +92,7 @@ def write_torchscript(model: Model, path: Path, description: Description, sectio
         path: where to write.
         description: what to record beside the weights.
         section: (y, x) to trace and compare on, of the window's size.
+        where: the file to be, to name in the error.
 
     Raises:
         InputError: if the result does not agree with the network.
@@ -103,4 +108,4 @@ def write_torchscript(model: Model, path: Path, description: Description, sectio
     # Freezing folds what the size alone decides, such as positions: half the nodes, and none tied to this device.
     network = torch.jit.freeze(network, preserved_attrs=["pixel_size_nm"])
     save_net_with_metadata(network, str(path), meta_values=description.as_metadata())
-    check_agreement(path, torch.jit.load(str(path)), model.network, images)
+    check_agreement(where, torch.jit.load(str(path)), model.network, images)

@@ -101,7 +101,7 @@ def publish(
         The verdict: scores before and after, what was scored, and whether the model was replaced.
     """
     model, start = Path(model), next(handler for handler in handlers if isinstance(handler, ScoreStart))
-    items = f"{held_out} held-out items" if held_out else "the items it learned from"
+    items = f"{held_out} held-out item{'s' * (held_out > 1)}" if held_out else "the items it learned from"
     verdict: dict[str, Any] = {"metric": start.key_metric, "before": start.score, "after": best.metric}
     verdict |= {"scored_on": items, "replaced": False, "earlier_model": None}
     if start.score is None or best.metric is None:

@@ -149,6 +149,18 @@ def test_bad_input_is_refused_with_a_sentence(server, bad, method, path, part, f
     assert server.get("/info/")["datastore"]["total"] == len(IMAGES)
 
 
+def test_a_batch_goes_on_past_an_image_that_is_refused(server, command_line):
+    answer = server.call("POST", "/batch/infer/scsam?images=all&run_sync=true", {"multi_gpu": True})
+    assert answer.status == 200, answer.body
+    told = json.loads(answer.body)
+    assert "voxel_size_nm: expected" in told.pop("picture")["error"]
+    assert all(result["label"] == name for name, result in told.items()), told
+    labels = server.folder / "images" / "labels" / "original"
+    for file in ("stack.tif", "volume.nii.gz", "plane.tif"):
+        expected = read_labels(command_line / file.replace(".", "_labels.", 1)).array
+        np.testing.assert_array_equal(read_labels(labels / file).array, expected)
+
+
 @pytest.mark.parametrize("sync", ["", "?run_sync=true"])
 def test_training_without_labels_is_refused_at_once(server, sync):
     answer = server.call("POST", f"/train/scsam{sync}", {"max_epochs": 1})
@@ -227,6 +239,12 @@ def test_the_loop_of_the_guide_improves_the_model(server, label_env):
 
 
 def test_a_training_that_does_not_help_leaves_the_model(server):
+    """With three labels one is held out; the picture's voxel size is known to the data store alone."""
+    size = {"info": {"voxel_size_nm": VOXEL_NM}}
+    assert server.call("PUT", "/datastore/image/info?image=picture", **size).status == 200
+    for name in ("plane.tif", "picture.png"):
+        label = server.folder / "truth" / name
+        assert server.call("PUT", f"{LABEL}{stem(name)}", label=label).status == 200
     models = server.folder / "app" / "model" / "scsam" / "models"
     before = {path.name: path.read_bytes() for path in models.iterdir()}
     config = models.parent / "configs" / "train.json"
@@ -239,6 +257,7 @@ def test_a_training_that_does_not_help_leaves_the_model(server):
     assert answer.status == 200, answer.body
     verdict = json.loads(answer.body)
     assert verdict["replaced"] is False
+    assert verdict["scored_on"] == "1 held-out item"
     assert "stays" in verdict["verdict"]
     assert {path.name: path.read_bytes() for path in models.iterdir()} == before
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from fastapi import HTTPException
 from lib.datastore import CheckedDatastore
 from lib.errors import not_found, readable
 from lib.tasks import InferTask, TrainTask, class_names
@@ -68,10 +69,24 @@ class ScSAMApp(MONAILabelApp):
             size = request.get("voxel_size_nm") or self._voxel_size(store, image, path)
             return super().infer({**request, "voxel_size_nm": size}, datastore)
 
-    def batch_infer(self, request: dict[str, Any], datastore: CheckedDatastore | None = None) -> Any:
-        """Segment many images of the data store, on as many GPUs as there are."""
+    def batch_infer(
+        self, request: dict[str, Any], datastore: CheckedDatastore | None = None
+    ) -> dict[str, Any]:
+        """Segment many images of the data store; one that is refused does not keep the others from it."""
+
+        def infer(request: dict[str, Any], datastore: CheckedDatastore) -> dict[str, Any]:
+            try:
+                return self.infer(request, datastore)
+            except HTTPException as error:
+                logger.warning("%s is left out: %s", request["image"], error.detail)
+                return {"error": error.detail}
+
         with readable():
-            return super().batch_infer({"multi_gpu": torch.cuda.device_count() > 1, **request}, datastore)
+            self._known(request.get("model"), self._infers)
+            several = torch.cuda.device_count() > 1 and request.get("multi_gpu", True)
+            request = {**request, "multi_gpu": several}
+            result: dict[str, Any] = self._batch_infer(request, datastore or self.datastore(), infer)
+            return result
 
     def train(self, request: dict[str, Any]) -> dict[str, Any]:
         """Train on the final labels of the data store."""

@@ -65,5 +65,5 @@ def _rename(label: str, segments: list[dict[str, Any]], class_names: list[str]) 
 
 
 def _check_name(what: str, name: str) -> None:
-    if not name or Path(name).name != name:
+    if name in ("", ".", "..") or "/" in name or "\\" in name:
         raise InputError(what, expected="a name without folders", met=repr(name), remedy="correct the name")

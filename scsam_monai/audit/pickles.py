@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
+import lzma
 import pickletools
+import tarfile
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
+from numpy.lib import format as npy
+
 from scsam_monai.audit.finding import Finding
 
-ZIP_START, PICKLE_START = b"PK", b"\x80"
+ZIP_START, PICKLE_START = b"PK\x03\x04", b"\x80"
+MAGIC = 0x1950A86A20F9469CFC6C
 LEGACY_PICKLES = 5
 """torch's older format: magic number, version, system, the object, keys of the storages; raw bytes follow."""
 PLAIN = {
@@ -31,6 +38,13 @@ STRINGS = {
     "BINSTRING",
     "SHORT_BINSTRING",
 }
+KEEPING = {"MEMOIZE", "PUT", "BINPUT", "LONG_BINPUT", "FRAME"}
+"""What leaves the two strings of a ``STACK_GLOBAL`` on top of the stack."""
+UNFINISHED = "a pickle that cannot be read to its end"
+UNREADABLE = (
+    *(zipfile.BadZipFile, zlib.error, OSError, RuntimeError, NotImplementedError),
+    *(EOFError, ValueError, lzma.LZMAError, OverflowError, MemoryError),
+)
 
 
 def audit_weights(path: Path, file: str) -> Iterator[Finding]:
@@ -43,57 +57,102 @@ def audit_weights(path: Path, file: str) -> Iterator[Finding]:
     Yields:
         the file itself, with what its pickles import beyond plain tensors and whether it carries a program.
     """
-    with path.open("rb") as stream:
-        start = stream.read(2)
-        stream.seek(0)
-        try:
-            why = tuple(_archive(stream) if start == ZIP_START else _legacy(stream))
-        except (zipfile.BadZipFile, OSError, RuntimeError, NotImplementedError) as error:
-            why = (f"cannot be read ({type(error).__name__})",)
+    why: list[str] = []
+    try:
+        with path.open("rb") as stream:
+            start = stream.read(len(ZIP_START))
+            stream.seek(0)
+            for doubt in _archive(stream) if start == ZIP_START else _legacy(stream):
+                why.append(doubt)
+    except UNREADABLE as error:
+        why.append(f"cannot be read ({type(error).__name__})")
     yield Finding(file, "", "weights", path.name, tuple(dict.fromkeys(why)))
+
+
+def looks_pickled(start: bytes) -> bool:
+    r"""Whether a file that starts so is a zip archive or a pickle of protocol 2 or later.
+
+    Example:
+        >>> looks_pickled(b"\x80\x04K\x01."), looks_pickled((640).to_bytes(8, "little") + b"{")
+        (True, False)
+    """
+    if start.startswith(ZIP_START[:2]):
+        return True
+    return start.startswith(PICKLE_START) and chr(start[2] if len(start) > 2 else 0) in pickletools.code2op
 
 
 def _archive(stream: IO[bytes]) -> Iterator[str]:
     with zipfile.ZipFile(stream) as archive:
-        names = archive.namelist()
+        members = archive.infolist()
+        names = [member.filename.lower() for member in members]
+        if len(set(names)) < len(names):
+            yield "an archive with two members of one name"
         if any("/code/" in name or name.endswith("constants.pkl") for name in names):
             yield "TorchScript: a program, which runs when it is called"
-        for name in names:
-            if name.endswith(".pkl"):
-                with archive.open(name) as member:
-                    yield from _imports_of(member)
+        for name, member in zip(names, members, strict=True):
+            if name.endswith((".pkl", ".npy")):
+                with archive.open(member) as content:
+                    if name.endswith(".npy"):
+                        yield from array_doubts(content)
+                        continue
+                    yield from _imports_of(content, [])
+                    if content.read(1):
+                        yield "bytes after the end of a pickle"
 
 
 def _legacy(stream: IO[bytes]) -> Iterator[str]:
-    first = stream.read(1)
+    if tarfile.is_tarfile(stream):
+        yield "a tar archive, which is not looked into"
     stream.seek(0)
-    if first != PICKLE_START:
-        yield "neither a zip archive nor a pickle"
-        return
-    for number in range(LEGACY_PICKLES):
-        try:
-            yield from _imports_of(stream)
-        except EOFError:
+    numbers: list[int] = []
+    for count in itertools.count():
+        if not stream.peek(1):  # type: ignore[attr-defined]
+            if count == 0:
+                yield "neither a zip archive nor a pickle"
             return
-        if number == 0 and stream.peek(1)[:1] != PICKLE_START:  # type: ignore[attr-defined]
+        if count == LEGACY_PICKLES and numbers[:1] == [MAGIC]:
+            return
+        found = list(_imports_of(stream, numbers))
+        yield from found
+        if count == 0 and numbers != [MAGIC]:
+            numbers = [0]
+        if UNFINISHED in found:
+            yield "neither a zip archive nor a pickle" if count == 0 else "bytes after the end of a pickle"
             return
 
 
-def _imports_of(stream: IO[bytes]) -> Iterator[str]:
-    """What one pickle imports that is not plain."""
+def array_doubts(stream: IO[bytes]) -> Iterator[str]:
+    """What speaks against a NumPy file."""
+    try:
+        version = npy.read_magic(stream)
+        read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+        if read(stream)[2].hasobject:
+            yield "an array of objects, which are pickled"
+    except ValueError:
+        yield "no NumPy file that can be read"
+
+
+def _imports_of(stream: IO[bytes], numbers: list[int]) -> Iterator[str]:
+    """What one pickle imports that is not plain; whole numbers met are added to ``numbers``."""
     strings: list[str] = []
     try:
         for opcode, argument, _ in pickletools.genops(stream):
-            if opcode.name in STRINGS:
-                strings.append(str(argument))
+            if opcode.name == "STACK_GLOBAL":
+                # Operands that were fetched from the memo, or pushed and popped, are not followed.
+                plain = len(strings) >= 2
+                yield from _unless_plain(".".join(strings[-2:])) if plain else ("imports what it hides",)
             elif opcode.name in ("GLOBAL", "INST"):
                 yield from _unless_plain(str(argument).replace(" ", "."))
-            elif opcode.name == "STACK_GLOBAL":
-                yield from _unless_plain(".".join(strings[-2:]))
             elif opcode.name in ("EXT1", "EXT2", "EXT4"):
                 yield "imports from the extension registry"
-    except ValueError:
-        yield "a pickle that cannot be read to its end"
+            elif opcode.name in ("LONG", "LONG1", "LONG4"):
+                numbers.append(argument)
+            if opcode.name in STRINGS:
+                strings.append(str(argument))
+            elif opcode.name not in KEEPING:
+                strings.clear()
+    except (ValueError, OverflowError, MemoryError, IndexError):
+        yield UNFINISHED
 
 
 def _unless_plain(name: str) -> Iterator[str]:

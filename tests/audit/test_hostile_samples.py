@@ -1,0 +1,101 @@
+"""Ways past the audit that were tried on it: each is marked, and none runs."""
+
+from __future__ import annotations
+
+import io
+import pickle
+import struct
+import tarfile
+import warnings
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from scsam_monai.audit import audit_bundle
+
+MAGIC = pickle.dumps(0x1950A86A20F9469CFC6C, protocol=2)
+
+
+def _text(word: str) -> bytes:
+    return b"\x8c" + struct.pack("<B", len(word)) + word.encode()
+
+
+def _system(mark: Path) -> bytes:
+    """Protocol 0, no mark at the start."""
+    return f"cos\nsystem\n(S'touch {mark}'\ntR.".encode()
+
+
+def _decoys(mark: Path) -> bytes:
+    """The names wait in the memo; innocent ones are pushed and popped before the import."""
+    names = _text("posix") + b"\x940" + _text("system") + b"\x940"
+    decoys = b"h\x00h\x01" + _text("torch") + b"0" + _text("Size") + b"0"
+    return b"\x80\x04" + names + decoys + b"\x93(" + _text(f"touch {mark}") + b"tR."
+
+
+def _zipped(*members: tuple[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with warnings.catch_warnings(), zipfile.ZipFile(buffer, "w") as archive:
+        warnings.simplefilter("ignore")
+        for name, content in members:
+            archive.writestr(name, content)
+    return buffer.getvalue()
+
+
+def _torn(mark: Path) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data.pkl", _system(mark) * 50)
+    packed = bytearray(buffer.getvalue())
+    packed[46:60] = b"\xff" * 14
+    return bytes(packed)
+
+
+def _tarred(mark: Path) -> bytes:
+    """A tar archive whose first name is the five pickles of a plain file."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT, encoding="latin-1") as archive:
+        member = tarfile.TarInfo((MAGIC + b"N." * 4).decode("latin-1"))
+        member.size = len(_system(mark))
+        archive.addfile(member, io.BytesIO(_system(mark)))
+    return buffer.getvalue()
+
+
+def _objects(mark: Path) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, np.array([{}], dtype=object), allow_pickle=True)
+    return buffer.getvalue()
+
+
+EMPTY = b"\x80\x02N."
+FILES = {
+    "decoys": ("model.pt", _decoys),
+    "older file, second pickle of protocol 0": ("model.pt", lambda m: MAGIC + _system(m)),
+    "only protocol 0": ("model.pt", _system),
+    "second of many": ("model.pkl", lambda m: EMPTY + _system(m)),
+    "bytes after a pickle": ("model.pt", lambda m: EMPTY + b"\xff\xff"),
+    "upper case": ("model.pt", lambda m: _zipped(("archive/DATA.PKL", _system(m)))),
+    "one name twice": ("model.pt", lambda m: _zipped(("a/data.pkl", _system(m)), ("a/data.pkl", EMPTY))),
+    "names that differ in case": (
+        "model.pt",
+        lambda m: _zipped(("a/data.pkl", EMPTY), ("a/Data.pkl", EMPTY)),
+    ),
+    "torn archive": ("model.pt", _torn),
+    "tar": ("model.pt", _tarred),
+}
+
+
+def _audited(root: Path, name: str, content: bytes | str) -> list:
+    path = root / "bundle" / name
+    path.parent.mkdir(parents=True)
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return audit_bundle(root / "bundle")
+
+
+@pytest.mark.parametrize("sample", FILES)
+def test_marks_files_that_hide_a_pickle(tmp_path, sample):
+    name, content = FILES[sample]
+    found = _audited(tmp_path, name, content(tmp_path / "was_run"))
+    assert any(finding.suspicious for finding in found)
+    assert not (tmp_path / "was_run").exists()

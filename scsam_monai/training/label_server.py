@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import shutil
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +17,12 @@ from monai.data import Dataset
 from scsam_monai.data.description import DatasetDescription
 from scsam_monai.data.opening import open_dataset
 from scsam_monai.errors import InputError
-from scsam_monai.io.atomic import atomic_path
 from scsam_monai.training.handlers.best import BestWeights
 from scsam_monai.training.handlers.record import write_json
 from scsam_monai.training.handlers.score_start import ScoreStart
-from scsam_monai.weights.loading import recorded_class_names
+from scsam_monai.training.learned import image_hashes, learned_images
+from scsam_monai.training.replacing import alone, finish_replacing, replace
+from scsam_monai.weights.loading import read_record, recorded_class_names
 from scsam_monai.weights.locate import sha256_of
 
 logger = logging.getLogger(__name__)
@@ -48,6 +47,7 @@ def open_data(
     """
     if model is None:
         return open_dataset(dataset_dir, sample_dir)
+    finish_replacing(Path(model))
     names = recorded_class_names(model)
     if names is None:
         raise InputError(
@@ -68,6 +68,19 @@ def pairs_hash(pairs: Iterable[Mapping[str, Any]]) -> str:
     return digest.hexdigest()
 
 
+class ScoredItems(Dataset):
+    """What a server's training is scored on, and what it learns from.
+
+    Args:
+        held_out: the validation items; its transform serves either.
+        training: the items learned from, which are scored if there are no others.
+    """
+
+    def __init__(self, held_out: Dataset, training: Sequence[Mapping[str, Any]]) -> None:
+        super().__init__(list(held_out.data) or list(training), held_out.transform)
+        self.training = list(training)
+
+
 def scored_items(held_out: Dataset, training: Sequence[Mapping[str, Any]], served: bool) -> Dataset:
     """Return what a run validates on: held-out items, or in a server that has none yet the training items.
 
@@ -76,10 +89,11 @@ def scored_items(held_out: Dataset, training: Sequence[Mapping[str, Any]], serve
         training: the items learned from.
         served: whether a server trains.
     """
-    if len(held_out) or not served:
+    if not served:
         return held_out
-    logger.warning("too few labels to hold one out: the model is scored on the ones that it learns from")
-    return Dataset(list(training), held_out.transform)
+    if not len(held_out):
+        logger.warning("too few labels to hold one out: the model is scored on the ones that it learns from")
+    return ScoredItems(held_out, training)
 
 
 def publish(
@@ -88,7 +102,7 @@ def publish(
     """Replace the server's model by the best weights of a run, if they are better than it.
 
     The earlier model stays beside it as ``model_earlier_1.pt``, the next as ``model_earlier_2.pt`` and so on. The
-    verdict is logged and written to ``verdict.json`` of the run.
+    verdict is logged and written to ``verdict.json`` of the run. One process at a time replaces a model.
 
     Args:
         handlers: of the trainer; the ``ScoreStart`` among them has scored the model that it started from.
@@ -101,38 +115,42 @@ def publish(
         The verdict: scores before and after, what was scored, and whether the model was replaced.
     """
     model, start = Path(model), next(handler for handler in handlers if isinstance(handler, ScoreStart))
-    items = f"{held_out} held-out item{'s' * (held_out > 1)}" if held_out else "the items it learned from"
+    loader: Any = start.validator.data_loader
+    scored: ScoredItems = loader.dataset
+    items = _described(scored.data, held_out, model)
     verdict: dict[str, Any] = {"metric": start.key_metric, "before": start.score, "after": best.metric}
     verdict |= {"scored_on": items, "replaced": False, "earlier_model": None}
-    if start.score is None or best.metric is None:
-        why = f"{start.key_metric} of {items} is not a number; {model.name} stays"
-    elif best.metric <= start.score:
-        why = f"{start.key_metric} of {items} did not rise above {start.score:.4f}; {model.name} stays"
-    elif start.sha256 != sha256_of(model):
-        why = f"{model.name} was replaced by somebody else meanwhile and stays; train again"
-    else:
-        verdict["replaced"], verdict["earlier_model"] = True, _replace(model, best.path)
-        why = (
-            f"{start.key_metric} of {items} rose from {start.score:.4f} to {best.metric:.4f}; {model.name} is "
-            f"replaced, {verdict['earlier_model']} is the earlier one"
-        )
+    with alone(model):
+        if start.score is None or best.metric is None:
+            why = f"{start.key_metric} of {items} is not a number; {model.name} stays"
+        elif best.metric <= start.score:
+            why = f"{start.key_metric} of {items} did not rise above {start.score:.4f}; {model.name} stays"
+        elif start.sha256 != sha256_of(model):
+            why = f"{model.name} was replaced by somebody else meanwhile and stays; train again"
+        elif read_record(best.path).get("model_sha256") != sha256_of(best.path):
+            why = (
+                f"the run's {best.path.name} is not the one that was scored; {model.name} stays; train again"
+            )
+        else:
+            verdict["replaced"] = True
+            verdict["earlier_model"] = replace(model, best.path, image_hashes(scored.training))
+            why = (
+                f"{start.key_metric} of {items} rose from {start.score:.4f} to {best.metric:.4f}; {model.name} is "
+                f"replaced, {verdict['earlier_model']} is the earlier one"
+            )
     verdict["verdict"] = why
     logger.warning("verdict: %s", why)
     write_json(Path(run_dir) / VERDICT, verdict)
     return verdict
 
 
-def _replace(model: Path, better: Path) -> str:
-    """Move weights and record to ``model``, each of them whole; returns the name of the earlier weights."""
-    names = (model.with_name(f"{model.stem}_earlier_{number}{model.suffix}") for number in count(1))
-    earlier = next(path for path in names if not path.exists())
-    _copy(model.with_suffix(".json"), earlier.with_suffix(".json"))
-    _copy(model, earlier)
-    _copy(better, model)
-    _copy(better.with_suffix(".json"), model.with_suffix(".json"))
-    return earlier.name
-
-
-def _copy(source: Path, target: Path) -> None:
-    with atomic_path(target) as temporary:
-        shutil.copyfile(source, temporary)
+def _described(items: Sequence[Mapping[str, Any]], held_out: int, model: Path) -> str:
+    """What is scored, in words; images that ``model`` has learned in an earlier training are no new ones."""
+    if not held_out:
+        return "the items it learned from"
+    learned = learned_images(model)
+    seen = sum(sha256 in learned for sha256 in image_hashes(items))
+    words = f"{held_out} held-out item{'s' * (held_out > 1)}"
+    if not seen:
+        return words
+    return f"{words}{f', {seen} of them' if seen < held_out else ''} seen in an earlier training"

@@ -6,7 +6,7 @@ import json
 import logging
 import math
 import sys
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
@@ -16,10 +16,20 @@ from torch import nn
 
 from scsam_monai.command_line import in_label_server
 from scsam_monai.errors import InputError
-from scsam_monai.training.handlers import BestWeights
+from scsam_monai.training import replacing
+from scsam_monai.training.handlers import BestWeights, RunRecord
 from scsam_monai.training.handlers.score_start import ScoreStart
-from scsam_monai.training.label_server import VERDICT, open_data, pairs_hash, publish, scored_items
+from scsam_monai.training.label_server import (
+    VERDICT,
+    ScoredItems,
+    open_data,
+    pairs_hash,
+    publish,
+    scored_items,
+)
+from scsam_monai.training.learned import hold_out, image_hashes, learned_images
 from scsam_monai.weights.locate import sha256_of
+from scsam_monai.weights.lock import exclusive
 
 
 @pytest.fixture
@@ -36,9 +46,14 @@ class Run:
     """A training that ends with weights of some score."""
 
     def __init__(self, folder, model, before, after):
-        self.start = ScoreStart(None, None, model)
+        image = folder.parent / "image.tif"
+        image.write_bytes(b"image")
+        self.items = ScoredItems(Dataset([]), [{"image": str(image)}])
+        validator = SimpleNamespace(data_loader=SimpleNamespace(dataset=self.items))
+        self.start = ScoreStart(validator, None, model)
         self.start.score, self.start.sha256 = before, sha256_of(model)
-        self.best = BestWeights(folder / "model.pt", nn.Linear(2, 1), "mean_iou")
+        record = RunRecord(None, ["background", "er"])
+        self.best = BestWeights(folder / "model.pt", nn.Linear(2, 1), "mean_iou", record)
         for epoch, score in ((0, before), (1, after)):
             engine = Engine(lambda engine, batch: None)
             engine.state.epoch, engine.state.metrics = (
@@ -93,6 +108,74 @@ def test_a_model_that_somebody_else_replaced_stays(run, model):
     assert model.read_bytes() == b"better still"
 
 
+def test_weights_that_were_not_scored_replace_nothing(run, model):
+    content, training = model.read_bytes(), run(0.5, 0.6)
+    training.best.path.write_bytes(b"cut sh")
+    verdict = training.publish()
+    assert "not the one that was scored" in verdict["verdict"]
+    assert not verdict["replaced"]
+    assert model.read_bytes() == content
+
+
+def test_one_training_at_a_time_replaces_the_model(run, model, monkeypatch):
+    def busy():
+        raise TimeoutError
+
+    training = run(0.5, 0.6)
+    monkeypatch.setattr(replacing, "exclusive", lambda path: exclusive(path, busy))
+    with exclusive(model.with_name(".model.lock")), pytest.raises(TimeoutError):
+        training.publish()
+    assert training.publish()["replaced"]
+
+
+@pytest.mark.parametrize("copies", [0, 1, 2, 3])
+def test_a_stop_while_the_model_is_replaced_leaves_it_with_its_own_record(run, model, monkeypatch, copies):
+    """Of four steps, some are done: the earlier record, the earlier model, the model, its record."""
+    first, training, done = model.read_bytes(), run(0.5, 0.6), []
+    record = json.loads(model.with_suffix(".json").read_text()) | {"model_sha256": sha256_of(model)}
+    model.with_suffix(".json").write_text(json.dumps(record))
+    copy = replacing._copy
+
+    def stopping(source, target):
+        if len(done) == copies:
+            raise KeyboardInterrupt
+        copy(source, target)
+        done.append(target)
+        if len(done) == copies == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(replacing, "_copy", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        training.publish()
+    assert (model.read_bytes() == first) is (copies < 3)
+    open_data("nowhere", None, model)
+    assert json.loads(model.with_suffix(".json").read_text())["model_sha256"] == sha256_of(model)
+    assert not model.with_name("model_next.json").exists()
+
+
+def test_held_out_images_were_never_learned_if_there_are_any(run, model, tmp_path):
+    pairs = [{"image": str(tmp_path / name), "label": name} for name in "abc"]
+    for name in "abc":
+        (tmp_path / name).write_bytes(name.encode())
+    assert hold_out(pairs, 0, model) == (pairs, [])
+    assert hold_out(pairs, 1, model) == (pairs[:2], pairs[2:])
+    training = run(0.5, 0.6)
+    training.items.training = [pairs[0], pairs[2]]
+    training.items.data = pairs[1:2]
+    assert training.publish()["scored_on"] == "1 held-out item"
+    assert learned_images(model) == set(image_hashes([pairs[0], pairs[2]]))
+    assert hold_out(pairs, 2, model) == ([pairs[0], pairs[2]], pairs[1:2])
+    again = run(0.6, 0.7)
+    again.items.training, again.items.data = pairs[:1], pairs[1:]
+    assert again.publish(2)["scored_on"] == "2 held-out items, 1 of them seen in an earlier training"
+    assert learned_images(model) == set(image_hashes([pairs[0], pairs[2]]))
+    last = run(0.7, 0.8)
+    last.items.training, last.items.data = pairs[1:], pairs[:1]
+    assert last.publish()["scored_on"] == "1 held-out item seen in an earlier training"
+    assert learned_images(model) == set(image_hashes(pairs))
+    assert hold_out(pairs, 1, model) == (pairs[:2], pairs[2:])
+
+
 def test_the_classes_are_the_model_s(model):
     description = open_data("nowhere", None, model)
     assert description.class_names == ["background", "er"]
@@ -105,7 +188,8 @@ def test_the_classes_are_the_model_s(model):
 def test_training_items_are_scored_where_none_are_held_out(caplog):
     training = [{"image": "a"}]
     held_out, none = Dataset([{"image": "b"}], str), Dataset([], str)
-    assert scored_items(held_out, training, True) is held_out
+    scored = scored_items(held_out, training, True)
+    assert (scored[0], scored.training) == ("{'image': 'b'}", training)
     assert scored_items(none, training, False) is none
     assert scored_items(none, training, True)[0] == "{'image': 'a'}"
     assert "too few labels" in caplog.text

@@ -1,0 +1,66 @@
+"""A server's model and its record change together, and one process at a time changes them."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+
+from scsam_monai.io.atomic import atomic_path
+from scsam_monai.training.handlers.record import write_json
+from scsam_monai.training.learned import KEY
+from scsam_monai.weights.loading import read_record
+from scsam_monai.weights.locate import sha256_of
+from scsam_monai.weights.lock import exclusive
+
+
+@contextmanager
+def alone(model: Path) -> Iterator[None]:
+    """Keep other processes from replacing the model."""
+    with exclusive(model.with_name(f".{model.stem}.lock")) as lock:
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
+
+
+def replace(model: Path, better: Path, learned: Sequence[str]) -> str:
+    """Move weights and record to ``model``, each of them whole; returns the name of the earlier weights.
+
+    Args:
+        model: the server's ``model.pt``.
+        better: weights with their record beside them.
+        learned: SHA-256 of the images that they learned from, beyond those of ``model``.
+    """
+    names = (model.with_name(f"{model.stem}_earlier_{number}{model.suffix}") for number in count(1))
+    earlier = next(path for path in names if not path.exists())
+    record = read_record(better) | {KEY: list(dict.fromkeys([*read_record(model).get(KEY, []), *learned]))}
+    _copy(model.with_suffix(".json"), earlier.with_suffix(".json"))
+    _copy(model, earlier)
+    write_json(_next_record(model), record)
+    _copy(better, model)
+    _next_record(model).replace(model.with_suffix(".json"))
+    return earlier.name
+
+
+def finish_replacing(model: Path) -> None:
+    """Give a model its record, if a stop came between the two."""
+    record = _next_record(model)
+    if not record.exists():
+        return
+    with alone(model):
+        if read_record(record).get("model_sha256") == sha256_of(model):
+            record.replace(model.with_suffix(".json"))
+        else:
+            record.unlink(missing_ok=True)
+
+
+def _next_record(model: Path) -> Path:
+    return model.with_name(f"{model.stem}_next.json")
+
+
+def _copy(source: Path, target: Path) -> None:
+    with atomic_path(target) as temporary:
+        shutil.copyfile(source, temporary)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import builtins
-from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
-TRUSTED = ("monai", "torch", "ignite", "scsam_monai")
+from scsam_monai.audit.accepted import ALIASES, LIBRARIES, component_homes, is_accepted
+
+TRUSTED = LIBRARIES
 """Packages whose classes and functions a config may name."""
 HARMLESS = {"numpy", "math", "__future__", "typing", "collections", "functools", "itertools", "dataclasses"}
 """Further packages that expressions and scripts may import without a remark."""
@@ -40,7 +41,11 @@ _INTERPRETER = {
     "gc",
 }
 _INSTALLERS = {"pdb", "bdb", "zipimport", "pkgutil", "pydoc", "site", "sysconfig", "pip", "setuptools"}
-REACHING = _FILES | _PROCESSES | _NETWORK | _SERVICES | _PICKLES | _INTERPRETER | _INSTALLERS
+_COMPILERS = {"f2py", "distutils", "cpp_extension", "operator"}
+_FRAMES = {"gi_frame", "cr_frame", "ag_frame", "tb_frame", "f_back", "f_globals", "f_locals", "f_builtins"}
+REACHING = (
+    _FILES | _PROCESSES | _NETWORK | _SERVICES | _PICKLES | _INTERPRETER | _INSTALLERS | _COMPILERS | _FRAMES
+)
 """Modules that reach files, processes, the network or the interpreter."""
 
 _RUN = {
@@ -55,6 +60,13 @@ _RUN = {
     "execv",
     "execve",
     "run_command",
+    "run_cmd",
+    "ConfigParser",
+    "ConfigWorkflow",
+    "ComponentLocator",
+    "instantiate",
+    "run_eval",
+    "runstring",
 }
 _CALL = {"call", "check_call", "check_output", "run_path", "run_module", "run_workflow", "create_workflow"}
 _LOOK = {"getattr", "setattr", "delattr", "globals", "locals", "vars", "input", "breakpoint"}
@@ -84,16 +96,10 @@ BUILTIN = {
     "locals",
     "vars",
     "input",
+    "setattr",
+    "delattr",
 }
 """Those among Python's own that are worth a remark even where they are not called."""
-
-
-@cache
-def is_monai_component(name: str) -> bool:
-    """Whether a name without dots is one that MONAI looks up among its own classes."""
-    from monai.bundle.config_item import ComponentLocator
-
-    return ComponentLocator(excludes=["metatensor"]).get_component_module_name(name) is not None
 
 
 def doubts(name: str) -> tuple[str, ...]:
@@ -101,7 +107,7 @@ def doubts(name: str) -> tuple[str, ...]:
 
     Example:
         >>> doubts("torch.optim.AdamW"), doubts("torch.serialization.os.system")
-        ((), ('reaches os', 'calls system'))
+        ((), ("not on the list of torch's harmless names", 'reaches os', 'calls system'))
         >>> doubts("shutil.rmtree")
         ('outside monai, torch, ignite, scsam_monai', 'reaches shutil', 'calls rmtree')
     """
@@ -110,15 +116,32 @@ def doubts(name: str) -> tuple[str, ...]:
     if len(parts) == 1:
         if hasattr(builtins, name):
             found.append("a builtin of Python")
-        elif not is_monai_component(name):
+        elif not (homes := component_homes(name)):
             found.append("not a component of MONAI")
+        else:
+            found += [doubt for home in homes for doubt in unlisted(f"{home}.{name}")]
     elif parts[0] not in TRUSTED:
         found.append(f"outside {', '.join(TRUSTED)}")
+    else:
+        found += unlisted(name)
     found += reached(parts)
     if parts[-1] in ACTING:
         found.append(f"calls {parts[-1]}")
     found += [f"uses {part}" for part in parts if part.startswith("__") and part != "__future__"]
-    return tuple(found)
+    return tuple(dict.fromkeys(found))
+
+
+def unlisted(name: str) -> tuple[str, ...]:
+    """Whether a trusted package's name, or one usually given to its modules, is not among the accepted.
+
+    Example:
+        >>> unlisted("dist.barrier"), unlisted("os.system"), unlisted("monai.bundle.run")
+        ((), (), ("not on the list of monai's harmless names",))
+    """
+    first, dot, rest = name.partition(".")
+    full = ALIASES.get(first, first) + dot + rest
+    top = full.partition(".")[0]
+    return () if top not in TRUSTED or is_accepted(full) else (f"not on the list of {top}'s harmless names",)
 
 
 def package_doubts(module: str) -> tuple[str, ...]:

@@ -40,6 +40,7 @@ STRINGS = {
 }
 KEEPING = {"MEMOIZE", "PUT", "BINPUT", "LONG_BINPUT", "FRAME"}
 """What leaves the two strings of a ``STACK_GLOBAL`` on top of the stack."""
+OPCODES = {opcode.code for opcode in pickletools.opcodes}
 UNFINISHED = "a pickle that cannot be read to its end"
 UNREADABLE = (
     *(zipfile.BadZipFile, zlib.error, OSError, RuntimeError, NotImplementedError),
@@ -78,7 +79,7 @@ def looks_pickled(start: bytes) -> bool:
     """
     if start.startswith(ZIP_START[:2]):
         return True
-    return start.startswith(PICKLE_START) and chr(start[2] if len(start) > 2 else 0) in pickletools.code2op
+    return start.startswith(PICKLE_START) and start[2:3].decode("latin-1") in OPCODES
 
 
 def _archive(stream: IO[bytes]) -> Iterator[str]:
@@ -146,7 +147,7 @@ def _imports_of(stream: IO[bytes], numbers: list[int]) -> Iterator[str]:
             elif opcode.name in ("EXT1", "EXT2", "EXT4"):
                 yield "imports from the extension registry"
             elif opcode.name in ("LONG", "LONG1", "LONG4"):
-                numbers.append(argument)
+                numbers.append(int(str(argument)))
             if opcode.name in STRINGS:
                 strings.append(str(argument))
             elif opcode.name not in KEEPING:

@@ -6,7 +6,7 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
-from scsam_monai.audit.code import imported, node_doubts
+from scsam_monai.audit.code import imported, node_doubts, note_parts
 from scsam_monai.audit.finding import Finding
 
 
@@ -26,6 +26,7 @@ def audit_python(path: Path, file: str, own: frozenset[str] = frozenset()) -> It
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         yield Finding(file, "", "file", path.name, (f"not Python that can be read ({type(error).__name__})",))
         return
+    note_parts(tree)
     doubted: dict[str, tuple[str, tuple[str, ...]]] = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Import | ast.ImportFrom):

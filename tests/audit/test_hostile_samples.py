@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import pickle
 import struct
 import tarfile
@@ -99,3 +100,69 @@ def test_marks_files_that_hide_a_pickle(tmp_path, sample):
     found = _audited(tmp_path, name, content(tmp_path / "was_run"))
     assert any(finding.suspicious for finding in found)
     assert not (tmp_path / "was_run").exists()
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "run_cmd",
+        "monai.utils.run_cmd",
+        "monai.utils.misc.run_cmd",
+        "monai.utils.instantiate",
+        "monai.bundle.run",
+        "monai.bundle.ConfigParser",
+        "ConfigWorkflow",
+        "monai.bundle.load",
+        "monai.data.dataset.torch.utils.collect_env.run",
+        "scsam_monai.command_line.ConfigParser",
+        "scsam_monai.command_line.monai_run",
+        "scsam_monai.signoff.verify_bundle",
+        "torch.utils.collect_env.run",
+        "torch.distributed.elastic.multiprocessing.subprocess_handler.SubprocessHandler",
+        "torch.testing._internal.common_utils.shell",
+        "torch.hub.load_state_dict_from_url",
+        "torch.package.PackageImporter",
+        "torch.nn.Module.__init__.__globals__",
+        "getattr",
+    ],
+)
+def test_marks_targets_that_run_anything(tmp_path, target):
+    (finding,) = _audited(tmp_path, "a.json", json.dumps({"a": {"_target_": target}}))
+    assert finding.suspicious
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        *("torch.optim.lr_scheduler.StepLR", "monai.networks.nets.UNet", "monai.utils.CommonKeys", "Compose"),
+        *("ignite.metrics.Accuracy", "DiceLoss", "torch.nn.functional.softmax", "monai.data.DataLoader"),
+    ],
+)
+def test_usual_targets_stay_unmarked(tmp_path, target):
+    (finding,) = _audited(tmp_path, "a.json", json.dumps({"a": {"_target_": target}}))
+    assert finding.why == ()
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "torch.utils.collect_env.run('touch x')",
+        "monai.utils.run_cmd(['touch', 'x'])",
+        "(lambda t: t.utils.collect_env.run('touch x'))(torch)",
+        "import torch as t",
+        "from monai.utils import run_cmd as first",
+        "from torch.utils import collect_env",
+        "from monai.data import *",
+        "functools.reduce(getattr, ['hub', 'x'], @network)",
+        "getattr(@network, 'system')",
+        "dist.elastic.multiprocessing.start_processes",
+        "np.genfromtxt('x', allow_pickle=True)",
+        "dict(weights_only=False)",
+        "@reader(**{'allow_pickle': True})",
+        "collections._sys.modules",
+        "(_ for _ in ()).gi_frame.f_builtins",
+    ],
+)
+def test_marks_expressions_that_reach_beyond(tmp_path, expression):
+    (finding,) = _audited(tmp_path, "a.json", json.dumps({"a": f"${expression}"}))
+    assert finding.suspicious

@@ -70,6 +70,17 @@ def audit_weights(path: Path, file: str) -> Iterator[Finding]:
     yield Finding(file, "", "weights", path.name, tuple(dict.fromkeys(why)))
 
 
+def audit_npy(path: Path, file: str) -> Iterator[Finding]:
+    """Go through the head of a NumPy file.
+
+    Args:
+        path: of the file.
+        file: how to call it.
+    """
+    with path.open("rb") as stream:
+        yield Finding(file, "", "array", path.name, tuple(array_doubts(stream)))
+
+
 def looks_pickled(start: bytes) -> bool:
     r"""Whether a file that starts so is a zip archive or a pickle of protocol 2 or later.
 
@@ -90,6 +101,8 @@ def _archive(stream: IO[bytes]) -> Iterator[str]:
             yield "an archive with two members of one name"
         if any("/code/" in name or name.endswith("constants.pkl") for name in names):
             yield "TorchScript: a program, which runs when it is called"
+        elif any(name.endswith((".py", ".pyc", ".pyd", ".so", ".dll")) for name in names):
+            yield "an archive with code"
         for name, member in zip(names, members, strict=True):
             if name.endswith((".pkl", ".npy")):
                 with archive.open(member) as content:

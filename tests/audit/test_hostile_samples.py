@@ -69,6 +69,15 @@ def _objects(mark: Path) -> bytes:
     return buffer.getvalue()
 
 
+def _logging(entry: str, **others: str) -> bytes:
+    more = "".join(f"{name}={value}\n" for name, value in others.items())
+    return f"[handlers]\nkeys=h\n[handler_h]\n{entry}\n{more}".encode()
+
+
+def _python(mark: Path) -> bytes:
+    return f"open({str(mark)!r}, 'w')".encode()
+
+
 EMPTY = b"\x80\x02N."
 FILES = {
     "decoys": ("model.pt", _decoys),
@@ -84,6 +93,31 @@ FILES = {
     ),
     "torn archive": ("model.pt", _torn),
     "tar": ("model.pt", _tarred),
+    "pickle called a text": ("README.txt", _decoys),
+    "archive called a picture": ("picture.png", lambda m: _zipped(("a/data.pkl", _system(m)))),
+    "archive with code": ("notes.md", lambda m: _zipped(("evil.py", _python(m)))),
+    "array of objects": ("a.npy", _objects),
+    "array of objects in an archive": ("a.npz", lambda m: _zipped(("a.npy", _objects(m)))),
+    "array that is none": ("a.npy", _system),
+    "compressed": ("a.tif", lambda m: b"\x1f\x8b\x08" + _system(m)),
+    "logging put together": (
+        "logging.conf",
+        lambda m: _logging("class=%(a)s%(b)s", a="op", b=f"en('{m}','w')"),
+    ),
+    "logging by sys": ("logging.conf", lambda m: _logging("args=(sys.modules['os'],)")),
+    "logging by a stream's parts": ("logging.conf", lambda m: _logging("args=(sys.stdout.buffer,)")),
+    "logging of another package": ("logging.conf", lambda m: _logging("class=evil.Handler")),
+    "logging to a file": ("logging.conf", lambda m: _logging(f"class=FileHandler\nargs=({str(m)!r},)")),
+    "script called os": ("os.py", lambda m: b""),
+    "script called torch": ("torch/__init__.py", lambda m: b""),
+    "macro in upper case": ("a.json", lambda m: b'{"a": "%/etc/other.JSON::key"}'),
+    "macro of a path with a colon": ("a.json", lambda m: b'{"a": "%../a:b#c.yaml#key"}'),
+    "recursive aliases": ("a.yaml", lambda m: b"a: &x [*x]"),
+    "too deep": ("a.json", lambda m: b'{"a":' * 150 + b"1" + b"}" * 150),
+    "address in a text": ("a.json", lambda m: b'{"a": "see FILE:///etc/passwd"}'),
+    "allow_pickle": ("a.json", lambda m: b'{"a": {"allow_pickle": true}}'),
+    "weights_only": ("a.json", lambda m: b'{"a": {"weights_only": false}}'),
+    "weights_only in code": ("a.py", lambda m: b"read(weights_only=False)"),
 }
 
 
@@ -166,3 +200,14 @@ def test_usual_targets_stay_unmarked(tmp_path, target):
 def test_marks_expressions_that_reach_beyond(tmp_path, expression):
     (finding,) = _audited(tmp_path, "a.json", json.dumps({"a": f"${expression}"}))
     assert finding.suspicious
+
+
+def test_a_script_called_os_does_not_make_os_the_bundles_own(tmp_path):
+    (tmp_path / "os.py").write_text("")
+    (tmp_path / "run.py").write_text("import os")
+    assert ("run.py", True) in {(found.file, found.suspicious) for found in audit_bundle(tmp_path)}
+
+
+def test_aliases_of_aliases_are_walked_once(tmp_path):
+    lines = ["a0: &a0 [1, 1]", *(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]" for n in range(1, 60))]
+    assert _audited(tmp_path, "a.yaml", "\n".join(lines)) == []

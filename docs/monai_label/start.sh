@@ -13,6 +13,7 @@ folder=$(cd "$1" && pwd)
 shift
 
 env=${SCSAM_LABEL_ENV:-$folder/env}
+case $env in /*) ;; *) env=$PWD/$env ;; esac
 if [ ! -e "$env/scsam-ready" ]; then
     python=${PYTHON:-python3.11}
     "$python" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11) and "MONAI Label 0.8.5 needs Python 3.11")'
@@ -27,8 +28,10 @@ bundle=$folder/app/model/scsam
 mkdir -p "$bundle"
 cp -R "$here/app/." "$folder/app"
 cp -R "$repository/bundle/configs" "$repository/bundle/docs" "$repository/bundle/LICENSE" "$bundle"
+rm -rf "$bundle/models.new"  # of a start that was interrupted
 [ -e "$bundle/models" ] || { cp -R "$repository/bundle/models" "$bundle/models.new" && mv "$bundle/models.new" "$bundle/models"; }
 [ -e "$folder/images" ] || "$env/bin/python" "$here/sample_images.py" "$folder"
 
 cd "$folder"
-exec "$env/bin/python" -m monailabel.main start_server --app "$folder/app" --studies "$folder/images" --host 127.0.0.1 "$@"
+exec "$env/bin/python" -m monailabel.main start_server --uvicorn_app app.loopback:app --app "$folder/app" \
+    --studies "$folder/images" --host 127.0.0.1 "$@"

@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import urllib.error
+import urllib.request
 
 import nibabel as nib
 import numpy as np
@@ -170,6 +172,77 @@ def test_training_without_labels_is_refused_at_once(server, sync):
     assert (answer.status, "met nothing" in answer.sentence) == (404, True)
 
 
+def code(file):
+    """What MONAI's configs would run, to leave a file behind."""
+    return f"$open({str(file)!r}, 'w')"
+
+
+@pytest.mark.parametrize("sync", ["", "?run_sync=true"])
+@pytest.mark.parametrize("key", ["max_epochs", "device", "val_split", "anything", "tracking_uri"])
+def test_no_training_runs_what_a_request_says(server, tmp_path, key, sync):
+    answer = server.call("POST", f"/train/scsam{sync}", {key: code(tmp_path / "made")})
+    assert answer.status == 400
+    assert answer.sentence.startswith(f"{key}: expected plain text or a number, met ")
+    assert "$open(" in answer.sentence
+    assert server.call("POST", f"/train/{sync}", {"scsam": {key: code(tmp_path / "made")}}).status == 400
+    assert not (tmp_path / "made").exists()
+
+
+@pytest.mark.parametrize("value", ["code", ["code"], {"a": ["code"]}])
+def test_no_prediction_does(server, tmp_path, value):
+    value = json.loads(json.dumps(value).replace("code", code(tmp_path / "made")))
+    for key in ("device", "roi_size"):
+        answer = server.call("POST", "/infer/scsam?image=plane&output=image", params={key: value})
+        assert answer.status == 400, answer.body
+        assert "expected plain text or a number" in answer.sentence
+        for sync in ("", "&run_sync=true"):
+            path = f"/batch/infer/scsam?images=all{sync}"
+            assert server.call("POST", path, {key: value}).status == 400
+    assert not (tmp_path / "made").exists()
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "sentence"),
+    [
+        ("max_epochs", 0, "max_epochs: expected a whole number above 0, met 0"),
+        ("max_epochs", 1.5, "met 1.5"),
+        ("max_epochs", True, "met True"),
+        ("max_epochs", [3], "met [3]"),
+        ("val_split", 1, "val_split: expected a number from 0 to below 1, met 1"),
+        ("val_split", -1, "met -1"),
+        ("val_split", "half", "met 'half'"),
+        ("device", "toaster", "device: expected one of cpu, "),
+        ("device", {"_target_": "os.getcwd"}, "device: expected one of cpu, "),
+    ],
+)
+def test_values_that_no_training_can_use_are_refused(server, key, value, sentence):
+    answer = server.call("POST", "/train/scsam", {key: value})
+    assert (answer.status, sentence in answer.sentence) == (400, True), answer.sentence
+
+
+@pytest.mark.parametrize(
+    ("headers", "met"),
+    [
+        ({"Origin": "http://elsewhere.example"}, "a page of http://elsewhere.example"),
+        ({"Origin": "null"}, "a page of null"),
+        ({"Origin": "http://127.0.0.1:1"}, "a page of http://127.0.0.1:1"),
+        ({"Host": "elsewhere.example"}, "a request to elsewhere.example"),
+    ],
+)
+def test_pages_of_others_are_refused(server, headers, met):
+    request = urllib.request.Request(f"{server.url}/train/scsam", b"{}", headers, method="POST")
+    with pytest.raises(urllib.error.HTTPError, match="403") as error:
+        urllib.request.urlopen(request, timeout=60)
+    assert met in json.loads(error.value.read())["detail"]
+    assert error.value.headers["access-control-allow-origin"] in (None, server.url)
+
+
+def test_its_own_page_is_not(server):
+    request = urllib.request.Request(f"{server.url}/info/", headers={"Origin": server.url})
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        assert answer.status == 200
+
+
 def without_prototypes(path):
     state = torch.load(path, weights_only=True)
     state.pop("prompt_encoder.prototypes")
@@ -219,6 +292,45 @@ def test_segments_are_stored_by_their_names(server, tmp_path):
     assert np.array_equal(stored, np.array([0, 3, 255], np.uint8)[values])
     removed = server.call("DELETE", "/datastore/label?id=volume&tag=final")
     assert removed.status == 200
+
+
+def test_what_replaces_an_image_or_a_label_leaves_no_misfit(server, tmp_path):
+    images = server.folder / "images"
+    picture = Image.open(server.folder / "images" / "plane.tif")
+    label = np.ones(np.asarray(picture).shape, np.uint8)
+    Image.fromarray(label).save(tmp_path / "label.png")
+    save(tmp_path / "label.tif", label)
+    save(tmp_path / "smaller.tif", np.asarray(picture)[:-9])
+    before = server.files()
+    for suffix in (".tif", ".png"):
+        answer = server.call("PUT", f"{LABEL}plane", label=tmp_path / f"label{suffix}")
+        assert answer.status == 200, answer.body
+        assert [path.name for path in (images / "labels" / "final").iterdir()] == [f"plane{suffix}"]
+    labelled = server.files()
+    answer = server.call("PUT", "/datastore/image?image=plane", file=tmp_path / "smaller.tif")
+    assert answer.status == 400
+    assert answer.sentence.startswith("image plane: expected the shape of its final label, (1, ")
+    assert server.files() == labelled
+    answer = server.call("PUT", "/datastore/image?image=plane", file=images / "plane.tif")
+    assert answer.status == 200, answer.body
+    assert server.files() == labelled
+    assert server.get("/datastore/?output=all")["objects"]["plane"]["labels"]["final"]["ext"] == ".png"
+    assert server.call("DELETE", "/datastore/label?id=plane&tag=final").status == 200
+    assert server.files() == before
+
+
+def test_bundles_of_other_classes_share_no_labels(server, label_env, tmp_path):
+    shutil.copytree(server.folder / "app", tmp_path / "app", ignore=shutil.ignore_patterns("runs", "logs"))
+    models = tmp_path / "app" / "model"
+    shutil.copytree(models / "scsam", models / "scsam2")
+    record = json.loads((models / "scsam2" / "models" / "model.json").read_text())
+    record["class_names"] = ["background", "vacuole"]
+    (models / "scsam2" / "models" / "model.json").write_text(json.dumps(record))
+    command = [label_env / "bin" / "python", "-m", "monailabel.interfaces.utils.app", "-m", "info"]
+    command += ["--app", tmp_path / "app", "--studies", tmp_path / "images"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode
+    assert "expected the classes of scsam, background, " in done.stderr.splitlines()[-1]
 
 
 def test_the_loop_of_the_guide_improves_the_model(server, label_env):

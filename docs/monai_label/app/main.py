@@ -6,21 +6,26 @@ mistakes with "Internal Server Error" and stores whatever it is sent.
 
 from __future__ import annotations
 
+import inspect
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from fastapi import HTTPException
+from lib.checks import checked_inference, checked_training
 from lib.datastore import CheckedDatastore
 from lib.errors import not_found, readable
 from lib.tasks import InferTask, TrainTask, class_names
 from monailabel.config import settings
+from monailabel.endpoints import batch_infer as batch_endpoint
 from monailabel.endpoints import train as train_endpoint
 from monailabel.interfaces.app import MONAILabelApp
 from monailabel.interfaces.utils.app import app_instance
 
 from scsam_monai import __version__
+from scsam_monai.errors import InputError
 from scsam_monai.io import read_header
 
 logger = logging.getLogger(__name__)
@@ -40,7 +45,15 @@ class ScSAMApp(MONAILabelApp):
 
     def init_datastore(self) -> CheckedDatastore:
         """Open the folder of images and labels."""
-        names = max((class_names(path) for path in self.bundles.values()), key=len, default=[])
+        lists = {name: names for name, path in self.bundles.items() if (names := class_names(path))}
+        names = next(iter(lists.values()), [])
+        if others := [name for name, other in lists.items() if other != names]:
+            raise InputError(
+                f"{Path(self.app_dir) / 'model' / others[0]}",
+                expected=f"the classes of {next(iter(lists))}, {', '.join(names)}: labels are shared",
+                met=", ".join(lists[others[0]]),
+                remedy="serve bundles of other classes from a folder of their own",
+            )
         return CheckedDatastore(
             self.studies,
             extensions=settings.MONAI_LABEL_DATASTORE_FILE_EXT,
@@ -61,7 +74,7 @@ class ScSAMApp(MONAILabelApp):
         """Segment an image of the data store, or one that came with the request."""
         image = request["image"]
         with readable("the image that was sent" if Path(image).is_file() else None):
-            self._known(request.get("model"), self._infers)
+            request = self.check_inference(request)
             store = datastore or self.datastore()
             path = image if Path(image).is_file() else store.get_image_uri(image)
             if not path:
@@ -82,7 +95,7 @@ class ScSAMApp(MONAILabelApp):
                 return {"error": error.detail}
 
         with readable():
-            self._known(request.get("model"), self._infers)
+            request = self.check_inference(request)
             several = torch.cuda.device_count() > 1 and request.get("multi_gpu", True)
             request = {**request, "multi_gpu": several}
             result: dict[str, Any] = self._batch_infer(request, datastore or self.datastore(), infer)
@@ -91,15 +104,23 @@ class ScSAMApp(MONAILabelApp):
     def train(self, request: dict[str, Any]) -> dict[str, Any]:
         """Train on the final labels of the data store."""
         with readable():
-            self.check_training(request.get("model"))
-            result: dict[str, Any] = super().train(request)
+            result: dict[str, Any] = super().train(self.check_training(request))
             return result
 
-    def check_training(self, model: str | None) -> None:
-        """Refuse what cannot be trained."""
+    def check_inference(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Return what a prediction takes from a request; refuse what would be evaluated."""
         with readable():
-            self._known(model, self._trainers)
-            self._trainers[model].check(self.datastore())
+            request = checked_inference(request)
+            self._known(request.get("model"), self._infers)
+            return request
+
+    def check_training(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Return what a training takes from a request; refuse what cannot be trained."""
+        with readable():
+            request = checked_training(request)
+            self._known(request.get("model"), self._trainers)
+            self._trainers[request["model"]].check(self.datastore())
+            return request
 
     def _voxel_size(self, store: CheckedDatastore, image: str, path: str) -> Any:
         """What was said when the image was uploaded, or of all images whose files say nothing; else nothing."""
@@ -113,21 +134,39 @@ class ScSAMApp(MONAILabelApp):
         return general
 
     def _known(self, model: str | None, tasks: dict[str, Any]) -> None:
-        if model not in tasks or not tasks[model].is_valid():
+        if not isinstance(model, str) or model not in tasks or not tasks[model].is_valid():
             raise not_found("model", model, [name for name, task in tasks.items() if task.is_valid()])
 
 
-def _refuse_at_once(run_model: Any) -> Any:
-    """Check a training before it goes to the background, where nobody would wait for its error."""
+def _first(check: Callable[..., dict[str, Any]], run: Any) -> Any:
+    """Check a request before it goes to the background, where nobody would wait for its error."""
+    run = getattr(run, "unchecked", run)
 
-    def checked(model: str, *args: Any, **kwargs: Any) -> Any:
-        app_instance().check_training(model)
-        return run_model(model, *args, **kwargs)
+    def checked(*args: Any, **kwargs: Any) -> Any:
+        call = inspect.signature(run).bind(*args, **kwargs)
+        call.arguments["params"] = check(call.arguments.get("params") or {}, call.arguments["model"])
+        return run(*call.args, **call.kwargs)
 
-    checked.unchecked = run_model
+    checked.unchecked = run  # type: ignore[attr-defined]
     return checked
 
 
-train_endpoint.run_model = _refuse_at_once(
-    getattr(train_endpoint.run_model, "unchecked", train_endpoint.run_model)
-)
+def _training(params: dict[str, Any], model: str) -> dict[str, Any]:
+    checked: dict[str, Any] = app_instance().check_training({**params, "model": model})
+    return checked
+
+
+def _inference(params: dict[str, Any], model: str) -> dict[str, Any]:
+    checked: dict[str, Any] = app_instance().check_inference({**params, "model": model})
+    return checked
+
+
+def _train_all(params: dict[str, Any] | None = None, run_sync: bool | None = False) -> dict[str, Any]:
+    """Train every model by its own part of ``params``."""
+    names = app_instance().bundles
+    return {name: train_endpoint.run_model(name, (params or {}).get(name), run_sync, True) for name in names}
+
+
+train_endpoint.run_model = _first(_training, train_endpoint.run_model)
+train_endpoint.run = _train_all
+batch_endpoint.run = _first(_inference, batch_endpoint.run)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from lib.checks import checked_training
 from lib.errors import broken_model
 from monailabel.tasks.infer.bundle import BundleInferTask
 from monailabel.tasks.train.bundle import BundleTrainTask
@@ -20,6 +21,7 @@ from scsam_monai.io import image_suffix, read_header, write_labels_like
 from scsam_monai.io.nifti import NiftiLayout
 from scsam_monai.io.units import NM_PER_UNIT, nm_per_unit
 from scsam_monai.training.label_server import RUN_DIR, VERDICT
+from scsam_monai.training.learned import hold_out
 from scsam_monai.weights.loading import load_weights, recorded_class_names
 
 logger = logging.getLogger(__name__)
@@ -103,11 +105,27 @@ class TrainTask(BundleTrainTask):
 
     def __call__(self, request: dict[str, Any], datastore: Any) -> dict[str, Any]:
         """Train and return the verdict."""
-        own = {"multi_gpu": False, "pretrained": True, "model_filename": WEIGHTS}
+        own = {"multi_gpu": False, "force_multi_gpu": False, "gpus": "all", "run_id": "run"}
+        own |= {"pretrained": True, "model_filename": WEIGHTS}
         verdict = Path(self.bundle_path) / "runs" / RUN_DIR / VERDICT
-        super().__call__({**request, **own}, datastore)
+        verdict.unlink(missing_ok=True)
+        super().__call__({**checked_training(request), **own}, datastore)
+        if not verdict.exists():
+            raise InputError(
+                "training",
+                expected=f"a {VERDICT} at its end",
+                met="none",
+                remedy="renew the bundle's configs by starting the server anew",
+            )
         result: dict[str, Any] = json.loads(verdict.read_text())
         return result
+
+    def _partition_datalist(
+        self, datalist: list[dict[str, Any]], request: dict[str, Any], shuffle: bool = False
+    ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        """Hold out as many labels as MONAI Label would, but of images that the model has not learned, if any."""
+        _, held_out = super()._partition_datalist(datalist, request, shuffle)
+        return hold_out(datalist, len(held_out), Path(self.bundle_path) / "models" / WEIGHTS)
 
     def _fetch_datalist(self, request: dict[str, Any], datastore: Any) -> list[dict[str, Any]]:
         sizes = {

@@ -20,7 +20,11 @@ Output = Annotated[Path, typer.Argument(metavar="OUTPUT", help="A new file.")]
 ModelPath = Annotated[Path, typer.Option("--model", metavar="PATH", help="Trained model.pt.")]
 Window = Annotated[int, typer.Option(help="H and W of the images it will take, in the network's pixels.")]
 Licence = Annotated[
-    str | None, typer.Option(metavar="SPDX", help="Of the weights; default: that of the shipped model.pt.")
+    str | None,
+    typer.Option(
+        metavar="SPDX",
+        help="Of the weights; default: that of the shipped model.pt. Only bioimageio checks that it is SPDX's.",
+    ),
 ]
 Authors = Annotated[
     list[str] | None, typer.Option("--author", metavar="NAME", help="Of the weights; may be repeated.")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -79,13 +80,34 @@ def run_multi_gpu(bundle: BundleFolder) -> None:
     command += ["-m", "monai.bundle", "run", "training", "--config_file", str(files)]
     command += [word for key, value in flags.items() for word in (f"--{key}", str(value))]
     environment = {"OMP_NUM_THREADS": "1", **os.environ, "CUDA_VISIBLE_DEVICES": _two_gpus()}
-    done = subprocess.run(
-        command, cwd=bundle.scratch, env=environment, capture_output=True, text=True, timeout=PATIENCE
-    )
+    done = _finish(command, bundle.scratch, environment)
     if done.returncode:
         errors = [line for line in done.stderr.splitlines() if "rror" in line]
         raise CheckError(errors[0].strip() if errors else f"ended with code {done.returncode}")
     _expect(run, "model.pt", "metrics.json", "test/metrics.json")
+
+
+def _finish(
+    command: list[str], folder: Path, environment: Mapping[str, str], patience: float = PATIENCE
+) -> subprocess.CompletedProcess[str]:
+    """Run a command in a session of its own, of which nothing outlives it."""
+    with subprocess.Popen(
+        command,
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        try:
+            output, errors = process.communicate(timeout=patience)
+        except subprocess.TimeoutExpired:
+            raise CheckError(f"not done after {patience:g} s") from None
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+    return subprocess.CompletedProcess(command, process.returncode, output, errors)
 
 
 def _check(bundle: BundleFolder, names: list[str], kind: str) -> None:
@@ -116,6 +138,11 @@ def _workflow(
     try:
         workflow.initialize()
         yield workflow
+    except BaseException:
+        with suppress(Exception):  # what went wrong first is what has to be told
+            workflow.finalize()
+        raise
+    else:
         workflow.finalize()
     finally:
         set_determinism(None)

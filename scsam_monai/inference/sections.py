@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import groupby
 from typing import NamedTuple
 
 import numpy as np
@@ -33,6 +34,26 @@ class Blended(NamedTuple):
     x: Need
 
 
+class _Batch(NamedTuple):
+    sections: Span
+    places: list[Place]
+    windows: Tensor
+
+
+class _Buffers:
+    """Two float32 buffers in turn: fresh memory of their size costs more than what is done in it."""
+
+    def __init__(self, device: torch.device | str = "cpu") -> None:
+        self.spare, self.used = (torch.empty(0, device=device) for _ in range(2))
+
+    def take(self, shape: tuple[int, ...]) -> Tensor:
+        """Return the buffer that was not taken last, its values left over."""
+        self.spare, self.used = self.used, self.spare
+        if self.used.numel() < math.prod(shape):
+            self.used = torch.empty(math.prod(shape), device=self.used.device)
+        return self.used[: math.prod(shape)].view(shape)
+
+
 class SectionPredictor:
     """Slides a network over sections.
 
@@ -53,7 +74,8 @@ class SectionPredictor:
         self.network, self.grid, self.intensity = network, grid, intensity
         self.device = torch.device(device)
         self.importance = grid.importance(self.device)
-        self._sums = [torch.empty(0, device=self.device) for _ in range(2)]
+        self._grey = _Buffers()
+        self._sums = _Buffers(self.device)
         self._weighted = torch.empty(0, device=self.device)
 
     def predict(self, grey: np.ndarray, sections: Span, y: Need, x: Need) -> Iterator[Blended]:
@@ -68,16 +90,22 @@ class SectionPredictor:
             x: the part's columns.
         """
         weight = self._weight(y, x)
-        # Sums are taken beside the network, in order: one thread, at most one batch behind.
-        with ThreadPoolExecutor(1, thread_name_prefix="scsam-blend") as blender:
-            for group in self.grid.groups(sections):
-                part = grey[group[0] - sections[0] : group[1] - sections[0]]
-                total = self._blend(self._pixels(part, y, x), group, y, x, blender)
-                yield Blended(group, total, weight, y, x)
+        # One thread cuts the next batch, another sums the last one up, in order, while the network is at this one.
+        with _thread("cut") as cutter, _thread("blend") as blender:
+            inputs = _ahead(self._inputs(grey, sections, y, x), cutter)
+            for group, batches in groupby(inputs, key=lambda batch: batch.sections):
+                yield Blended(group, self._blend(batches, group, y, x, blender), weight, y, x)
+
+    def _inputs(self, grey: np.ndarray, sections: Span, y: Need, x: Need) -> Iterator[_Batch]:
+        for group in self.grid.groups(sections):
+            pixels = self._pixels(grey[group[0] - sections[0] : group[1] - sections[0]], y, x)
+            for places in self.grid.batches(group, y.windows, x.windows):
+                yield _Batch(group, places, self._windows(pixels, places, group, y, x))
 
     def _pixels(self, grey: np.ndarray, y: Need, x: Need) -> Tensor:
         """Return what the windows see, ``(S, y.extent, x.extent)`` in [0, 1]."""
-        pixels = torch.from_numpy(normalise(grey, *self.intensity))
+        pixels = self._grey.take(grey.shape)
+        normalise(grey, *self.intensity, out=pixels.numpy())
         if self.device.type == "cuda":
             pixels = pixels.pin_memory().to(self.device, non_blocking=True)
         axes = ((1, self.grid.y, y), (2, self.grid.x, x))
@@ -88,14 +116,16 @@ class SectionPredictor:
         margins = [margin for _, axis, need in reversed(axes) for margin in _margins(axis, need)]
         return F.pad(pixels[None], margins, mode="replicate")[0] if any(margins) else pixels
 
-    def _blend(self, pixels: Tensor, group: Span, y: Need, x: Need, blender: ThreadPoolExecutor) -> Tensor:
+    def _blend(
+        self, batches: Iterable[_Batch], group: Span, y: Need, x: Need, blender: ThreadPoolExecutor
+    ) -> Tensor:
         total: Tensor | None = None
         added: Future[None] | None = None
-        for places in self.grid.batches(group, y.windows, x.windows):
-            logits = self._logits(self._windows(pixels, places, group, y, x))
+        for _, places, windows in batches:
+            logits = self._logits(windows)
             if total is None:
                 area = (group[1] - group[0], _length(y.blended), _length(x.blended))
-                total = self._buffer((logits.shape[1], *area))
+                total = self._sums.take((logits.shape[1], *area))
                 blender.submit(_clear, total)
             if added is not None:
                 added.result()
@@ -125,14 +155,6 @@ class SectionPredictor:
             target = total[:, place.section - group[0], rows, columns]
             target += weighted[place.slot, :, inside_rows, inside_columns]
 
-    def _buffer(self, shape: tuple[int, ...]) -> Tensor:
-        """Return one of two buffers in turn: fresh memory of this size costs more than the sums themselves."""
-        spare, self._sums = self._sums[0], self._sums[::-1]
-        if spare.numel() < math.prod(shape):
-            spare = torch.empty(math.prod(shape), device=self.device)
-        self._sums[1] = spare
-        return spare[: math.prod(shape)].view(shape)
-
     def _logits(self, windows: Tensor) -> Tensor:
         logits = self.network(windows)
         if not isinstance(logits, Tensor) or logits.ndim != 4 or logits.shape[2:] != windows.shape[2:]:
@@ -150,6 +172,18 @@ class SectionPredictor:
                 columns, inside_columns = _common(self.grid.x, column, x.blended)
                 weight[rows, columns] += self.importance[inside_rows, inside_columns]
         return weight
+
+
+def _ahead(batches: Iterator[_Batch], cutter: ThreadPoolExecutor) -> Iterator[_Batch]:
+    """Have each batch made while the one before it is used."""
+    upcoming = cutter.submit(next, batches, None)
+    while (batch := upcoming.result()) is not None:
+        upcoming = cutter.submit(next, batches, None)
+        yield batch
+
+
+def _thread(name: str) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(1, thread_name_prefix=f"scsam-{name}")
 
 
 @torch.inference_mode()

@@ -59,15 +59,17 @@ def intensity_range_of(
     return _percentiles(sample_volume(reader, progress), lower, upper, reader.path)
 
 
-def normalise(array: np.ndarray, low: float, high: float) -> np.ndarray:
+def normalise(array: np.ndarray, low: float, high: float, out: np.ndarray | None = None) -> np.ndarray:
     """Bring ``low``..``high`` to 0..1 as float32 and clip what lies outside.
 
     Args:
         array: any shape, any real type.
         low: grey value that becomes 0.
         high: grey value that becomes 1, above ``low``.
+        out: float32 of the same shape to write to, for large arrays one after the other.
     """
-    scaled = array.astype(np.float32)
+    scaled = np.empty(array.shape, np.float32) if out is None else out
+    scaled[...] = array
     scaled -= np.float32(low)
     scaled /= np.float32(high - low)
     return np.clip(scaled, 0.0, 1.0, out=scaled)

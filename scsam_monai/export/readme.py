@@ -42,8 +42,9 @@ with the largest value.
 ## Validation
 
 Compare the classes with sections that you annotated and that no training saw: intersection over union of each
-class, counted over all voxels of a volume. Do so before you count anything; a network knows the tissue that it was
-trained on.
+class, counted over all voxels of a volume. Do so before you count anything: a network knows the tissue that it was
+trained on. The weights that come with scsam-monai have seen generated cells alone, and so does the cover show one:
+expect less of them on real micrographs.
 
 ## Limits
 

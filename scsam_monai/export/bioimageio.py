@@ -17,10 +17,11 @@ from scsam_monai.export.example import as_input, example_section
 from scsam_monai.export.onnx_file import write_onnx
 from scsam_monai.export.rdf import model_description, spdx_licence
 from scsam_monai.export.readme import documentation
-from scsam_monai.export.target import check_target, required_library
+from scsam_monai.export.target import check_target
 from scsam_monai.export.torchscript import write_torchscript
 from scsam_monai.inference.model import Model
 from scsam_monai.io.atomic import atomic_path
+from scsam_monai.io.libraries import optional_library
 
 SUFFIX = ".zip"
 
@@ -52,7 +53,7 @@ def export_bioimageio(
     """
     path = check_target(path, SUFFIX)
     for name in ("onnx", "onnxruntime", "bioimageio.core"):
-        required_library(name, path)
+        optional_library(name, path, "this export takes", "export")
     spdx_licence(licence)
     description = describe(model, window, licence, authors)
     with atomic_path(path) as temporary, tempfile.TemporaryDirectory() as folder, _quiet():

@@ -16,9 +16,10 @@ from scsam_monai.export.agreement import check_agreement
 from scsam_monai.export.description import Description, describe
 from scsam_monai.export.example import example_batch, example_section
 from scsam_monai.export.recording import fixed_sizes
-from scsam_monai.export.target import check_target, required_library
+from scsam_monai.export.target import check_target
 from scsam_monai.inference.model import Model
 from scsam_monai.io.atomic import atomic_path
+from scsam_monai.io.libraries import optional_library
 
 SUFFIX = ".onnx"
 OPSET = 17
@@ -49,7 +50,7 @@ def export_onnx(
     """
     path = check_target(path, SUFFIX)
     for name in ("onnx", "onnxruntime"):
-        required_library(name, path)
+        optional_library(name, path, "this export takes", "export")
     description = describe(model, window, licence, authors)
     with atomic_path(path) as temporary:
         write_onnx(model, temporary, description, example_section(window, model.pixel_size_nm), where=path)
@@ -82,7 +83,7 @@ def runner(path: str | Path, threads: int = 0) -> Callable[[Tensor], Tensor]:
         path: what :func:`export_onnx` wrote.
         threads: 0 takes every core.
     """
-    onnxruntime = required_library("onnxruntime", path)
+    onnxruntime = optional_library("onnxruntime", path, "this export takes", "export")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

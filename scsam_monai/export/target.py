@@ -1,10 +1,8 @@
-"""Where an export goes, and the libraries it takes."""
+"""Where an export goes."""
 
 from __future__ import annotations
 
-import importlib
 from pathlib import Path
-from typing import Any
 
 from scsam_monai.errors import InputError
 
@@ -30,24 +28,3 @@ def check_target(path: str | Path, suffix: str) -> Path:
             path, expected="a new file", met="one that exists", remedy="remove it or choose another name"
         )
     return path
-
-
-def required_library(name: str, path: str | Path) -> Any:
-    """Import a library that an export takes.
-
-    Args:
-        name: of the module.
-        path: the file that needs it.
-
-    Raises:
-        InputError: it is not installed.
-    """
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise InputError(
-            path,
-            expected=f"{name}, which this export takes",
-            met="no such package",
-            remedy="pip install 'scsam-monai[export]'",
-        ) from error

@@ -11,8 +11,8 @@ import numpy as np
 
 from scsam_monai.errors import InputError
 from scsam_monai.io.image import ImageHeader, VoxelSize
+from scsam_monai.io.libraries import optional_library
 from scsam_monai.io.units import nm_per_unit
-from scsam_monai.io.volumes.libraries import optional_library
 from scsam_monai.io.volumes.naming import choose_array
 from scsam_monai.io.volumes.source import Box
 
@@ -28,7 +28,7 @@ class Hdf5Source:
     """
 
     def __init__(self, path: Path, dataset: str | None = None) -> None:
-        h5py = optional_library("h5py", path)
+        h5py = optional_library("h5py", path, "reads this format", "formats")
         with contextlib.suppress(ImportError):
             importlib.import_module("hdf5plugin")  # registers the filters it brings
         with contextlib.ExitStack() as stack:

@@ -9,8 +9,8 @@ import numpy as np
 
 from scsam_monai.errors import InputError
 from scsam_monai.io.image import ImageHeader, VoxelSize
+from scsam_monai.io.libraries import optional_library
 from scsam_monai.io.units import NM_PER_UNIT
-from scsam_monai.io.volumes.libraries import optional_library
 from scsam_monai.io.volumes.mapped import MappedArray
 from scsam_monai.io.volumes.source import Box
 
@@ -27,7 +27,7 @@ class MrcSource:
     """Header by ``mrcfile``, values mapped."""
 
     def __init__(self, path: Path) -> None:
-        mrcfile = optional_library("mrcfile", path)
+        mrcfile = optional_library("mrcfile", path, "reads this format", "formats")
         with mrcfile.open(path, mode="r", permissive=False, header_only=True) as file:
             header = file.header.copy()
         _check_mode(path, int(header.mode))

@@ -1,4 +1,4 @@
-"""Libraries that only some formats need."""
+"""Libraries that only some kinds of files need."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ from typing import Any
 from scsam_monai.errors import InputError
 
 
-def optional_library(name: str, path: Path) -> Any:
-    """Import the library of a format.
+def optional_library(name: str, path: str | Path, purpose: str, extra: str) -> Any:
+    """Import a library that does not come with every installation.
 
     Args:
         name: of the module.
         path: the file that needs it.
+        purpose: what it does, such as ``reads this format``.
+        extra: of this package that brings it.
 
     Raises:
         InputError: it is not installed.
@@ -24,7 +26,7 @@ def optional_library(name: str, path: Path) -> Any:
     except ImportError as error:
         raise InputError(
             path,
-            expected=f"{name}, which reads this format",
+            expected=f"{name}, which {purpose}",
             met="no such package",
-            remedy="pip install 'scsam-monai[formats]'",
+            remedy=f"pip install 'scsam-monai[{extra}]'",
         ) from error

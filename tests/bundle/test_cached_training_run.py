@@ -73,10 +73,10 @@ def test_two_processes_share_the_encoding(config, small_dataset, small_flags, tm
     done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
     text = done.stdout + done.stderr
-    missing = {int(number) for number in re.findall(r"0 are there, (\d+) to encode", text)}
-    shares = [int(number) for number in re.findall(r"encoded (\d+) images", text)]
-    assert len(missing) == 1
-    assert len(entries(tmp_path)) == sum(shares) == missing.pop()
-    assert len(shares) == 2
-    assert max(shares) - min(shares) <= 1
+    (missing,) = (int(number) for number in re.findall(r"0 are there, (\d+) to encode", text))
+    (share,) = (
+        int(number) for number in re.findall(r"encoded (\d+) images", text)
+    )  # only the first one speaks
+    assert len(entries(tmp_path)) == missing
+    assert share in (missing // 2, -(-missing // 2))
     assert json.loads((tmp_path / "run" / "test" / "metrics.json").read_text())["mean_iou"] is not None

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from scsam_monai.inference.axis import Axis, Need
 from scsam_monai.inference.grid import Place, SectionGrid
 from scsam_monai.inference.taps import Span
+from scsam_monai.inference.threads import one_thread
 from scsam_monai.io.intensity import normalise
 
 Network = Callable[[Tensor], Tensor]
@@ -91,7 +92,7 @@ class SectionPredictor:
         """
         weight = self._weight(y, x)
         # One thread cuts the next batch, another sums the last one up, in order, while the network is at this one.
-        with _thread("cut") as cutter, _thread("blend") as blender:
+        with one_thread("cut") as cutter, one_thread("blend") as blender:
             inputs = _ahead(self._inputs(grey, sections, y, x), cutter)
             for group, batches in groupby(inputs, key=lambda batch: batch.sections):
                 yield Blended(group, self._blend(batches, group, y, x, blender), weight, y, x)
@@ -180,10 +181,6 @@ def _ahead(batches: Iterator[_Batch], cutter: ThreadPoolExecutor) -> Iterator[_B
     while (batch := upcoming.result()) is not None:
         upcoming = cutter.submit(next, batches, None)
         yield batch
-
-
-def _thread(name: str) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(1, thread_name_prefix=f"scsam-{name}")
 
 
 @torch.inference_mode()

@@ -16,6 +16,7 @@ from scsam_monai.inference.drawing import Drawing, OnePlaneDrawing, Product, Thr
 from scsam_monai.inference.memory import release_freed
 from scsam_monai.inference.planes import PlanePredictor, Readable
 from scsam_monai.inference.sections import Blended
+from scsam_monai.inference.threads import one_thread
 
 
 class Sink(Protocol):
@@ -63,7 +64,7 @@ class Stream:
         self._drawn, self._asked = 0.0, float(sum(_volume(self.plan[number]) for number in blocks))
         with ExitStack() as stack:
             # One thread for the disk: the next block is read once the one before has been written and let go.
-            disk, drawer = (stack.enter_context(_thread(name)) for name in ("disk", "draw"))
+            disk, drawer = (stack.enter_context(one_thread(name)) for name in ("disk", "draw"))
             ahead = disk.submit(self._read, blocks[0]) if blocks else None
             written: Future[int] | None = None
             for position, number in enumerate(blocks):
@@ -136,7 +137,3 @@ def _draw(drawing: Drawing, plane: int, predictor: PlanePredictor, blended: Blen
 
 def _volume(block: Block) -> int:
     return math.prod(last - first for first, last in block)
-
-
-def _thread(name: str) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"scsam-{name}")

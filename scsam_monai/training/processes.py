@@ -43,7 +43,6 @@ def join_processes() -> None:
     Raises:
         InputError: outside torchrun.
     """
-    _environment()
     device = local_device()
     if device.type == "cuda":
         torch.cuda.set_device(device)

@@ -77,7 +77,8 @@ def notes(folder: Path, word: str) -> list[list[str]]:
 
 
 def written(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in output_of(folder).glob("*.bin")}
+    """Return the finished files: a process killed while it writes leaves its unfinished one under a hidden name."""
+    return {path.name: path.read_bytes() for path in output_of(folder).glob("[0-9]*.bin")}
 
 
 def complete(n_blocks: int) -> dict[str, bytes]:

@@ -5,7 +5,7 @@ The published description names the parts (ScSAM, section 3.3); scale, centring 
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from segment_anything.modeling.prompt_encoder import PositionEmbeddingRandom
@@ -105,10 +105,10 @@ class ClassPromptEncoder(nn.Module):
             return torch.einsum("bchw,kmc->bkmhw", a, p).amax(dim=2)
 
     def _dense(self, activated: Tensor) -> Tensor:
-        no_mask = self.no_mask_embed.weight.view(1, 1, -1, 1, 1)
         if self.bottleneck is None:
-            return no_mask
-        return self.bottleneck(activated.flatten(0, 1)).unflatten(0, (-1, self.n_classes)) + no_mask
+            return self.no_mask_embed.weight.view(1, 1, -1, 1, 1)
+        dense = _squeeze_through(self.bottleneck, activated.flatten(0, 1), self.no_mask_embed.weight[0])
+        return dense.unflatten(0, (-1, self.n_classes))
 
     def _sparse(self, activated: Tensor, contrast: Tensor, position: Tensor) -> Tensor:
         if self.anchors is None:
@@ -140,13 +140,16 @@ class AnchorTokens(nn.Module):
 
     def forward(self, activated: Tensor, contrast: Tensor, position: Tensor) -> Tensor:
         """Return ``(B, K', T, C)`` from ``(B, K', C, g, g)``, ``(B, K', g, g)`` and ``(1, C, g, g)``."""
-        source = (activated + position.unsqueeze(1)).flatten(3)  # (B, K', C, N)
+        source, place = (
+            activated.flatten(3),
+            position.flatten(2).unsqueeze(1),
+        )  # (B, K', C, N) and (1, 1, C, N)
         # T queries are projected in place of N keys, and T results in place of N values: the same, for a fifth of
-        # the prompt encoder's work.
+        # the prompt encoder's work. Positions are asked by themselves, not added to the map of every class.
         query, offset = self.queries @ self.to_key.weight, self.queries @ self.to_key.bias
-        scores = (query @ source + offset.unsqueeze(-1)) * source.shape[2] ** -0.5
-        scores = scores + self.bias_scale * contrast.flatten(2).unsqueeze(2)
-        looked_up = self.to_value(scores.softmax(dim=-1) @ source.transpose(2, 3))
+        scores = (query @ source + query @ place + offset.unsqueeze(-1)) * source.shape[2] ** -0.5
+        scores = (scores + self.bias_scale * contrast.flatten(2).unsqueeze(2)).softmax(dim=-1)
+        looked_up = self.to_value(scores @ source.transpose(2, 3) + scores @ place.transpose(2, 3))
         return looked_up + self.queries + self.positive_embed.weight
 
     def with_others(self, tokens: Tensor) -> Tensor:
@@ -161,3 +164,11 @@ class AnchorTokens(nn.Module):
 
 def _bottleneck(channels: int) -> nn.Sequential:
     return nn.Sequential(*project(channels, channels // 4), nn.GELU(), nn.Conv2d(channels // 4, channels, 1))
+
+
+def _squeeze_through(bottleneck: nn.Sequential, x: Tensor, offset: Tensor) -> Tensor:
+    """Apply the bottleneck to ``x (N, C, g, g)`` and add ``offset (C,)``, without a pass over the map for it."""
+    *narrow, widen = list[Any](bottleneck)
+    for part in narrow:
+        x = part(x)
+    return F.conv2d(x, widen.weight, widen.bias + offset)

@@ -10,8 +10,9 @@ from torch.nn import functional as F
 
 from scsam_monai.networks.class_prompt import ClassPrompts
 from scsam_monai.networks.few_tokens import FewTokenTransformer
-from scsam_monai.networks.layers import ChannelNorm
+from scsam_monai.networks.upscaling import draw, upscale
 
+N_MASK_TOKENS = 4
 MASK_TOKEN = 0  # SAM's token for an unambiguous prompt
 
 
@@ -42,7 +43,6 @@ class ClassMaskDecoder(nn.Module):
         self.chunk = chunk
         transformer = FewTokenTransformer(depth=2, embedding_dim=channels, mlp_dim=2048, num_heads=8)
         self.sam = MaskDecoder(transformer_dim=channels, transformer=transformer)
-        self.sam.output_upscaling[1] = ChannelNorm(channels // 4)
         self.skip_head = MLP(channels, channels, skip_channels, 3) if skip_channels else None
         for part in self._unused():
             part.requires_grad_(False)
@@ -95,6 +95,6 @@ class ClassMaskDecoder(nn.Module):
         tokens = torch.cat([output_tokens.expand(source.shape[0], -1, -1), sparse], dim=1)
         decoded, embedded = sam.transformer(source, position.expand(source.shape[0], -1, -1, -1), tokens)
         token = decoded[:, 1 + MASK_TOKEN]  # token 0 is the quality token
-        upscaled = sam.output_upscaling(embedded.transpose(1, 2).unflatten(2, source.shape[-2:]))
-        weights = sam.output_hypernetworks_mlps[MASK_TOKEN](token)
-        return torch.einsum("nc,nchw->nhw", weights, upscaled), token
+        weights = sam.output_hypernetworks_mlps[MASK_TOKEN](token).unsqueeze(1)
+        grid = (source.shape[-2], source.shape[-1])
+        return draw(weights, upscale(sam.output_upscaling, embedded), grid).squeeze(1), token

@@ -22,6 +22,7 @@ from scsam_monai.networks.prompt_window import (
 )
 from scsam_monai.networks.prompts import PADDING, Prompts, on_device
 from scsam_monai.networks.sam import EMBED_DIM, PATCH, SAM_ENCODERS, SAMImageEncoder
+from scsam_monai.networks.upscaling import draw, upscale
 
 UNAMBIGUOUS = 0
 """Number of the answer to prompts that leave no doubt; the other three are for single points."""
@@ -176,10 +177,9 @@ class PromptableSAM(nn.Module):
         outputs = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
         tokens = torch.cat([outputs.expand(len(source), -1, -1), sparse], dim=1)
         decoded, embedded = decoder.transformer(source, position, tokens)
-        upscaled = decoder.output_upscaling(embedded.transpose(1, 2).unflatten(2, grid))
         heads = enumerate(decoder.output_hypernetworks_mlps, start=1)  # token 0 is the quality token
         weights = torch.stack([head(decoded[:, token]) for token, head in heads], dim=1)
-        logits = (weights @ upscaled.flatten(2)).unflatten(2, upscaled.shape[-2:])
+        logits = draw(weights, upscale(decoder.output_upscaling, embedded), grid)
         return PromptedMasks(logits, decoder.iou_prediction_head(decoded[:, 0]))
 
 

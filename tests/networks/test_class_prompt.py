@@ -13,7 +13,7 @@ K, M, T, C = 3, 4, 4, 256
 def activation_factor(encoder: ClassPromptEncoder, features: Tensor) -> Tensor:
     """What the encoder multiplies features with, ``(B, K', C, g, g)``, seen at the bottleneck's input."""
     seen: list[Tensor] = []
-    hook = encoder.bottleneck.register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0]))
+    hook = encoder.bottleneck[0].register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0]))
     encoder(features)
     hook.remove()
     return seen[0].detach().unflatten(0, (-1, K)) / features.unsqueeze(1)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from scsam_monai.data.description import IGNORE_LABEL
@@ -13,24 +13,29 @@ from scsam_monai.training.losses.marginal import marginal_logits
 from scsam_monai.training.losses.processes import sum_over_processes
 
 
-def dice_per_class(
-    probabilities: Tensor, truth: Tensor, known: Tensor, smooth: float
-) -> tuple[Tensor, Tensor]:
+class ClassSums(NamedTuple):
+    """Sums over the known voxels of a batch, ``(K',)`` each."""
+
+    predicted: Tensor
+    """Probability of the class, at all voxels."""
+    volume: Tensor
+    """Voxels that are of the class."""
+    overlap: Tensor
+    """Probability of the class, at voxels that are of it."""
+
+
+def dice_per_class(sums: ClassSums, smooth: float) -> tuple[Tensor, Tensor]:
     """Dice loss of every class over the whole batch, that of all processes.
 
     Pooling over the batch rather than per crop keeps a class of a few voxels from swinging the loss of its crop.
 
     Args:
-        probabilities: (B, K', H, W).
-        truth: (B, K', H, W) one-hot, zero at unknown voxels.
-        known: (B, 1, H, W), 1 where the label is known.
+        sums: over the crops of this process.
         smooth: added to both sides of the fraction, in voxels.
 
     Returns:
         ``1 - Dice`` (K',) and which classes are present (K',) bool.
     """
-    axes = (0, 2, 3)
-    sums = [(probabilities * known).sum(axes), truth.sum(axes), (probabilities * truth).sum(axes)]
     predicted, volume, overlap = sum_over_processes(torch.stack(sums))
     return 1 - (2 * overlap + smooth) / (predicted + volume + smooth), volume > 0
 
@@ -93,44 +98,56 @@ class SegmentationLoss(nn.Module):
             raise ValueError(
                 f"logits {tuple(logits.shape)} and label {tuple(label.shape)} differ in height or width"
             )
-        logits = marginal_logits(logits.float(), annotated)
+        scores = marginal_logits(logits.float(), annotated).log_softmax(dim=1)
         label = label.to(logits.device, torch.int64)
+        known = label != self.ignore_label
+        label = label.where(known, 0)
+        own = scores.gather(1, label)  # of the class that a voxel is of: all that most sums need
         return {
-            "cross_entropy": self.cross_entropy_weight * self.cross_entropy(logits, label),
-            "dice": self.dice_weight * self.dice(logits, label),
+            "cross_entropy": self.cross_entropy_weight * self._cross_entropy(own, label, known),
+            "dice": self.dice_weight * self._dice(class_sums(scores, own, label, known)),
         }
 
-    def cross_entropy(self, logits: Tensor, label: Tensor) -> Tensor:
+    def _cross_entropy(self, own: Tensor, label: Tensor, known: Tensor) -> Tensor:
         """Weighted mean over known voxels; zero when there is none.
 
         Args:
-            logits: (B, K', H, W), marginal.
+            own: (B, 1, H, W), log-probability of the voxel's own class.
             label: (B, 1, H, W) int64.
+            known: (B, 1, H, W) bool.
         """
-        weights = (
-            logits.new_ones(logits.shape[1])
-            if self.class_weights is None
-            else self.class_weights.to(logits.device)
-        )
-        target = label[:, 0]
-        total = F.cross_entropy(logits, target, weights, ignore_index=self.ignore_label, reduction="sum")
-        known = target != self.ignore_label
-        mass = (weights[target.where(known, 0)] * known).sum()
-        total, mass = sum_over_processes(torch.stack([total, mass]))
+        weights = known if self.class_weights is None else self.class_weights.to(own.device)[label] * known
+        total, mass = sum_over_processes(torch.stack([-(weights * own).sum(), weights.sum().to(own.dtype)]))
         return total / mass.clamp_min(torch.finfo(torch.float32).eps)
 
-    def dice(self, logits: Tensor, label: Tensor) -> Tensor:
-        """Mean over the classes present; zero when there is none.
-
-        Args:
-            logits: (B, K', H, W), marginal.
-            label: (B, 1, H, W) int64.
-        """
-        known = label != self.ignore_label
-        classes = torch.arange(logits.shape[1], device=logits.device)[:, None, None]
-        loss, present = dice_per_class(
-            logits.softmax(1), (label == classes).float(), known.float(), self.smooth
-        )
+    def _dice(self, sums: ClassSums) -> Tensor:
+        """Mean over the classes present; zero when there is none."""
+        loss, present = dice_per_class(sums, self.smooth)
         if not self.include_background:
-            present = present & (classes.flatten() > 0)
+            present = present & (torch.arange(len(present), device=present.device) > 0)
         return (loss * present).sum() / present.sum().clamp_min(1)
+
+
+def class_sums(scores: Tensor, own: Tensor, label: Tensor, known: Tensor) -> ClassSums:
+    """Sum up what Dice needs, in two passes over the probabilities of all classes.
+
+    Args:
+        scores: (B, K', H, W) log-probabilities.
+        own: (B, 1, H, W), those of each voxel's own class.
+        label: (B, 1, H, W) int64 in 0 to K' - 1.
+        known: (B, 1, H, W) bool.
+    """
+    probabilities = scores.exp()
+    if known.is_cuda or not known.all():  # asking a GPU would wait for it
+        probabilities = probabilities * known
+    return ClassSums(
+        predicted=probabilities.sum((0, 2, 3)),
+        volume=_sum_by_class(known.to(own.dtype), label, scores.shape[1]),
+        overlap=_sum_by_class(own.exp() * known, label, scores.shape[1]),
+    )
+
+
+def _sum_by_class(values: Tensor, label: Tensor, n_classes: int) -> Tensor:
+    """Sum ``values (B, 1, H, W)`` over the voxels of each class, ``(K',)``."""
+    rows, classes = values.flatten(0, 2), label.flatten(0, 2)  # by rows: a sum of millions would round
+    return values.new_zeros(len(rows), n_classes).scatter_add(1, classes, rows).sum(0)

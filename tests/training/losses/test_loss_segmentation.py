@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from scsam_monai.training.losses import SegmentationLoss
-from scsam_monai.training.losses.segmentation import dice_per_class
+from scsam_monai.training.losses.segmentation import ClassSums, class_sums, dice_per_class
 
 ALL_THREE = torch.ones(1, 3, dtype=torch.bool)
 
@@ -26,28 +26,60 @@ def test_class_weights_are_a_weighted_mean() -> None:
     )
 
 
+def sums_of(probabilities: torch.Tensor, truth: torch.Tensor) -> ClassSums:
+    axes = (0, 2, 3)
+    return ClassSums(probabilities.sum(axes), truth.sum(axes), (probabilities * truth).sum(axes))
+
+
 def test_dice_by_hand() -> None:
     truth = torch.tensor([1.0, 1, 0, 0]).view(1, 1, 2, 2)
     probabilities = torch.tensor([1.0, 0.5, 0.5, 0]).view(1, 1, 2, 2)
-    loss, present = dice_per_class(probabilities, truth, torch.ones(1, 1, 2, 2), smooth=0)
+    loss, present = dice_per_class(sums_of(probabilities, truth), smooth=0)
     assert loss.item() == pytest.approx(1 - 2 * 1.5 / 4)
     assert present.item()
-    smooth, _ = dice_per_class(probabilities, truth, torch.ones(1, 1, 2, 2), smooth=1)
+    smooth, _ = dice_per_class(sums_of(probabilities, truth), smooth=1)
     assert smooth.item() == pytest.approx(1 - 4 / 5)
 
 
 def test_dice_is_pooled_over_the_batch() -> None:
     truth = torch.tensor([1.0, 1, 1, 0]).view(2, 1, 1, 2)
     probabilities = torch.tensor([1.0, 1, 0, 0]).view(2, 1, 1, 2)
-    loss, _ = dice_per_class(probabilities, truth, torch.ones(2, 1, 1, 2), smooth=0)
+    loss, _ = dice_per_class(sums_of(probabilities, truth), smooth=0)
     assert loss.item() == pytest.approx(1 - 2 * 2 / 5)
+
+
+@pytest.mark.parametrize("unknown", [0.0, 0.3])
+def test_sums_are_those_of_one_hot_labels(unknown: float) -> None:
+    scores = torch.randn(2, 4, 9, 7).log_softmax(1).requires_grad_()
+    label, known = torch.randint(0, 4, (2, 1, 9, 7)), torch.rand(2, 1, 9, 7) >= unknown
+    truth = torch.nn.functional.one_hot(label[:, 0], 4).movedim(-1, 1) * known
+    expected = sums_of(scores.exp() * known, truth)
+    met = class_sums(scores, scores.gather(1, label), label, known)
+    factors = torch.rand(3, 4)
+    slopes = [torch.autograd.grad((torch.stack(sums) * factors).sum(), scores)[0] for sums in (expected, met)]
+    torch.testing.assert_close(torch.stack(met), torch.stack(expected))
+    torch.testing.assert_close(slopes[1], slopes[0])
+
+
+def test_the_loss_is_the_plain_formula() -> None:
+    logits, weights = torch.randn(2, 3, 8, 8), [0.5, 1.0, 2.0]
+    label = torch.randint(0, 3, (2, 1, 8, 8))
+    label[:, :, :2] = 255
+    parts = SegmentationLoss(class_weights=weights).parts(logits, label, ALL_THREE.expand(2, 3))
+    cross_entropy = torch.nn.functional.cross_entropy(
+        logits, label[:, 0], torch.tensor(weights), ignore_index=255
+    )
+    truth = torch.stack([label[:, 0] == k for k in range(3)], dim=1).float()
+    dice, _ = dice_per_class(sums_of(logits.softmax(1) * (label != 255), truth), smooth=1)
+    torch.testing.assert_close(parts["cross_entropy"], cross_entropy)
+    torch.testing.assert_close(parts["dice"], dice[1:].mean())
 
 
 def test_an_absent_class_has_no_dice_gradient_but_a_cross_entropy_gradient() -> None:
     probabilities = torch.rand(2, 3, 4, 4, requires_grad=True)
     truth = torch.zeros(2, 3, 4, 4)
     truth[:, 1] = 1
-    loss, present = dice_per_class(probabilities, truth, torch.ones(2, 1, 4, 4), smooth=0)
+    loss, present = dice_per_class(sums_of(probabilities, truth), smooth=0)
     (loss * present).sum().backward()
     assert probabilities.grad is not None
     assert not probabilities.grad[:, 2].any()

@@ -186,8 +186,18 @@ def _interruptible(output: Path) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
+        _silence_leftovers()
         typer.echo(f"stopped; the same command with --resume goes on with {output}", err=True)
         raise typer.Exit(130) from None
+
+
+def _silence_leftovers() -> None:
+    """Keep Python from telling, while it ends, what the interrupt left half done inside the libraries."""
+    import sys
+    import warnings
+
+    sys.unraisablehook = lambda _: None
+    warnings.simplefilter("ignore")
 
 
 def _print_estimate(job: Job, model: Model, size: Estimate) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from scsam_monai.networks.factory import compose_scsam
 from scsam_monai.networks.mae import MAEEncoder
+from scsam_monai.networks.mask_decoder import MASK_TOKEN
 from scsam_monai.networks.sam import SAMImageEncoder
 from scsam_monai.networks.scsam import ScSAM
 from scsam_monai.weights.files import load_checked
@@ -30,6 +31,8 @@ def build_scsam(
     sam_weights: str | Path | None = None,
     mae_weights: str | Path | None = None,
     weights_dir: Folders = None,
+    sam_decoder: bool = True,
+    sam_token: int = MASK_TOKEN,
     freeze_encoders: bool | None = None,
     pixel_size_nm: float | None = None,
     warn_untrained: bool = True,
@@ -46,6 +49,8 @@ def build_scsam(
             ``random`` for random weights, with a warning.
         mae_weights: a name in the registry, or a state dict of the MAE's ViT; None as above.
         weights_dir: folder or folders in which named weights are looked for first.
+        sam_decoder: whether the mask decoder starts from SAM's, where there are SAM weights; at random otherwise.
+        sam_token: 0 to 3, which of SAM's answers it starts from; see :func:`load_sam_checkpoint`.
         freeze_encoders: None freezes the encoders that have weights, and trains the others.
         pixel_size_nm: nm per pixel that the network is for; None where a checkpoint brings it.
         warn_untrained: say so when an encoder starts at random; False where a checkpoint follows at once.
@@ -57,7 +62,7 @@ def build_scsam(
     network = compose_scsam(n_classes, **architecture)
     sam_weights, mae_weights = (None if w == RANDOM else w for w in (sam_weights, mae_weights))
     if sam_weights is not None:
-        load_sam_checkpoint(network, sam_weights, weights_dir)
+        load_sam_checkpoint(network, sam_weights, weights_dir, decoder=sam_decoder, mask_token=sam_token)
     if mae_weights is not None and network.mae_encoder is not None:
         load_checked(network.mae_encoder.vit, mae_weights, read_weights(mae_weights, weights_dir))
     for encoder, weights in ((network.sam_encoder, sam_weights), (network.mae_encoder, mae_weights)):

@@ -9,9 +9,10 @@ import scsam_monai._torchvision  # noqa: F401  isort: skip
 from segment_anything.modeling import PromptEncoder
 from torch import Tensor
 
+from scsam_monai.errors import check_choice
 from scsam_monai.networks.class_prompt import ClassPromptEncoder
 from scsam_monai.networks.layout import check_layout
-from scsam_monai.networks.mask_decoder import ClassMaskDecoder
+from scsam_monai.networks.mask_decoder import MASK_TOKEN, N_MASK_TOKENS, ClassMaskDecoder
 from scsam_monai.networks.sam import SAMImageEncoder
 from scsam_monai.networks.scsam import ScSAM
 from scsam_monai.weights.locate import Folders
@@ -20,17 +21,29 @@ from scsam_monai.weights.named import read_weights
 _NEGATIVE, _POSITIVE = "point_embeddings.0", "point_embeddings.1"
 
 
-def load_sam_checkpoint(network: ScSAM, weights: str | Path, search: Folders = None) -> None:
+def load_sam_checkpoint(
+    network: ScSAM,
+    weights: str | Path,
+    search: Folders = None,
+    *,
+    decoder: bool = True,
+    mask_token: int = MASK_TOKEN,
+) -> None:
     """Start from SAM: its encoder, its mask decoder, and its embeddings for points and missing masks.
 
     Args:
         network: receives the weights; an encoder that the fusion does not use is left out.
         weights: a name in the registry, or a file in the layout of Meta's ``sam_vit_*.pth``.
         search: folders in which named weights are looked for first.
+        decoder: whether the mask decoder starts from SAM's, too; it keeps its own weights otherwise.
+        mask_token: which of SAM's four answers the classes are drawn with: 0, meant for prompts that leave no
+            doubt, or 1 to 3, meant for single points.
 
     Raises:
-        InputError: if a file is missing or unreadable, or any key or shape differs from that layout.
+        InputError: if a file is missing or unreadable, any key or shape differs from that layout, or there is no
+            such answer.
     """
+    check_choice("sam_token", mask_token, range(N_MASK_TOKENS))
     state = read_weights(weights, search)
     encoder = network.sam_encoder
     # Without an encoder there is nothing to compare its share of the file with.
@@ -43,7 +56,8 @@ def load_sam_checkpoint(network: ScSAM, weights: str | Path, search: Folders = N
     check_layout(weights, state, expected)
     if encoder is not None:
         _load_encoder(encoder, state)
-    _load_decoder(network.mask_decoder, state)
+    if decoder:
+        _load_decoder(network.mask_decoder, state, mask_token)
     _load_prompt_embeddings(network.prompt_encoder, _part(state, "prompt_encoder"))
 
 
@@ -51,8 +65,12 @@ def _load_encoder(encoder: SAMImageEncoder, state: Mapping[str, Tensor]) -> None
     encoder.load_state_dict(_part(state, "image_encoder"))
 
 
-def _load_decoder(decoder: ClassMaskDecoder, state: Mapping[str, Tensor]) -> None:
-    decoder.sam.load_state_dict(_part(state, "mask_decoder"))
+def _load_decoder(decoder: ClassMaskDecoder, state: Mapping[str, Tensor], mask_token: int) -> None:
+    sam = decoder.sam
+    sam.load_state_dict(_part(state, "mask_decoder"))
+    tokens, heads = sam.mask_tokens.weight.data, sam.output_hypernetworks_mlps
+    tokens[MASK_TOKEN] = tokens[mask_token]
+    heads[MASK_TOKEN].load_state_dict(heads[mask_token].state_dict())
 
 
 def _load_prompt_embeddings(prompts: ClassPromptEncoder, state: Mapping[str, Tensor]) -> None:

@@ -64,6 +64,27 @@ def test_loads_what_an_ablation_has(
     assert_came_from(network, stock_state)
 
 
+def test_the_decoder_may_start_by_itself(stock_state: State, stock_file: Path) -> None:
+    network = compose_scsam(N_CLASSES)
+    before = {key: value.clone() for key, value in network.mask_decoder.state_dict().items()}
+    load_sam_checkpoint(network, stock_file, decoder=False)
+    assert all(torch.equal(value, before[key]) for key, value in network.mask_decoder.state_dict().items())
+    assert torch.equal(
+        network.prompt_encoder.no_mask_embed.weight, stock_state["prompt_encoder.no_mask_embed.weight"]
+    )
+
+
+def test_the_decoder_may_start_from_another_answer(stock_state: State, stock_file: Path) -> None:
+    network = compose_scsam(N_CLASSES)
+    load_sam_checkpoint(network, stock_file, mask_token=2)
+    sam = network.mask_decoder.sam
+    assert torch.equal(sam.mask_tokens.weight[0], stock_state["mask_decoder.mask_tokens.weight"][2])
+    for key, value in sam.output_hypernetworks_mlps[0].state_dict().items():
+        assert torch.equal(value, stock_state[f"mask_decoder.output_hypernetworks_mlps.2.{key}"])
+    with pytest.raises(InputError, match="sam_token: expected one of 0, 1, 2, 3, met 4"):
+        load_sam_checkpoint(network, stock_file, mask_token=4)
+
+
 def test_vit_b_file(tmp_path: Path, network: ScSAM) -> None:
     state, path = sam_model_registry["vit_b"]().state_dict(), tmp_path / "sam_vit_b.pth"
     torch.save(state, path)

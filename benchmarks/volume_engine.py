@@ -45,6 +45,7 @@ from scsam_monai.io import (
     intensity_range_of,
     normalise,
     open_volume,
+    write_block,
 )
 from scsam_monai.report.palette import class_colours
 
@@ -92,13 +93,16 @@ class Waiting:
 class ZarrSink:
     """Writes labels as OME-Zarr, as a job does."""
 
-    def __init__(self, path: Path, shape: tuple[int, int, int]) -> None:
+    def __init__(self, path: Path, shape: tuple[int, int, int], pyramid: bool = False) -> None:
         create_labels(path, shape, VOXEL_NM, legend(), chunk=chunk_shape(shape, 1))
-        self.volume = LabelVolume(path)
+        self.volume, self.pyramid = LabelVolume(path), pyramid
 
     def write(self, block: Block, products: dict[Product, np.ndarray]) -> None:
         """Write a block."""
-        self.volume.write(block, products[Product.LABELS])
+        if self.pyramid:
+            write_block(self.volume, block, products[Product.LABELS])
+        else:
+            self.volume.write(block, products[Product.LABELS])
 
 
 def ours(
@@ -107,24 +111,26 @@ def ours(
     network: Callable[[Tensor], Tensor],
     window: int = WINDOW,
     overlap: float = OVERLAP,
+    pyramid: bool = False,
 ) -> None:
-    """Stream blocks from disk to disk."""
+    """Stream blocks from disk to disk, with a pyramid or without."""
     with open_volume(source) as volume:
         windows = Windows(window, overlap, batch=4)
         predictors = windows.predictors(network, volume.shape, (1.0, 1.0, 1.0), (0.0, 255.0), "cpu")
         _, block = divide(volume.shape, volume.dtype, K, windows, (1.0, 1.0, 1.0), [Product.LABELS], 4e9)
         plan = BlockPlan(volume.shape, block)
-        stream = Stream(volume, predictors, plan, ZarrSink(target, volume.shape), [Product.LABELS])
+        stream = Stream(volume, predictors, plan, ZarrSink(target, volume.shape, pyramid), [Product.LABELS])
         for _ in stream.run(range(len(plan))):
             pass
+    if pyramid:
+        build_pyramid(target, block=block)
 
 
 def whole_job(source: Path, target: Path, network: Callable[[Tensor], Tensor], **options: Any) -> None:
     """Sample grey values, stream blocks, build the pyramid."""
     with open_volume(source) as volume:
         intensity_range_of(volume)
-    ours(source, target, network, **options)
-    build_pyramid(target)
+    ours(source, target, network, pyramid=True, **options)
 
 
 def monai(source: Path, target: Path, network: Callable[[Tensor], Tensor], inferer: Inferer) -> None:

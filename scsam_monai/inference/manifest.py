@@ -25,7 +25,7 @@ from scsam_monai.weights.lock import exclusive
 JOB = "job.json"
 GATE = "gate.lock"
 FINISHING = "finishing.lock"
-FORMAT = 1
+FORMAT = 2
 MAX_DIFFERENCES = 5
 
 

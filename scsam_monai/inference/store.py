@@ -21,6 +21,7 @@ from scsam_monai.io import (
     create_image,
     create_labels,
     export_labels,
+    write_block,
 )
 from scsam_monai.io.durable import write_errors
 
@@ -54,12 +55,18 @@ class Store:
                         raise
 
     def write(self, block: Block, products: dict[Product, np.ndarray]) -> None:
-        """Write a block's maps; blocks are whole chunks, so that nobody else writes the same ones."""
+        """Write a block's maps; blocks are whole chunks, so that nobody else writes the same ones.
+
+        What a block covers of the pyramid's next level is written, too: it need not be read again for that.
+        """
         for product, values in products.items():
             if product not in self._volumes:
                 kind = LabelVolume if product == Product.LABELS else ImageVolume
                 self._volumes[product] = kind(self._place(product))
-            self._volumes[product].write(block, values)
+            if self._is_exported(product):
+                self._volumes[product].write(block, values)
+            else:
+                write_block(self._volumes[product], block, values)
 
     def holds(self, product: Product) -> bool:
         """Return whether a map is still here, not moved to its place."""
@@ -81,11 +88,11 @@ class Store:
         """
         for product in self.job.products:
             place, target = self._place(product), self.job.path(product)
-            if product == Product.LABELS and not is_zarr(target):
+            if self._is_exported(product):
                 self._export(progress)
             elif place.exists():  # else moved before a kill
                 named = _named(progress, f"pyramid of {product.value}")
-                if not build_pyramid(place, progress=named, cancel=cancel):
+                if not build_pyramid(place, block=self.job.block, progress=named, cancel=cancel):
                     return False
                 _move(place, target)
         return True
@@ -119,6 +126,10 @@ class Store:
 
     def _place(self, product: Product) -> Path:
         return self.job.folder / f"{product.value}.ome.zarr"
+
+    def _is_exported(self, product: Product) -> bool:
+        """Whether a map becomes a file of another format, which has no pyramid."""
+        return product == Product.LABELS and not is_zarr(self.job.path(product))
 
     def _exported(self) -> Path:
         """The labels as one file, if they are to be one; whole where it is."""

@@ -15,7 +15,7 @@ from scsam_monai.io.label_export import export_labels
 from scsam_monai.io.ome_zarr_image import ImageVolume, create_image
 from scsam_monai.io.ome_zarr_labels import LabelVolume, create_labels
 from scsam_monai.io.ome_zarr_metadata import LabelLegend
-from scsam_monai.io.pyramid import build_pyramid
+from scsam_monai.io.pyramid import build_pyramid, write_block
 from scsam_monai.io.region import Region, check_region, crop
 from scsam_monai.io.stack import write_stack
 from scsam_monai.io.volume import ArrayVolume, VolumeReader, open_volume
@@ -48,6 +48,7 @@ __all__ = [
     "read_header",
     "read_image",
     "read_labels",
+    "write_block",
     "write_labels_like",
     "write_stack",
 ]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from scsam_monai.errors import InputError, check_choice
 from scsam_monai.io.atomic import atomic_folder
 from scsam_monai.io.durable import sync_files, write_errors
-from scsam_monai.io.ome_zarr_levels import Level, Shape3
+from scsam_monai.io.ome_zarr_levels import Level, Shape3, level_chunk
 from scsam_monai.io.ome_zarr_metadata import VERSIONS, Version
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def create_group(
         path: the folder to make.
         version: of OME-Zarr: 0.4 is stored as Zarr 2, 0.5 as Zarr 3.
         levels: of the pyramid, the finest first.
-        chunk: (z, y, x), cut to the volume where that is smaller.
+        chunk: (z, y, x) of level 0; see :func:`level_chunk`.
         attributes: of the group.
         dtype: of the arrays; they are filled with 0.
         channels: length of an axis c before z, chunked by 1; None for no such axis.
@@ -67,7 +67,7 @@ def create_group(
     with write_errors(path), atomic_folder(path) as temporary:
         group = zarr.create_group(str(temporary), zarr_format=_zarr_format(version), attributes=attributes)
         for index, level in enumerate(levels):
-            chunks = (1,) * len(leading) + tuple(min(pair) for pair in zip(chunk, level.shape, strict=True))
+            chunks = (1,) * len(leading) + level_chunk(chunk, level, levels[0])
             _create_array(group, str(index), leading + level.shape, chunks, dtype)
         _plain_zstd(temporary)
         sync_files((file for file in temporary.rglob("*") if file.is_file()), temporary)

@@ -46,6 +46,24 @@ def pyramid_levels(shape: Shape3, voxel_size_nm: VoxelSize) -> list[Level]:
     return levels
 
 
+def level_chunk(chunk: Shape3, level: Level, finest: Level) -> Shape3:
+    """Return the chunk of a level, cut to it where it is smaller.
+
+    Flat chunks get half as deep where z is halved: one of level 0 then makes whole chunks of level 1, beside others
+    of its section.
+
+    Args:
+        chunk: (z, y, x) of level 0.
+        level: any of the pyramid.
+        finest: level 0.
+    """
+    depth, height, width = chunk
+    if depth < min(height, width) and level.voxel_size_nm[0] > finest.voxel_size_nm[0]:
+        depth = max(1, depth // 2)
+    z, y, x = (min(pair) for pair in zip((depth, height, width), level.shape, strict=True))
+    return z, y, x
+
+
 def _halved(level: Level, finest: VoxelSize) -> Level:
     z, y, x = level.voxel_size_nm
     factors = (2 if z <= max(y, x) else 1, 2, 2)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from scsam_monai.errors import InputError
+from scsam_monai.inference.blocks import BlockPlan
 from scsam_monai.io import (
     ImageVolume,
     LabelLegend,
@@ -19,6 +20,7 @@ from scsam_monai.io import (
     create_image,
     create_labels,
     export_labels,
+    write_block,
 )
 from scsam_monai.io.downsample import mean_cells, mode_cells
 from scsam_monai.io.ome_zarr_levels import pyramid_levels
@@ -70,6 +72,46 @@ def test_images_are_averaged_channel_by_channel(tmp_path: Path) -> None:
         np.testing.assert_array_equal(
             whole(volume, level), mean_cells(whole(volume, level - 1), (1, 2, 2, 2))
         )
+
+
+@pytest.mark.parametrize("size_nm", [(8.0, 8.0, 8.0), (30.0, 8.0, 8.0)], ids=["halved", "thick"])
+@pytest.mark.parametrize("block", [(4, 32, 64), (4, 64, 192), (8, 96, 576)], ids=str)
+@pytest.mark.parametrize("kind", ["labels", "image"])
+def test_blocks_bring_what_they_cover_of_the_next_level(
+    tmp_path: Path, block: tuple[int, int, int], size_nm: tuple[float, float, float], kind: str
+) -> None:
+    paths = [tmp_path / name / "a.zarr" for name in ("by block", "at once")]
+    values = np.random.default_rng(1).integers(0, 3, (2, *SHAPE), dtype=np.uint8)
+    volumes: list[LabelVolume | ImageVolume] = []
+    for path in paths:
+        if kind == "labels":
+            create_labels(path, SHAPE, size_nm, LEGEND, chunk=CHUNK)
+            volumes.append(LabelVolume(path))
+        else:
+            create_image(path, values.shape, size_nm, ("a", "b"), chunk=CHUNK)
+            volumes.append(ImageVolume(path))
+    values = values[0] if kind == "labels" else values
+    plan = BlockPlan(SHAPE, block)
+    for part in plan:
+        z, y, x = (slice(*bounds) for bounds in part)
+        write_block(volumes[0], part, values[..., z, y, x])
+    assert any((paths[0] / "1" / "c").rglob("*"))
+    volumes[1].write(WHOLE, values)
+    counts: list[list[int]] = [[], []]
+    assert build_pyramid(paths[0], block=block, progress=lambda _, total: counts[0].append(total))
+    assert build_pyramid(paths[1], progress=lambda _, total: counts[1].append(total))
+    assert len(counts[0]) < len(counts[1])
+    assert files(paths[0]) == files(paths[1])
+
+
+def test_flat_chunks_get_flatter_with_the_volume(tmp_path: Path) -> None:
+    assert [array.chunks for array in make(tmp_path / "a.zarr").levels] == [
+        (4, 32, 64),
+        (2, 32, 64),
+        (2, 18, 64),
+    ]
+    thick = make(tmp_path / "b.zarr", size_nm=(30.0, 8.0, 8.0))
+    assert [array.chunks[0] for array in thick.levels] == [4, 4, 4]
 
 
 KILLED = """

@@ -22,7 +22,7 @@ AT_ONCE = 2
 def write_block(volume: OmeZarrVolume, block: Region, values: np.ndarray) -> None:
     """Write a block of level 0, and the chunks of level 1 that it covers whole, from the values at hand.
 
-    What is left for :func:`build_pyramid` is an eighth of the reading, and the chunks that cross blocks.
+    What is left for :func:`build_pyramid` is an eighth of the reading, and chunks that cross blocks.
 
     Args:
         volume: made by ``create_labels`` or ``create_image``.

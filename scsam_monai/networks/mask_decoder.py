@@ -12,7 +12,6 @@ from scsam_monai.networks.class_prompt import ClassPrompts
 from scsam_monai.networks.few_tokens import FewTokenTransformer
 from scsam_monai.networks.upscaling import draw, upscale
 
-N_MASK_TOKENS = 4
 MASK_TOKEN = 0  # SAM's token for an unambiguous prompt
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from scsam_monai.errors import check_choice
 from scsam_monai.networks.class_prompt import ClassPromptEncoder
 from scsam_monai.networks.layout import check_layout
-from scsam_monai.networks.mask_decoder import MASK_TOKEN, N_MASK_TOKENS, ClassMaskDecoder
+from scsam_monai.networks.mask_decoder import MASK_TOKEN, ClassMaskDecoder
 from scsam_monai.networks.sam import SAMImageEncoder
 from scsam_monai.networks.scsam import ScSAM
 from scsam_monai.weights.locate import Folders
@@ -43,7 +43,7 @@ def load_sam_checkpoint(
         InputError: if a file is missing or unreadable, any key or shape differs from that layout, or there is no
             such answer.
     """
-    check_choice("sam_token", mask_token, range(N_MASK_TOKENS))
+    check_choice("sam_token", mask_token, range(network.mask_decoder.sam.num_mask_tokens))
     state = read_weights(weights, search)
     encoder = network.sam_encoder
     # Without an encoder there is nothing to compare its share of the file with.

@@ -87,7 +87,8 @@ def predict(
     """Segment an image or a volume of any size, block by block from disk to disk."""
     from scsam_monai.bars import stage_bars
     from scsam_monai.inference.estimate import estimate
-    from scsam_monai.inference.predict import plan_job, run_job
+    from scsam_monai.inference.planning import plan_job
+    from scsam_monai.inference.predict import run_job
     from scsam_monai.inference.runners import Shard
     from scsam_monai.inference.windows import Windows
     from scsam_monai.report.palette import class_colours

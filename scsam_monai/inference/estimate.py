@@ -12,7 +12,7 @@ import torch
 from scsam_monai.inference.drawing import Product
 from scsam_monai.inference.grid import SectionGrid
 from scsam_monai.inference.job import Job, is_zarr
-from scsam_monai.inference.memory import per_section, per_voxel, resident_bytes
+from scsam_monai.inference.memory import memory_errors, per_section, per_voxel, resident_bytes
 from scsam_monai.inference.model import Model
 from scsam_monai.inference.planes import PLANES, XY, Plane
 
@@ -44,7 +44,7 @@ def estimate(job: Job, model: Model) -> Estimate:
     """Count a job's windows and time the network on one batch of them.
 
     Args:
-        job: see :func:`scsam_monai.inference.predict.plan_job`.
+        job: see :func:`scsam_monai.inference.planning.plan_job`.
         model: the job's.
     """
     batches = windows = once = 0
@@ -54,7 +54,8 @@ def estimate(job: Job, model: Model) -> Estimate:
         batches, windows = batches + count, windows + count * grid.batch
         once += grid.sections * len(grid.y.starts) * len(grid.x.starts)
     grid = job.windows.grid(XY, job.source.shape, job.factors)
-    seconds = _batch_seconds(model, grid, job.threads)
+    with memory_errors():
+        seconds = _batch_seconds(model, grid, job.threads)
     return Estimate(
         blocks=len(job.plan),
         windows=windows,

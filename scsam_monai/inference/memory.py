@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import ctypes
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
+import torch
 
+from scsam_monai.errors import InputError
 from scsam_monai.inference.drawing import Product
 from scsam_monai.inference.grid import SectionGrid
 
@@ -53,6 +56,28 @@ def release_freed() -> None:
     """
     if sys.platform == "linux" and (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)) is not None:
         trim(0)
+
+
+@contextmanager
+def memory_errors() -> Iterator[None]:
+    """Turn what torch and NumPy raise where memory runs out into one line.
+
+    Raises:
+        InputError: memory of this machine, or of its GPU, ran out.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        # On a CPU torch raises a plain RuntimeError, after which file and line of its allocator come.
+        said = str(error)
+        if not isinstance(error, (MemoryError, torch.OutOfMemoryError)) and "DefaultCPUAllocator" not in said:
+            raise
+        raise InputError(
+            "memory",
+            expected="enough for a block and a batch of windows",
+            met=". ".join(said.rpartition("DefaultCPUAllocator: ")[2].split(". ")[:2]) or "none left",
+            remedy="start anew with a smaller --memory-gb, --batch or --window",
+        ) from error
 
 
 def resident_bytes() -> float:

@@ -76,11 +76,14 @@ def as_device(name: str | torch.device | None) -> torch.device:
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        first = str(error).splitlines()[0]
-        raise InputError(
-            "device", expected="cpu, cuda or cuda:N", met=f"{name} ({first})", remedy="use cpu"
-        ) from None
+        raise _no_device(f"{name} ({str(error).splitlines()[0]})") from None
+    if device.type not in ("cpu", "cuda"):
+        raise _no_device(f"{name}, which was never tried")
     return device
+
+
+def _no_device(met: str) -> InputError:
+    return InputError("device", expected="cpu, cuda or cuda:N", met=met, remedy="use cpu")
 
 
 def _numbered(n_classes: int) -> list[str]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
@@ -55,61 +57,73 @@ class Stream:
         self._drawn = self._asked = 0.0
 
     def run(self, blocks: Sequence[int], cancel: Callable[[], bool] | None = None) -> Iterator[int]:
-        """Compute and write blocks in order, yield the number of each once it is written.
+        """Compute and write blocks in order, yield the number of each soon after it is written.
+
+        An error or an interrupt comes after the numbers of all blocks that were finished before it.
 
         Args:
             blocks: numbers in the plan.
             cancel: asked between groups of sections; once it says True, blocks that are not finished are dropped.
         """
         self._drawn, self._asked = 0.0, float(sum(_volume(self.plan[number]) for number in blocks))
+        written = deque[Future[int]]()
         with ExitStack() as stack:
             # One thread for the disk: the next block is read once the one before has been written and let go.
             disk, drawer = (stack.enter_context(one_thread(name)) for name in ("disk", "draw"))
-            ahead = disk.submit(self._read, blocks[0]) if blocks else None
-            written: Future[int] | None = None
-            for position, number in enumerate(blocks):
-                assert ahead is not None
-                parts = ahead.result()
-                if position + 1 < len(blocks):
-                    ahead = disk.submit(self._read, blocks[position + 1])
-                drawing = self._compute(number, parts, drawer, cancel)
-                if written is not None:
-                    yield written.result()
-                    written = None
-                if drawing is None:
+            try:
+                yield from self._run(blocks, cancel, disk, drawer, written)
+            except GeneratorExit:
+                raise
+            except BaseException:
+                yield from _ended(
+                    written, wait=True
+                )  # what was computed is not lost to a later block's error
+                raise
+            yield from _ended(written, wait=True)
+
+    def _run(
+        self,
+        blocks: Sequence[int],
+        cancel: Callable[[], bool] | None,
+        disk: ThreadPoolExecutor,
+        drawer: ThreadPoolExecutor,
+        written: deque[Future[int]],
+    ) -> Iterator[int]:
+        """Compute blocks and leave the last one being written."""
+        ahead = deque(disk.submit(self._read, number) for number in blocks[:1])
+        for number, following in itertools.zip_longest(blocks, blocks[1:]):
+            parts = ahead.popleft().result()
+            if following is not None:
+                ahead.append(disk.submit(self._read, following))
+            drawing = self._drawing(self.plan[number])
+            for _ in self._compute(number, parts, drawing, drawer):
+                yield from _ended(written)
+                if cancel is not None and cancel():
                     return
-                written = disk.submit(self._write, number, drawing)
-                del drawing, parts  # maps are let go once they are written
-                release_freed()
-            if written is not None:
-                yield written.result()
+            yield from _ended(written, wait=True)
+            written.append(disk.submit(self._write, number, drawing))
+            del drawing, parts  # maps are let go once they are written
+            release_freed()
 
     def _read(self, number: int) -> list[np.ndarray]:
         return [predictor.read(self.volume, self.plan[number]) for predictor in self.predictors]
 
     @torch.inference_mode()
     def _compute(
-        self,
-        number: int,
-        parts: list[np.ndarray],
-        drawer: ThreadPoolExecutor,
-        cancel: Callable[[], bool] | None,
-    ) -> Drawing | None:
-        """Run the network over a block; None if cancelled."""
+        self, number: int, parts: list[np.ndarray], drawing: Drawing, drawer: ThreadPoolExecutor
+    ) -> Iterator[None]:
+        """Run the network over a block and draw it; yields between groups of sections."""
         block = self.plan[number]
-        drawing = self._drawing(block)
         drawn: Future[None] | None = None
         for plane, (predictor, part) in enumerate(zip(self.predictors, parts, strict=True)):
             for blended in predictor.predict(part, block):
                 if drawn is not None:
                     drawn.result()
-                if cancel is not None and cancel():
-                    return None
+                yield
                 drawn = drawer.submit(_draw, drawing, plane, predictor, blended, block)
                 self._report(blended, block, predictor)
         if drawn is not None:
             drawn.result()
-        return drawing
 
     def _report(self, blended: Blended, block: Block, predictor: PlanePredictor) -> None:
         if self.progress is not None:
@@ -137,3 +151,11 @@ def _draw(drawing: Drawing, plane: int, predictor: PlanePredictor, blended: Blen
 
 def _volume(block: Block) -> int:
     return math.prod(last - first for first, last in block)
+
+
+def _ended(written: deque[Future[int]], *, wait: bool = False) -> Iterator[int]:
+    """Take out the blocks whose writing has ended, or ends while this waits."""
+    while written and (wait or written[0].done()):
+        number = written[0].result()  # an interrupt while this waits takes nothing out
+        written.popleft()
+        yield number

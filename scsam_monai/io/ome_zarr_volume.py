@@ -122,7 +122,7 @@ class OmeZarrVolume:
                     self._file(array, chunk),
                     expected="a readable chunk",
                     met=f"{type(damage).__name__}: {damage}".rstrip("."),
-                    remedy="remove this file and compute its block again",
+                    remedy="restore it from a copy, or remove the volume and its progress folder and start anew",
                 ) from damage
         raise error
 

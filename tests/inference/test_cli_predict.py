@@ -16,6 +16,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+import tifffile
 import torch
 from click.testing import Result
 from front_door import grey, whole
@@ -116,6 +117,7 @@ def test_a_dry_run_says_what_it_takes_and_writes_nothing(front: Front) -> None:
         (["--window", "31"], "window size: expected 32 pixels or more"),
         (["--overlap", "1"], "window overlap: expected a fraction from 0 to below 1"),
         (["--device", "abacus"], "device: expected cpu, cuda or cuda:N, met abacus"),
+        (["--device", "meta"], "device: expected cpu, cuda or cuda:N, met meta, which was never tried"),
         (["--dataset", "raw"], "expected an HDF5 file or zarr folder, to choose a data set in"),
         (["--workers", "2"], "--workers: expected --runner dask beside it"),
         (["--scheduler", "tcp://127.0.0.1:1"], "--scheduler: expected --runner dask beside it"),
@@ -128,6 +130,44 @@ def test_options_that_do_not_fit(front: Front, words: list[str], message: str) -
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
 def test_a_gpu_that_is_not_there(front: Front) -> None:
     front.refuses("device: expected cpu, cuda or cuda:N, met cuda:3 (", "--device", "cuda:3")
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError("Unable to allocate 9 TiB"), None, torch.OutOfMemoryError("CUDA out")]
+)
+@pytest.mark.parametrize("words", [[], ["--dry-run"]])
+def test_out_of_memory(
+    front: Front, monkeypatch: pytest.MonkeyPatch, error: Exception | None, words: list[str]
+) -> None:
+    def hungry(*_: object) -> None:
+        if error is not None:
+            raise error
+        torch.empty(10**15)
+
+    monkeypatch.setattr("scsam_monai.networks.scsam.ScSAM.forward", hungry)
+    said = "can't allocate memory: you tried to allocate" if error is None else str(error)
+    front.refuses(
+        f"memory: expected enough for a block and a batch of windows, met {said}", *words, leaves=True
+    )
+
+
+def test_other_errors_of_torch_stay_what_they_are(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
+    def wrong(*_: object) -> None:
+        raise RuntimeError("shapes do not fit")
+
+    monkeypatch.setattr("scsam_monai.networks.scsam.ScSAM.forward", wrong)
+    assert isinstance(front().exception, RuntimeError)
+
+
+def test_pages_much_larger_than_a_block_are_warned_of(front: Front, caplog: pytest.LogCaptureFixture) -> None:
+    pages, options = np.load(front.source), {"compression": "zlib", "photometric": "minisblack"}
+    tifffile.imwrite(front.source.with_suffix(".tif"), pages, **options, rowsperstrip=560)
+    front.source = front.source.with_suffix(".tif")
+    assert front("--dry-run").exit_code == 0
+    assert not caplog.records
+    tifffile.imwrite(front.source, np.tile(pages, (1, 2, 1)), **options, rowsperstrip=1120)
+    assert front("--dry-run", "--block", "4,256,40").exit_code == 0
+    assert "stored in pieces of 1 x 1120 x 40 voxels (z, y, x), 4 times what a block needs" in caplog.text
 
 
 def test_beyond_a_factor_of_two_a_warning_is_given(front: Front, caplog: pytest.LogCaptureFixture) -> None:

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import itertools
+import time
+
 import numpy as np
 import pytest
 import torch
@@ -166,6 +169,62 @@ def test_an_error_anywhere_reaches_the_caller(fails: str) -> None:
     stream = Stream(grey, predictors, BlockPlan(grey.shape, (2, 40, 40)), Sink(), [Product.LABELS])
     with pytest.raises(TypeError if fails == "network" else InputError, match=r"logits|volume|disk"):
         list(stream.run(range(2)))
+
+
+class BrokenError(RuntimeError):
+    """What anything may raise."""
+
+
+@pytest.mark.parametrize("fails", ["read", "network", "interrupt", "write"])
+def test_what_was_computed_before_an_error_is_written_and_said(fails: str) -> None:
+    calls, written = itertools.count(), list[object]()
+
+    class Volume(ArrayVolume):
+        def read(self, region: object) -> np.ndarray:
+            if fails == "read" and region[0][0] == 4:
+                raise BrokenError
+            return super().read(region)
+
+    class Sink:
+        def write(self, block: object, products: object) -> None:
+            if fails == "write" and block[0][0] == 4:
+                raise BrokenError
+            time.sleep(0.1)  # longer than a block takes to compute
+            written.append(block)
+
+    def breaking(windows: Tensor) -> Tensor:
+        if next(calls) == 2 and fails in ("network", "interrupt"):
+            raise BrokenError if fails == "network" else KeyboardInterrupt
+        return network(windows)
+
+    grey = Volume(volume(8, 32, 32))
+    predictors = Windows(size=32, batch=2).predictors(breaking, grey.shape, (1, 1, 1), (0, 255), "cpu")
+    plan, finished = BlockPlan(grey.shape, (2, 32, 32)), list[int]()  # a batch a block
+    with pytest.raises(KeyboardInterrupt if fails == "interrupt" else BrokenError):
+        finished.extend(Stream(grey, predictors, plan, Sink(), [Product.LABELS]).run(range(4)))
+    assert finished == [0, 1]
+    assert written == [plan[0], plan[1]]
+
+
+def test_a_block_is_said_while_the_next_one_is_computed() -> None:
+    order = list[str]()
+
+    class Sink:
+        def write(self, block: object, products: object) -> None:
+            order.append("written")
+
+    def slow(windows: Tensor) -> Tensor:
+        time.sleep(0.05)
+        order.append("batch")
+        return network(windows)
+
+    grey = ArrayVolume(volume(12, 32, 32))
+    predictors = Windows(size=32, batch=1).predictors(slow, grey.shape, (1, 1, 1), (0, 255), "cpu")
+    stream = Stream(grey, predictors, BlockPlan(grey.shape, (6, 32, 32)), Sink(), [Product.LABELS])
+    for _ in stream.run(range(2)):
+        order.append("said")
+    assert order.index("said") < len(order) - 3  # not only once the second block's six batches are done
+    assert order[-2:] == ["written", "said"]
 
 
 def test_progress_ends_at_all_voxels() -> None:

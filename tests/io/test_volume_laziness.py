@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,29 @@ def test_only_the_strips_or_tiles_of_the_region_are_decoded(tmp_path, monkeypatc
     with open_volume(files.tiff(compression="zlib", **options)(tmp_path, VOLUME)) as reader:
         np.testing.assert_array_equal(reader.read(REGION), EXPECTED)
     assert sorted(decoded) == segments
+
+
+@pytest.mark.parametrize("edge", [8, 32])
+def test_pages_in_one_piece_take_no_more_memory_than_the_region(tmp_path, monkeypatch, edge):
+    counting, busy, most = threading.Lock(), 0, 0
+    decode = TiffPlanes._decoded
+
+    def spy(self: TiffPlanes, page: Any, index: int) -> np.ndarray:
+        nonlocal busy, most
+        with counting:
+            busy, most = busy + 1, max(most, busy + 1)
+        time.sleep(0.05)
+        with counting:
+            busy -= 1
+        return decode(self, page, index)
+
+    monkeypatch.setattr(TiffPlanes, "_decoded", spy)
+    monkeypatch.setattr("os.cpu_count", lambda: 8)
+    region = [(0, 6), (0, edge), (0, edge)]
+    with open_volume(files.tiff(compression="zlib", rowsperstrip=40)(tmp_path, VOLUME)) as reader:
+        np.testing.assert_array_equal(reader.read(region), VOLUME[:, :edge, :edge])
+    # A page has 1920 values, and so many of them fit into the region: 0.2 and 3.2.
+    assert most == max(1, 6 * edge * edge // 1920)
 
 
 @pytest.mark.parametrize("name", ["tiff", "tiff-big-endian", "npy", "nifti"])

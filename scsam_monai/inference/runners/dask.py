@@ -6,7 +6,7 @@ import logging
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -78,7 +78,8 @@ def run_dask(
             _drive(client, submit, groups, finished, cancel)
         finally:
             if not is_own:
-                client.run(_close_work, run, on_error="ignore")
+                with suppress(OSError):  # of a scheduler that is lost; what is under way tells of it
+                    client.run(_close_work, run, on_error="ignore")
 
 
 def _drive(
@@ -102,7 +103,8 @@ def _drive(
                 for block in future.result():
                     finished(block)
     finally:
-        client.cancel(list(running))
+        with suppress(OSError):
+            client.cancel(list(running))
 
 
 def _room(client: Any) -> int:

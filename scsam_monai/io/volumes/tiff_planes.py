@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -47,8 +48,10 @@ class TiffPlanes:
             for plane, page in planes:
                 plane[:] = self._mapped(page).read((rows, columns))
             return out
-        # The codecs let go of the interpreter while they work.
-        with ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1)) as pool:
+        # The codecs let go of the interpreter while they work. What they unpack at a time, often whole pages,
+        # takes no more memory than what was asked for, one strip or tile excepted.
+        at_once = out.size // math.prod(self._segment)
+        with ThreadPoolExecutor(max(1, min(_THREADS, os.cpu_count() or 1, at_once))) as pool:
             list(pool.map(lambda target: self._fill(target[0], target[1], rows, columns), planes))
         return out
 

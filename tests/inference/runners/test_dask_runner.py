@@ -148,6 +148,35 @@ def test_a_scheduler_file_will_do(cluster: Any, folder: Path, tmp_path: Path) ->
     assert manifest.missing() == []
 
 
+def test_a_lost_scheduler_is_an_error_for_people(folder: Path, tmp_path: Path) -> None:
+    file = tmp_path / "scheduler.json"
+    flags = {"scheduler": ["--host", "127.0.0.1", "--port", "0", "--no-dashboard"], "worker": ["--no-nanny"]}
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-m", f"distributed.cli.dask_{kind}", "--scheduler-file", str(file), *options],
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, "PYTHONPATH": str(Path(file_work.__file__).parent)},
+        )
+        for kind, options in flags.items()
+    ]
+    try:
+        while not file.exists():
+            time.sleep(0.1)
+        manifest = begin(folder, 4000, pause_s=0.02)
+
+        def finished(block: int) -> None:
+            manifest.mark(block)
+            started[0].kill()
+
+        with pytest.raises(InputError, match=r"expected a scheduler that keeps the job.* --resume"):
+            run_dask(file_work.open_files, folder, range(4000), finished, scheduler=str(file))
+        assert 1 <= len(manifest.done()) < 200
+    finally:
+        for process in started:
+            process.kill()
+            process.wait()
+
+
 def test_a_silent_scheduler_is_an_error_for_people(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("scsam_monai.inference.runners.dask.CONNECT_S", 0.5)
     with socket.socket() as unused:

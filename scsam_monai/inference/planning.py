@@ -1,0 +1,177 @@
+"""Lay down how a volume is to be segmented, before anything is computed."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from scsam_monai.errors import InputError
+from scsam_monai.inference.division import divide
+from scsam_monai.inference.job import Job, Source, is_zarr, output_suffix, stamp
+from scsam_monai.inference.manifest import JOB, Manifest, sweep
+from scsam_monai.inference.model import Model, open_model
+from scsam_monai.inference.segment import as_products, as_voxel_size
+from scsam_monai.inference.store import Progress, Store
+from scsam_monai.inference.windows import Windows, volume_factors
+from scsam_monai.io import VolumeReader, intensity_range_of, open_volume
+from scsam_monai.io.label_export import check_export
+from scsam_monai.weights.locate import sha256_of
+
+logger = logging.getLogger(__name__)
+
+UNPACKED_IN_VAIN = 4
+"""From how many times what a block needs on, a warning says that reading takes long."""
+
+
+def plan_job(
+    source: str | Path,
+    output: str | Path,
+    model: str | Path,
+    *,
+    dataset: str | None = None,
+    voxel_size_nm: Sequence[float] | None = None,
+    windows: Windows | None = None,
+    products: Sequence[str] = (),
+    block: Sequence[int] | None = None,
+    memory_gb: float = 4.0,
+    ome_zarr: str = "0.5",
+    threads: int | None = None,
+    device: str | torch.device | None = None,
+    progress: Progress | None = None,
+) -> tuple[Job, Model]:
+    """Look at a volume and a model, and lay down how the one is segmented by the other.
+
+    Args:
+        source: anything that :func:`scsam_monai.io.open_volume` reads.
+        output: of the labels: ``.ome.zarr``, or ``.tif`` and ``.nii.gz`` for volumes that are not too large.
+        model: a trained ``model.pt``.
+        dataset: inside an HDF5 file or an OME-Zarr.
+        voxel_size_nm: (z, y, x), goes before what the file states; None relies on that.
+        windows: how the network looks at the volume.
+        products: further maps: ``probabilities``, ``confidence``, and with three planes ``disagreement``.
+        block: voxels (z, y, x) that are computed at a time, rounded up to whole chunks; None for as many as
+            ``memory_gb`` allows.
+        memory_gb: memory for blocks, the network's own not counted.
+        ome_zarr: version of the format to write.
+        threads: of torch in each process that computes; None for those of an unfinished run that is there, else
+            for what torch takes here. Only with the same number are results the same to the last bit.
+        device: where to compute; None takes a GPU where there is one.
+        progress: see :data:`Progress`.
+
+    Raises:
+        InputError: if anything of it does not fit.
+    """
+    windows = windows or Windows()
+    wanted = as_products(products, windows.planes)
+    output_suffix(output)
+    opened = open_model(model, device)
+    with open_volume(source, dataset) as volume:
+        size = _voxel_size(volume, voxel_size_nm)
+        factors = volume_factors(size, opened.pixel_size_nm, windows.planes)
+        _warn_if_thin(volume.shape, factors, windows)
+        intensity = intensity_range_of(volume, progress=_sampling(progress))
+        classes = len(opened.class_names)
+        chunk, largest = divide(
+            volume.shape, volume.dtype, classes, windows, factors, wanted, memory_gb * 1e9
+        )
+        job = Job(
+            source=Source(
+                str(Path(source).absolute()), dataset, volume.shape, str(volume.dtype), stamp(source)
+            ),
+            output=str(Path(output).absolute()),
+            model=str(Path(model).absolute()),
+            model_sha256=sha256_of(Path(model)),
+            class_names=opened.class_names,
+            voxel_size_nm=size,
+            factors=factors,
+            intensity=intensity,
+            windows=windows,
+            products=wanted,
+            chunk=chunk,
+            block=largest if block is None else _whole_chunks(block, chunk),
+            ome_zarr=ome_zarr,
+            threads=1,
+        )
+        _warn_if_coarse(volume, job.block)
+    job = replace(job, threads=threads or _recorded_threads(job.folder) or torch.get_num_threads())
+    _refuse_finished(job)
+    if not is_zarr(output):
+        check_export(output, job.source.shape)
+    return job, opened
+
+
+def _voxel_size(volume: VolumeReader, given: Sequence[float] | None) -> tuple[float, float, float]:
+    size = volume.voxel_size_nm if given is None else given
+    if size is None:
+        raise InputError(
+            volume.path,
+            expected="a voxel size in nm",
+            met="none in the file",
+            remedy="give it (z, y, x), like --voxel-size-nm 50,4.6,4.6",
+        )
+    return as_voxel_size(size, volume.ndim, "--voxel-size-nm")
+
+
+def _whole_chunks(block: Sequence[int], chunk: Sequence[int]) -> tuple[int, int, int]:
+    if len(block) != 3 or min(block) < 1:
+        raise InputError(
+            "--block", expected="three numbers of voxels (z, y, x)", met=f"{list(block)}", remedy="correct it"
+        )
+    z, y, x = (-(-edge // step) * step for edge, step in zip(block, chunk, strict=True))
+    return z, y, x
+
+
+def _warn_if_thin(shape: Sequence[int], factors: Sequence[float], windows: Windows) -> None:
+    thinnest = round(min(size * factor for size, factor in zip(shape, factors, strict=True)))
+    if windows.planes == 3 and thinnest < windows.size:
+        logger.warning(
+            "three planes of a volume that is only %d of the network's pixels thick, where windows have %d: "
+            "one plane may be better, segment a part both ways",
+            thinnest,
+            windows.size,
+        )
+
+
+def _warn_if_coarse(volume: VolumeReader, block: Sequence[int]) -> None:
+    """Say where a block makes the reader unpack far more than the block needs, as pages in one piece do."""
+    needed = [min(*edges) for edges in zip(volume.chunk, block, strict=True)]
+    times = math.prod(volume.chunk) / math.prod(needed)
+    is_rows = volume.chunk[:2] == (1, 1)  # of a file that is mapped
+    if times >= UNPACKED_IN_VAIN and not is_rows:
+        logger.warning(
+            "%s is stored in pieces of %s voxels (z, y, x), %.0f times what a block needs of one: reading may take "
+            "longer than the network, a larger --memory-gb or a copy as OME-Zarr is faster",
+            volume.path,
+            " x ".join(map(str, volume.chunk)),
+            times,
+        )
+
+
+def _recorded_threads(folder: Path) -> int | None:
+    # Another job may stand there, of another release: it is refused by and by.
+    return Manifest(folder).job.get("threads") if (folder / JOB).is_file() else None
+
+
+def _refuse_finished(job: Job) -> None:
+    store = Store(job)
+    for product in job.products:
+        path = job.path(product)
+        # A run that was killed while it moved its maps has moved some, which it does not hold any more.
+        if path.exists() and (store.holds(product) or not (job.folder / JOB).exists()):
+            sweep(job.folder)  # it may have been killed over its last act, and nobody will come after
+            if path.resolve() == Path(job.source.path).resolve():
+                raise InputError(
+                    path, expected="an output", met="the input itself", remedy="name another output"
+                )
+            raise InputError(
+                path, expected="no output yet", met="one that is there", remedy="remove it or name another"
+            )
+
+
+def _sampling(progress: Progress | None) -> Callable[[float, float], None] | None:
+    return None if progress is None else lambda done, total: progress("sampling grey values", done, total)

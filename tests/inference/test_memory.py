@@ -23,7 +23,7 @@ def growth_mib(folder: Path, sections: int) -> float:
     paths = [noise(folder / "warm.npy", 1), noise(folder / f"{sections}.npy", sections)]
     done = subprocess.run(
         [sys.executable, SCRIPT, *paths],
-        # Each buffer comes from the system and goes back to it: what is left of threads' gaps between them is chance.
+        # Each buffer comes from the system and goes back to it: gaps that threads leave between them are chance.
         env={**os.environ, "OMP_NUM_THREADS": "1", "MALLOC_MMAP_THRESHOLD_": "65536"},
         capture_output=True,
         text=True,

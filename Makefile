@@ -16,7 +16,7 @@ format:
 	$(PYTHON) -m ruff format .
 
 test:
-	$(PYTHON) -m pytest
+	$(PYTHON) -m pytest -n 2 --dist loadfile
 
 test-label:
 	SCSAM_LABEL_ENV=$(SCSAM_LABEL_ENV) $(PYTHON) -m pytest tests/label

@@ -123,3 +123,11 @@ def test_start_up_imports_no_engine():
     code = "import sys, scsam_monai.cli; print(sorted({'torch', 'monai', 'numpy', 'tifffile'} & set(sys.modules)))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
+
+
+def test_a_mistyped_path_is_told_before_the_engine_is_imported(tmp_path):
+    code = "import sys; sys.modules['torch'] = None; from scsam_monai.cli import app; app()"
+    words = ["predict", str(tmp_path / "cel.tif"), str(tmp_path / "labels.ome.zarr")]
+    result = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
+    assert result.returncode == 2
+    assert result.stderr.endswith("cel.tif: expected an image file, met no such file; check the path\n")

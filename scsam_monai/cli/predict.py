@@ -85,6 +85,9 @@ def predict(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it takes and stop.")] = False,
 ) -> None:
     """Segment an image or a volume of any size, block by block from disk to disk."""
+    from scsam_monai.io import open_volume
+
+    open_volume(source, dataset).close()  # a mistyped path is told before torch, seconds of it, is imported
     from scsam_monai.bars import stage_bars
     from scsam_monai.inference.estimate import estimate
     from scsam_monai.inference.planning import plan_job

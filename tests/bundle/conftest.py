@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+from warm import run_bundle
 
 from scsam_monai.data.synthetic import generate_volume
 
@@ -53,14 +54,21 @@ def write_description(folder: Path, **sections: list[dict[str, str]]) -> None:
 
 @pytest.fixture(scope="session")
 def monai_bundle() -> Command:
-    """Run ``python -m monai.bundle`` as a user would."""
+    """Run ``python -m monai.bundle`` as a user would; ``cold`` starts Python anew for it, as the user does."""
 
-    def run(*arguments: str, cwd: Path = REPOSITORY, check: bool = True) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "monai.bundle", *arguments]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300)
+    def run(
+        *arguments: str, cwd: Path = REPOSITORY, check: bool = True, cold: bool = False
+    ) -> subprocess.CompletedProcess[str]:
+        if cold:
+            command = [sys.executable, "-m", "monai.bundle", *arguments]
+            environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+            done = subprocess.run(
+                command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300
+            )
+        else:
+            done = run_bundle(arguments, cwd, timeout=300)
         if check and done.returncode:
-            raise AssertionError(f"{' '.join(command)}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}")
+            raise AssertionError(f"{' '.join(arguments)}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}")
         return done
 
     return run
@@ -110,7 +118,7 @@ def trained(
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     run_dir = elsewhere / "run"
     files = ["--config_file", config("train"), "--dataset_dir", str(small_dataset), "--run_dir", str(run_dir)]
-    done = monai_bundle("run", "training", *files, *small_flags, cwd=elsewhere)
+    done = monai_bundle("run", "training", *files, *small_flags, cwd=elsewhere, cold=True)
     (run_dir / "stdout.txt").write_text(done.stdout)
     return run_dir
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -31,13 +31,16 @@ def mode_cells(labels: np.ndarray, factors: Sequence[int]) -> np.ndarray:
         >>> mode_cells(np.array([[0, 2, 1], [0, 2, 0]], dtype=np.uint8), (2, 2)).tolist()
         [[2, 1]]
     """
-    corners = _corners(labels, factors)
-    reduced = np.array(corners[0], order="C")
-    mixed = np.zeros(reduced.shape, dtype=bool)
-    for corner in corners[1:]:
-        mixed |= corner != corners[0]
-    if mixed.any():  # few: borders of objects
-        reduced[mixed] = _most_frequent(np.stack([corner[mixed] for corner in corners]))
+    labels = _whole_cells(labels, factors)
+    reduced = np.array(_corners(labels, factors)[0], order="C")
+    mixed = np.flatnonzero(_mixed(labels, factors))  # few: borders of objects
+    steps = [np.ravel_multi_index(start, labels.shape) for start in _starts(factors)]
+    for start in range(0, mixed.size, _PIECE):
+        piece = mixed[start : start + _PIECE]
+        places = np.unravel_index(piece, reduced.shape)
+        first = np.ravel_multi_index(tuple(map(np.multiply, places, factors)), labels.shape)
+        cells = np.stack([labels.reshape(-1).take(first + step) for step in steps])
+        reduced.reshape(-1)[piece] = _mode(cells)
     return reduced
 
 
@@ -51,7 +54,7 @@ def mean_cells(image: np.ndarray, factors: Sequence[int]) -> np.ndarray:
     Returns:
         Of the type of ``image``, odd lengths rounded up.
     """
-    corners = _corners(image, factors)
+    corners = _corners(_whole_cells(image, factors), factors)
     sums = np.full(corners[0].shape, len(corners) // 2, np.uint32 if image.dtype.itemsize > 1 else np.uint16)
     for corner in corners:
         sums += corner
@@ -62,8 +65,8 @@ REDUCTIONS: dict[str, Reduction] = {"mode": mode_cells, "mean": mean_cells}
 """By the name that stands in the metadata."""
 
 
-def _corners(values: np.ndarray, factors: Sequence[int]) -> list[np.ndarray]:
-    """The first, second, ... voxel of all cells, as views.
+def _whole_cells(values: np.ndarray, factors: Sequence[int]) -> np.ndarray:
+    """Values in whole cells, in order.
 
     An end without a partner is repeated, which changes neither the mode nor the mean of a cell: all its voxels
     count twice.
@@ -71,20 +74,37 @@ def _corners(values: np.ndarray, factors: Sequence[int]) -> list[np.ndarray]:
     missing = [length % factor for length, factor in zip(values.shape, factors, strict=True)]
     if any(missing):
         values = np.pad(values, [(0, by) for by in missing], mode="edge")
-    starts = itertools.product(*(range(factor) for factor in factors))
+    return np.ascontiguousarray(values)
+
+
+def _starts(factors: Sequence[int]) -> Iterator[tuple[int, ...]]:
+    """Where a cell's voxels lie in it."""
+    return itertools.product(*(range(factor) for factor in factors))
+
+
+def _corners(values: np.ndarray, factors: Sequence[int]) -> list[np.ndarray]:
+    """The first, second, ... voxel of all cells, as views."""
     return [
         values[tuple(slice(start, None, factor) for start, factor in zip(corner, factors, strict=True))]
-        for corner in starts
+        for corner in _starts(factors)
     ]
 
 
-def _most_frequent(cells: np.ndarray) -> np.ndarray:
-    """The mode along the first axis of (voxels, cells), ties as in :func:`mode_cells`."""
-    pieces = (cells[:, start : start + _PIECE] for start in range(0, cells.shape[1], _PIECE))
-    return np.concatenate([_mode(piece) for piece in pieces])
+def _mixed(values: np.ndarray, factors: Sequence[int]) -> np.ndarray:
+    """Which cells hold more than one value: rows are compared whole, neighbours along the last axis in the end."""
+    *leading, last = factors
+    first, *others = _corners(values, (*leading, 1))
+    differs = np.zeros(first.shape, dtype=bool)
+    for other in others:
+        differs |= other != first
+    if last == 1:
+        return differs
+    left, right = (slice(start, None, 2) for start in range(2))
+    return differs[..., left] | differs[..., right] | (first[..., left] != first[..., right])
 
 
 def _mode(cells: np.ndarray) -> np.ndarray:
+    """The mode along the first axis of (voxels, cells), ties as in :func:`mode_cells`."""
     counts = np.ones(cells.shape, np.uint8)
     for one, other in itertools.combinations(range(len(cells)), 2):
         same = cells[one] == cells[other]

@@ -38,11 +38,15 @@ def write_block(volume: OmeZarrVolume, block: Region, values: np.ndarray) -> Non
         return
     factors = _factors(volume, 1)
     coarse = [(start // by, -(-stop // by)) for (start, stop), by in zip(block, factors, strict=True)]
-    for region in _chunk_regions(volume, 1, coarse):
+
+    def bring(region: Region) -> None:
         source = _source(volume, 1, region)
         if _contains(block, source):
             z, y, x = (slice(a - first, b - first) for (a, b), (first, _) in zip(source, block, strict=True))
             volume.write(region, _reduced(volume, values[..., z, y, x], factors), 1)
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        list(pool.map(bring, _chunk_regions(volume, 1, coarse)))
 
 
 def build_pyramid(

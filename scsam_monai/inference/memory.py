@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import ctypes
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
-import torch
 
 from scsam_monai.errors import InputError
 from scsam_monai.inference.drawing import Product
@@ -68,15 +68,15 @@ def memory_errors() -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        # On a CPU torch raises a plain RuntimeError, after which file and line of its allocator come.
+        # On a CPU torch raises a plain RuntimeError, which begins with file and line of its allocator.
         said = str(error)
-        if not isinstance(error, (MemoryError, torch.OutOfMemoryError)) and "DefaultCPUAllocator" not in said:
+        if not isinstance(error, MemoryError) and not re.search("out of memory|DefaultCPUAllocator", said):
             raise
         raise InputError(
             "memory",
             expected="enough for a block and a batch of windows",
             met=". ".join(said.rpartition("DefaultCPUAllocator: ")[2].split(". ")[:2]) or "none left",
-            remedy="start anew with a smaller --memory-gb, --batch or --window",
+            remedy="free some and add --resume, or start anew with a smaller --memory-gb, --batch or --window",
         ) from error
 
 

@@ -138,16 +138,18 @@ def _warn_if_thin(shape: Sequence[int], factors: Sequence[float], windows: Windo
 
 
 def _warn_if_coarse(volume: VolumeReader, block: Sequence[int]) -> None:
-    """Say where a block makes the reader unpack far more than the block needs, as pages in one piece do."""
-    needed = [min(*edges) for edges in zip(volume.chunk, block, strict=True)]
-    times = math.prod(volume.chunk) / math.prod(needed)
-    is_rows = volume.chunk[:2] == (1, 1)  # of a file that is mapped
-    if times >= UNPACKED_IN_VAIN and not is_rows:
+    """Say where pages in one piece, packed, are unpacked again for each block that lies in them.
+
+    A file that holds one image, or all sections in one piece, is unpacked once and kept; rows are mapped.
+    """
+    depth, *page = volume.chunk
+    times = math.prod(page) / math.prod(min(*edges) for edges in zip(page, block[1:], strict=True))
+    if volume.ndim == 3 and depth == 1 and page[0] > 1 and times >= UNPACKED_IN_VAIN:
         logger.warning(
-            "%s is stored in pieces of %s voxels (z, y, x), %.0f times what a block needs of one: reading may take "
-            "longer than the network, a larger --memory-gb or a copy as OME-Zarr is faster",
+            "%s is stored in pieces of %d x %d pixels, %.0f times what a block needs of one: reading may take "
+            "longer than the network; a larger --memory-gb or a copy in smaller pieces is faster",
             volume.path,
-            " x ".join(map(str, volume.chunk)),
+            *page,
             times,
         )
 

@@ -72,14 +72,15 @@ class Stream:
             disk, drawer = (stack.enter_context(one_thread(name)) for name in ("disk", "draw"))
             try:
                 yield from self._run(blocks, cancel, disk, drawer, written)
+                yield from _ended(written, wait=True)
             except GeneratorExit:
                 raise
             except BaseException:
-                yield from _ended(
-                    written, wait=True
-                )  # what was computed is not lost to a later block's error
+                # What was computed is not lost to a later block's error.
+                yield from _ended(written, wait=True)
                 raise
-            yield from _ended(written, wait=True)
+            finally:
+                disk.shutdown(wait=False, cancel_futures=True)  # of blocks that nobody will compute
 
     def _run(
         self,

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tifffile
-from warm import run_bundle
+from warm import WarmBundle
 
 from scsam_monai.data.synthetic import generate_volume
 
@@ -53,8 +53,9 @@ def write_description(folder: Path, **sections: list[dict[str, str]]) -> None:
 
 
 @pytest.fixture(scope="session")
-def monai_bundle() -> Command:
+def monai_bundle() -> Iterator[Command]:
     """Run ``python -m monai.bundle`` as a user would; ``cold`` starts Python anew for it, as the user does."""
+    warm = WarmBundle()
 
     def run(
         *arguments: str, cwd: Path = REPOSITORY, check: bool = True, cold: bool = False
@@ -66,12 +67,13 @@ def monai_bundle() -> Command:
                 command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300
             )
         else:
-            done = run_bundle(arguments, cwd, timeout=300)
+            done = warm(arguments, cwd, timeout=300)
         if check and done.returncode:
             raise AssertionError(f"{' '.join(arguments)}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}")
         return done
 
-    return run
+    yield run
+    warm.close()
 
 
 SMALL_RUN = {

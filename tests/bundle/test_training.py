@@ -117,7 +117,7 @@ def test_a_killed_run_resumes_to_the_same_weights(
     )
     assert stopped.returncode == 137 or stopped.returncode == -9
     assert not (tmp_path / "test").exists()
-    monai_bundle("run", "training", *flags, *small_flags, "--resume", "True")
+    monai_bundle("run", "training", *flags, *small_flags, "--resume", "True", cold=True)
     whole, resumed = (read_state_dict(folder / "model.pt") for folder in (trained, tmp_path))
     assert whole.keys() == resumed.keys()
     for key in whole:

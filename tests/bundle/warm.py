@@ -1,68 +1,123 @@
-"""``python -m monai.bundle`` in a fresh process that need not import MONAI: a fork of one that has.
+"""``python -m monai.bundle`` in a process that need not import MONAI: a fork of one that has.
 
-Importing takes as long as the small runs of the tests. What a run finds is what it would find otherwise: arguments,
-folder, standard streams and exit code of its own, and ``sys.argv`` and ``__main__`` as ``python -m`` sets them.
+Importing takes longer than the small runs of the tests. The process that forks is started from elsewhere, with this
+file alone, and each run gets arguments, folder, environment, streams and random state of its own. Not its own are
+the seed of hashes and what modules have read from the environment as they were imported: tests of equal results
+start Python anew for one of the two.
 """
 
 from __future__ import annotations
 
-import atexit
-import multiprocessing
+import json
 import os
-import runpy
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
-
-import pytest
+from typing import IO
 
 MODULE = "monai.bundle"
+THREADS = {"OMP_NUM_THREADS": "1"}
 
 
-def run_bundle(arguments: Sequence[str], cwd: Path, timeout: float) -> subprocess.CompletedProcess[str]:
-    """Run the command to its end.
+class WarmBundle:
+    """Runs the command, one at a time."""
 
-    Raises:
-        subprocess.TimeoutExpired: it took longer than ``timeout`` seconds and was ended.
-    """
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([MODULE, "ignite.handlers", "tensorboard", "scsam_monai.command_line"])
-    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
-        patch.setenv("OMP_NUM_THREADS", "1")  # read as the server starts
-        streams = [Path(folder) / name for name in ("stdout", "stderr")]
-        process = context.Process(target=_be_bundle, args=(list(arguments), str(cwd), *map(str, streams)))
-        process.start()
-        process.join(timeout)
-        if process.is_alive():
-            process.kill()
-            process.join()
-            raise subprocess.TimeoutExpired([MODULE, *arguments], timeout)
-        out, err = (stream.read_text() if stream.exists() else "" for stream in streams)
-        return subprocess.CompletedProcess([MODULE, *arguments], process.exitcode or 0, out, err)
+    def __init__(self) -> None:
+        self._server = subprocess.Popen(
+            [sys.executable, __file__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=tempfile.gettempdir(),
+            env={**os.environ, **THREADS},
+        )
+
+    def __call__(
+        self, arguments: Sequence[str], cwd: Path, timeout: float
+    ) -> subprocess.CompletedProcess[str]:
+        """Run it to its end, or end it after ``timeout`` seconds."""
+        questions, answers = self._server.stdin, self._server.stdout
+        assert questions is not None and answers is not None  # noqa: PT018
+        with tempfile.TemporaryDirectory() as folder:
+            streams = [Path(folder) / name for name in ("stdout", "stderr")]
+            run = {
+                "arguments": list(arguments),
+                "cwd": str(cwd),
+                "environment": {**os.environ, **THREADS},
+                "streams": [str(stream) for stream in streams],
+                "timeout": timeout,
+            }
+            print(json.dumps(run), file=questions, flush=True)
+            code = int(answers.readline())
+            out, err = (stream.read_text() for stream in streams)
+        return subprocess.CompletedProcess([MODULE, *arguments], code, out, err)
+
+    def close(self) -> None:
+        """End the process that forks."""
+        self._server.communicate()
 
 
-def _be_bundle(arguments: list[str], cwd: str, out: str, err: str) -> None:
-    """Become what ``python -m monai.bundle`` starts."""
-    for number, path in ((1, out), (2, err)):
-        opened = os.open(path, os.O_WRONLY | os.O_CREAT)
+def serve(questions: IO[str]) -> None:
+    """Fork for each line and answer with the exit code, as :mod:`subprocess` counts it."""
+    import monai.bundle  # noqa: F401
+
+    for line in questions:
+        run = json.loads(line)
+        for stream in run["streams"]:
+            Path(stream).touch()
+        child = os.fork()
+        if child == 0:
+            be_bundle(**run)
+        ends = time.monotonic() + run["timeout"]
+        ended, status = os.waitpid(child, os.WNOHANG)
+        while not ended:
+            if time.monotonic() > ends:
+                os.kill(child, 9)
+            time.sleep(0.02)
+            ended, status = os.waitpid(child, os.WNOHANG)
+        print(os.waitstatus_to_exitcode(status), flush=True)
+
+
+def be_bundle(
+    arguments: list[str], cwd: str, environment: dict[str, str], streams: list[str], **_: object
+) -> None:
+    """Become the process that ``python -m monai.bundle`` is, and end as it does."""
+    import atexit
+    import runpy
+    import threading
+
+    import numpy as np
+
+    for number, path in enumerate(["/dev/null", *streams]):
+        opened = os.open(path, os.O_RDWR)
         os.dup2(opened, number)
         os.close(opened)
+    os.environ.clear()
+    os.environ.update(environment)
     os.chdir(cwd)
-    sys.path.insert(0, cwd)
+    sys.path[0] = cwd
     sys.argv = [MODULE, *arguments]
-    code = 0
+    np.random.seed()  # noqa: NPY002
+    code = 1
     try:
         runpy.run_module(MODULE, run_name="__main__", alter_sys=True)
+        code = 0
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
-        if isinstance(end.code, str):
+        if code and not isinstance(end.code, int):
             print(end.code, file=sys.stderr)
     except BaseException:
         sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]
-        code = 1
-    atexit._run_exitfuncs()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
+    finally:
+        threading._shutdown()  # type: ignore[attr-defined]
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+if __name__ == "__main__":
+    serve(sys.stdin)

@@ -167,7 +167,7 @@ def test_pages_much_larger_than_a_block_are_warned_of(front: Front, caplog: pyte
     assert not caplog.records
     tifffile.imwrite(front.source, np.tile(pages, (1, 2, 1)), **options, rowsperstrip=1120)
     assert front("--dry-run", "--block", "4,256,40").exit_code == 0
-    assert "stored in pieces of 1 x 1120 x 40 voxels (z, y, x), 4 times what a block needs" in caplog.text
+    assert "stored in pieces of 1120 x 40 pixels, 4 times what a block needs" in caplog.text
 
 
 def test_beyond_a_factor_of_two_a_warning_is_given(front: Front, caplog: pytest.LogCaptureFixture) -> None:

@@ -206,6 +206,13 @@ def test_what_was_computed_before_an_error_is_written_and_said(fails: str) -> No
     assert written == [plan[0], plan[1]]
 
 
+def test_freed_memory_goes_back_after_each_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = list[int]()
+    monkeypatch.setattr("scsam_monai.inference.streaming.release_freed", lambda: calls.append(1))
+    draw(volume(6, 40, 40), (2, 40, 40))
+    assert len(calls) == 3
+
+
 def test_a_block_is_said_while_the_next_one_is_computed() -> None:
     order = list[str]()
 
@@ -214,7 +221,7 @@ def test_a_block_is_said_while_the_next_one_is_computed() -> None:
             order.append("written")
 
     def slow(windows: Tensor) -> Tensor:
-        time.sleep(0.05)
+        time.sleep(0.1)
         order.append("batch")
         return network(windows)
 

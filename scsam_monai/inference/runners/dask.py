@@ -78,8 +78,7 @@ def run_dask(
             _drive(client, submit, groups, finished, cancel)
         finally:
             if not is_own:
-                with suppress(OSError):  # of a scheduler that is lost; what is under way tells of it
-                    client.run(_close_work, run, on_error="ignore")
+                _tidy(client, lambda: client.run(_close_work, run, on_error="ignore"))
 
 
 def _drive(
@@ -98,13 +97,21 @@ def _drive(
             running.update(submit(blocks) for blocks in islice(waiting, max(0, room)))
             if not running:
                 return
-            for future in _next_done(running):
-                running.discard(future)
+            ended = _next_done(running)
+            running.difference_update(ended)
+            # What was written is noted before what went wrong is told.
+            for future in sorted(ended, key=lambda future: future.status != "finished"):
                 for block in future.result():
                     finished(block)
     finally:
-        with suppress(OSError):
-            client.cancel(list(running))
+        _tidy(client, lambda: client.cancel(list(running)))
+
+
+def _tidy(client: Any, work: Callable[[], object]) -> None:
+    """Ask the scheduler for something whose failing hides no other error; nothing of one that is lost."""
+    if client.status == "running":
+        with suppress(Exception):
+            work()
 
 
 def _room(client: Any) -> int:
@@ -155,7 +162,12 @@ def _client(scheduler: str | None, cluster: Any, workers: int | None) -> Iterato
                 met=f"several that died in turn over the same blocks, the last one {error.last_worker.address}",
                 remedy="see their logs; mostly memory runs out: use fewer workers, or smaller blocks",
             ) from error
-        except (CancelledError, CommClosedError) as error:
+        except InputError:
+            raise
+        except Exception as error:
+            # Once the client has given its scheduler up, whatever it is asked fails in a way of its own.
+            if client.status == "running" and not isinstance(error, (CancelledError, CommClosedError)):
+                raise
             raise InputError(
                 scheduler or "the Dask scheduler",
                 expected="a scheduler that keeps the job",

@@ -16,6 +16,7 @@ from scsam_monai.io.volumes.mapped import MappedArray
 from scsam_monai.io.volumes.source import Box
 
 _THREADS = 8
+_LITTLE_BYTES = 2**26
 _Page = tifffile.TiffPage | tifffile.TiffFrame
 
 
@@ -49,8 +50,8 @@ class TiffPlanes:
                 plane[:] = self._mapped(page).read((rows, columns))
             return out
         # The codecs let go of the interpreter while they work. What they unpack at a time, often whole pages,
-        # takes no more memory than what was asked for, one strip or tile excepted.
-        at_once = out.size // math.prod(self._segment)
+        # takes little memory, or no more than what was asked for, one strip or tile excepted.
+        at_once = max(out.nbytes, _LITTLE_BYTES) // (math.prod(self._segment) * out.itemsize)
         with ThreadPoolExecutor(max(1, min(_THREADS, os.cpu_count() or 1, at_once))) as pool:
             list(pool.map(lambda target: self._fill(target[0], target[1], rows, columns), planes))
         return out

@@ -15,6 +15,7 @@ import pytest
 
 from scsam_monai.errors import InputError
 from scsam_monai.inference.manifest import Manifest
+from scsam_monai.inference.runners import dask as dask_runner
 from scsam_monai.inference.runners import run_dask
 from scsam_monai.inference.runners.local_cluster import (
     divide_cores,
@@ -148,7 +149,11 @@ def test_a_scheduler_file_will_do(cluster: Any, folder: Path, tmp_path: Path) ->
     assert manifest.missing() == []
 
 
-def test_a_lost_scheduler_is_an_error_for_people(folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("noticed", ["under way", "before the next question"])
+def test_a_lost_scheduler_is_an_error_for_people(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, noticed: str
+) -> None:
+    monkeypatch.setattr(dask_runner, "CONNECT_S", 2)
     file = tmp_path / "scheduler.json"
     flags = {"scheduler": ["--host", "127.0.0.1", "--port", "0", "--no-dashboard"], "worker": ["--no-nanny"]}
     started = [
@@ -161,12 +166,16 @@ def test_a_lost_scheduler_is_an_error_for_people(folder: Path, tmp_path: Path) -
     ]
     try:
         while not file.exists():
+            assert started[0].poll() is None
             time.sleep(0.1)
         manifest = begin(folder, 4000, pause_s=0.02)
 
         def finished(block: int) -> None:
             manifest.mark(block)
-            started[0].kill()
+            if started[0].poll() is None:
+                started[0].kill()
+                started[0].wait()
+                time.sleep(0 if noticed == "under way" else 4)  # the client gives up meanwhile
 
         with pytest.raises(InputError, match=r"expected a scheduler that keeps the job.* --resume"):
             run_dask(file_work.open_files, folder, range(4000), finished, scheduler=str(file))

@@ -125,9 +125,24 @@ def test_start_up_imports_no_engine():
     assert result.stdout.strip() == "[]"
 
 
-def test_a_mistyped_path_is_told_before_the_engine_is_imported(tmp_path):
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["cel.npy"], "cel.npy: expected an image file, met no such file; check the path"),
+        (["cell.npy"], "expected a voxel size in nm, met none in the file; give it (z, y, x), like"),
+        (["cell.npy", "--voxel-size-nm", "8,8"], "--voxel-size-nm: expected three positive lengths in nm"),
+        (["cell.npy", "--voxel-size-nm", "8,8,8", "--block", "1x9x9"], "--block: expected whole numbers"),
+        (
+            ["cell.npy", "--voxel-size-nm", "8,8,8", "--model", "a.pt"],
+            "expected a trained model.pt, met no such",
+        ),
+    ],
+)
+def test_slips_are_told_before_the_engine_is_imported(tmp_path, words, message):
+    np.save(tmp_path / "cell.npy", np.zeros((2, 9, 9), np.uint8))
     code = "import sys; sys.modules['torch'] = None; from scsam_monai.cli import app; app()"
-    words = ["predict", str(tmp_path / "cel.tif"), str(tmp_path / "labels.ome.zarr")]
-    result = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
-    assert result.returncode == 2
-    assert result.stderr.endswith("cel.tif: expected an image file, met no such file; check the path\n")
+    words = ["predict", words[0], "labels.ome.zarr", *words[1:]]
+    command = [sys.executable, "-c", code, *words]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert result.returncode == 2, result.stderr
+    assert message in result.stderr.splitlines()[-1]

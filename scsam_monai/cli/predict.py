@@ -85,9 +85,15 @@ def predict(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it takes and stop.")] = False,
 ) -> None:
     """Segment an image or a volume of any size, block by block from disk to disk."""
-    from scsam_monai.io import open_volume
+    from scsam_monai.io import open_volume, voxel_size_of
+    from scsam_monai.weights.locate import check_model
 
-    open_volume(source, dataset).close()  # a mistyped path is told before torch, seconds of it, is imported
+    # What needs no torch is told before it is imported, which takes seconds.
+    size = numbers("--voxel-size-nm", voxel_size_nm, float, "numbers (z, y, x) like 50,4.6,4.6")
+    edges = numbers("--block", block, int, "whole numbers (z, y, x) like 32,512,512")
+    with open_volume(source, dataset) as volume:
+        voxel_size_of(volume, size)
+    model = check_model(model or _shipped_model())
     from scsam_monai.bars import stage_bars
     from scsam_monai.inference.estimate import estimate
     from scsam_monai.inference.planning import plan_job
@@ -109,14 +115,12 @@ def predict(
         job, opened = plan_job(
             source,
             output,
-            model or _shipped_model(),
+            model,
             dataset=dataset,
-            voxel_size_nm=numbers(
-                "--voxel-size-nm", voxel_size_nm, float, "numbers (z, y, x) like 50,4.6,4.6"
-            ),
+            voxel_size_nm=size,
             windows=Windows(window, overlap, batch, planes),
             products=products,
-            block=numbers("--block", block, int, "numbers (z, y, x) like 50,4.6,4.6"),
+            block=edges,
             memory_gb=memory_gb,
             ome_zarr=ome_zarr.value,
             threads=threads or _threads_of_workers(runner, workers, scheduler),

@@ -11,6 +11,7 @@ from scsam_monai.errors import InputError
 from scsam_monai.inference.pixel_size import network_pixel_size
 from scsam_monai.networks.scsam import ScSAM
 from scsam_monai.weights.loading import load_weights, read_record, rebuild_scsam
+from scsam_monai.weights.locate import check_model
 
 
 @dataclass(frozen=True)
@@ -40,9 +41,7 @@ def open_model(path: str | Path, device: str | torch.device | None = None) -> Mo
     Raises:
         InputError: if one of the two files is missing or does not fit, or the device is not there.
     """
-    path, device = Path(path), as_device(device)
-    if not path.is_file():
-        raise InputError(path, expected="a trained model.pt", met="no such file", remedy="check the path")
+    path, device = check_model(path), as_device(device)
     if "network" not in read_record(path):
         raise InputError(
             path.with_suffix(".json"),
@@ -74,11 +73,11 @@ def as_device(name: str | torch.device | None) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
+        if device.type not in ("cpu", "cuda"):
+            raise _no_device(f"{name}, which was never tried")
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         raise _no_device(f"{name} ({str(error).splitlines()[0]})") from None
-    if device.type not in ("cpu", "cuda"):
-        raise _no_device(f"{name}, which was never tried")
     return device
 
 

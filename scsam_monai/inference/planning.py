@@ -15,17 +15,17 @@ from scsam_monai.inference.division import divide
 from scsam_monai.inference.job import Job, Source, is_zarr, output_suffix, stamp
 from scsam_monai.inference.manifest import JOB, Manifest, sweep
 from scsam_monai.inference.model import Model, open_model
-from scsam_monai.inference.segment import as_products, as_voxel_size
+from scsam_monai.inference.segment import as_products
 from scsam_monai.inference.store import Progress, Store
 from scsam_monai.inference.windows import Windows, volume_factors
-from scsam_monai.io import VolumeReader, intensity_range_of, open_volume
+from scsam_monai.io import VolumeReader, intensity_range_of, open_volume, voxel_size_of
 from scsam_monai.io.label_export import check_export
 from scsam_monai.weights.locate import sha256_of
 
 logger = logging.getLogger(__name__)
 
-UNPACKED_IN_VAIN = 4
-"""From how many times what a block needs on, a warning says that reading takes long."""
+UNPACKED_IN_VAIN = 16
+"""Times what a block needs, from which on unpacking may take as long as a network on a GPU."""
 
 
 def plan_job(
@@ -71,7 +71,7 @@ def plan_job(
     output_suffix(output)
     opened = open_model(model, device)
     with open_volume(source, dataset) as volume:
-        size = _voxel_size(volume, voxel_size_nm)
+        size = voxel_size_of(volume, voxel_size_nm)
         factors = volume_factors(size, opened.pixel_size_nm, windows.planes)
         _warn_if_thin(volume.shape, factors, windows)
         intensity = intensity_range_of(volume, progress=_sampling(progress))
@@ -105,18 +105,6 @@ def plan_job(
     return job, opened
 
 
-def _voxel_size(volume: VolumeReader, given: Sequence[float] | None) -> tuple[float, float, float]:
-    size = volume.voxel_size_nm if given is None else given
-    if size is None:
-        raise InputError(
-            volume.path,
-            expected="a voxel size in nm",
-            met="none in the file",
-            remedy="give it (z, y, x), like --voxel-size-nm 50,4.6,4.6",
-        )
-    return as_voxel_size(size, volume.ndim, "--voxel-size-nm")
-
-
 def _whole_chunks(block: Sequence[int], chunk: Sequence[int]) -> tuple[int, int, int]:
     if len(block) != 3 or min(block) < 1:
         raise InputError(
@@ -147,7 +135,7 @@ def _warn_if_coarse(volume: VolumeReader, block: Sequence[int]) -> None:
     if volume.ndim == 3 and depth == 1 and page[0] > 1 and times >= UNPACKED_IN_VAIN:
         logger.warning(
             "%s is stored in pieces of %d x %d pixels, %.0f times what a block needs of one: reading may take "
-            "longer than the network; a larger --memory-gb or a copy in smaller pieces is faster",
+            "longer than the network; larger blocks (--memory-gb, --block) or a copy in smaller pieces are faster",
             volume.path,
             *page,
             times,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -16,7 +15,7 @@ from scsam_monai.inference.drawing import Product
 from scsam_monai.inference.model import Model, open_model
 from scsam_monai.inference.streaming import Stream
 from scsam_monai.inference.windows import Windows, volume_factors
-from scsam_monai.io import ArrayVolume, VoxelSize, intensity_range_of
+from scsam_monai.io import ArrayVolume, as_voxel_size, intensity_range_of
 
 MEMORY_BYTES = 4e9
 
@@ -68,6 +67,13 @@ def segment(
     wanted = as_products(products, windows.planes)
     model = model if isinstance(model, Model) else open_model(model, device)
     size = as_voxel_size(voxel_size_nm, image.ndim, "voxel_size_nm")
+    if image.ndim == 3 and image.shape[-1] in (3, 4):
+        raise InputError(
+            "image",
+            expected="grey values (y, x) or (z, y, x)",
+            met=f"shape {image.shape}, as of colours",
+            remedy="take one channel or their mean",
+        )
     with ArrayVolume(image, voxel_size_nm=size) as volume:
         factors = volume_factors(size, model.pixel_size_nm, windows.planes)
         intensity = intensity_range_of(volume)
@@ -86,31 +92,6 @@ def segment(
     return Segmentation(maps.pop(Product.LABELS), model.class_names, maps)
 
 
-def as_voxel_size(size: Sequence[float], ndim: int, where: str) -> VoxelSize:
-    """Return a voxel size as (z, y, x); that of an image may lack z.
-
-    Args:
-        size: in nm.
-        ndim: of the image.
-        where: the argument to name in the error.
-
-    Raises:
-        InputError: if it is none.
-    """
-    lengths = [float(edge) for edge in size]
-    if len(lengths) == 2 and ndim == 2:
-        lengths = [lengths[0], *lengths]
-    if len(lengths) != 3 or not all(0 < edge < math.inf for edge in lengths):
-        raise InputError(
-            where,
-            expected="three positive lengths in nm (z, y, x), like 50,4.6,4.6",
-            met=", ".join(f"{edge:g}" for edge in lengths) or "none",
-            remedy="correct it",
-        )
-    z, y, x = lengths
-    return z, y, x
-
-
 def as_products(names: Sequence[Product | str], planes: int) -> tuple[Product, ...]:
     """Return the maps of some names, labels first.
 
@@ -118,6 +99,7 @@ def as_products(names: Sequence[Product | str], planes: int) -> tuple[Product, .
         InputError: for a name that is none, or a map that takes three planes.
     """
     valid = [product.value for product in Product if planes == 3 or product != Product.DISAGREEMENT]
+    names = [names] if isinstance(names, str) else names
     for name in names:
         if name not in valid:
             raise InputError(

@@ -20,6 +20,7 @@ from scsam_monai.io.region import Region, check_region, crop
 from scsam_monai.io.stack import write_stack
 from scsam_monai.io.volume import ArrayVolume, VolumeReader, open_volume
 from scsam_monai.io.volumes import only_in_parts
+from scsam_monai.io.voxel_size import as_voxel_size, voxel_size_of
 
 __all__ = [
     "ArrayVolume",
@@ -31,6 +32,7 @@ __all__ = [
     "Region",
     "VolumeReader",
     "VoxelSize",
+    "as_voxel_size",
     "atomic_path",
     "build_pyramid",
     "check_region",
@@ -48,6 +50,7 @@ __all__ = [
     "read_header",
     "read_image",
     "read_labels",
+    "voxel_size_of",
     "write_block",
     "write_labels_like",
     "write_stack",

@@ -41,6 +41,18 @@ def locate(name_or_path: str | Path, search: Folders = None) -> list[Path]:
     return found
 
 
+def check_model(path: str | Path) -> Path:
+    """Return the path of a trained network's file.
+
+    Raises:
+        InputError: if there is no such file.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(path, expected="a trained model.pt", met="no such file", remedy="check the path")
+    return path
+
+
 def registered_name(name_or_path: str | Path) -> str | None:
     """Return the name in the registry, or None for a path."""
     name = str(name_or_path)

@@ -109,7 +109,7 @@ def test_a_dry_run_says_what_it_takes_and_writes_nothing(front: Front) -> None:
         (["--voxel-size-nm", "16,130,130"], "met a factor of 8.12"),
         (["--block", "4,256"], "--block: expected three numbers of voxels (z, y, x), met [4, 256]"),
         (["--block", "0,256,40"], "--block: expected three numbers of voxels"),
-        (["--block", "4,2.5,40"], "--block: expected numbers (z, y, x)"),
+        (["--block", "4,2.5,40"], "--block: expected whole numbers (z, y, x) like 32,512,512"),
         (["--shard", "4/3"], "--shard: expected which of how many"),
         (["--shard", "0/3"], "--shard: expected which of how many"),
         (["--planes", "2"], "planes: expected one of 1, 3"),
@@ -165,9 +165,9 @@ def test_pages_much_larger_than_a_block_are_warned_of(front: Front, caplog: pyte
     front.source = front.source.with_suffix(".tif")
     assert front("--dry-run").exit_code == 0
     assert not caplog.records
-    tifffile.imwrite(front.source, np.tile(pages, (1, 2, 1)), **options, rowsperstrip=1120)
+    tifffile.imwrite(front.source, np.tile(pages, (1, 8, 1)), **options, rowsperstrip=4480)
     assert front("--dry-run", "--block", "4,256,40").exit_code == 0
-    assert "stored in pieces of 1120 x 40 pixels, 4 times what a block needs" in caplog.text
+    assert "stored in pieces of 4480 x 40 pixels, 18 times what a block needs" in caplog.text
 
 
 def test_beyond_a_factor_of_two_a_warning_is_given(front: Front, caplog: pytest.LogCaptureFixture) -> None:

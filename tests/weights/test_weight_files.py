@@ -81,7 +81,7 @@ def test_truncated_file(state: dict[str, Tensor], suffix: str, kept: float, tmp_
 
 
 @pytest.mark.parametrize(
-    "content", [{"weight": 3}, {"optimizer": {"state": {}}}, torch.rand(3), [1, 2]], ids=str
+    "content", [{"weight": 3}, {"optimizer": {"state": {}}}, torch.arange(3.0), [1, 2]], ids=str
 )
 def test_other_contents(content: object, tmp_path: Path) -> None:
     path = tmp_path / "other.pt"

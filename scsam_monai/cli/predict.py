@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from enum import StrEnum
@@ -111,7 +111,7 @@ def predict(
     if planes == 3:
         products.append("disagreement")
     started = time.monotonic()
-    with stage_bars() as progress, _interruptible(output):
+    with stage_bars() as progress, _interruptible(output) as interrupted:
         job, opened = plan_job(
             source,
             output,
@@ -143,8 +143,11 @@ def predict(
             device=device,
             model=opened,
             progress=progress,
+            cancel=interrupted,
             **cluster,
         )
+        if interrupted() and not finished:
+            raise KeyboardInterrupt
     if finished:
         _print_result(job, time.monotonic() - started)
     else:
@@ -190,13 +193,25 @@ def _shipped_model() -> Path:
 
 
 @contextmanager
-def _interruptible(output: Path) -> Iterator[None]:
+def _interruptible(output: Path) -> Iterator[Callable[[], bool]]:
+    """Yield what says whether an interrupt has come: where libraries clean up, Python drops the exception."""
+    import signal
+
+    came = list[int]()
+
+    def note(number: int, _: object) -> None:
+        came.append(number)
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, note)
     try:
-        yield
+        yield lambda: bool(came)
     except KeyboardInterrupt:
         _silence_leftovers()
         typer.echo(f"stopped; the same command with --resume goes on with {output}", err=True)
         raise typer.Exit(130) from None
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _silence_leftovers() -> None:

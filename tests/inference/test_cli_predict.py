@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from scsam_monai.cli import app
 from scsam_monai.inference.lease import held
 from scsam_monai.inference.manifest import GATE, Manifest
 from scsam_monai.io import ome_zarr_volume
+from scsam_monai.networks.scsam import ScSAM
 from tests.io import volume_files as files
 
 
@@ -149,6 +151,27 @@ def test_out_of_memory(
     front.refuses(
         f"memory: expected enough for a block and a batch of windows, met {said}", *words, leaves=True
     )
+
+
+def test_an_interrupt_that_a_library_swallows_stops_the_run(
+    front: Front, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forward = ScSAM.forward
+
+    def swallowing(self: ScSAM, *images: torch.Tensor) -> torch.Tensor:
+        with suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        return forward(self, *images)
+
+    monkeypatch.setattr(ScSAM, "forward", swallowing)
+    handler = signal.getsignal(signal.SIGINT)
+    result = front()
+    assert result.exit_code == 130
+    assert "stopped; the same command with --resume goes on with" in result.stderr
+    assert not front.output.exists()
+    assert signal.getsignal(signal.SIGINT) is handler
+    monkeypatch.undo()
+    assert front("--resume").exit_code == 0
 
 
 def test_other_errors_of_torch_stay_what_they_are(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:

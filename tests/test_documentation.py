@@ -76,7 +76,7 @@ def test_no_place_was_left_to_be_filled_in():
 def test_ci_finds_the_test_command():
     text = (ROOT / "README.md").read_text()
     block = text[text.index("<!-- test command -->") :]
-    assert re.search(r"^python3 -m venv .*-m pytest\b.*$", block, flags=re.MULTILINE)
+    assert re.search(r"^python3 -m venv .* -m pytest -n 2 --dist loadfile$", block, flags=re.MULTILINE)
 
 
 @pytest.mark.parametrize("words", starting_with("monai.bundle"), ids=" ".join)

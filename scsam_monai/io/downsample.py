@@ -99,7 +99,7 @@ def _mixed(values: np.ndarray, factors: Sequence[int]) -> np.ndarray:
         differs |= other != first
     if last == 1:
         return differs
-    left, right = (slice(start, None, 2) for start in range(2))
+    left, right = slice(0, None, 2), slice(1, None, 2)
     return differs[..., left] | differs[..., right] | (first[..., left] != first[..., right])
 
 

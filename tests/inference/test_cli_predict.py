@@ -361,9 +361,8 @@ def stop(front: Front, monkeypatch: pytest.MonkeyPatch, *words: object) -> None:
 
     with monkeypatch.context() as patch:
         call_after(patch, Manifest, "mark", 1, interrupt)
-        patch.setattr(
-            sys, "unraisablehook", sys.unraisablehook
-        )  # the command silences it, as it is about to end
+        # The command silences it, as it is about to end.
+        patch.setattr(sys, "unraisablehook", sys.unraisablehook)
         result = front(*words)
     assert result.exit_code == 130
     assert result.stderr.splitlines()[-1] == (

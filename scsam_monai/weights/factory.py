@@ -13,6 +13,7 @@ from scsam_monai.networks.mask_decoder import MASK_TOKEN
 from scsam_monai.networks.sam import SAMImageEncoder
 from scsam_monai.networks.scsam import ScSAM
 from scsam_monai.weights.files import load_checked
+from scsam_monai.weights.light_start import load_light_modules
 from scsam_monai.weights.locate import Folders, registered_name
 from scsam_monai.weights.named import read_weights
 from scsam_monai.weights.sam_checkpoint import load_sam_checkpoint
@@ -33,6 +34,7 @@ def build_scsam(
     weights_dir: Folders = None,
     sam_decoder: bool = True,
     sam_token: int = MASK_TOKEN,
+    light_weights: str | Path | None = None,
     freeze_encoders: bool | None = None,
     pixel_size_nm: float | None = None,
     warn_untrained: bool = True,
@@ -51,6 +53,8 @@ def build_scsam(
         weights_dir: folder or folders in which named weights are looked for first.
         sam_decoder: whether the mask decoder starts from SAM's, where there are SAM weights; at random otherwise.
         sam_token: 0 to 3, which of SAM's answers it starts from; see :func:`load_sam_checkpoint`.
+        light_weights: a ``model.pt``, of other classes if need be, whose light modules the network starts from; see
+            :func:`load_light_modules`.
         freeze_encoders: None freezes the encoders that have weights, and trains the others.
         pixel_size_nm: nm per pixel that the network is for; None where a checkpoint brings it.
         warn_untrained: say so when an encoder starts at random; False where a checkpoint follows at once.
@@ -65,6 +69,8 @@ def build_scsam(
         load_sam_checkpoint(network, sam_weights, weights_dir, decoder=sam_decoder, mask_token=sam_token)
     if mae_weights is not None and network.mae_encoder is not None:
         load_checked(network.mae_encoder.vit, mae_weights, read_weights(mae_weights, weights_dir))
+    if light_weights is not None:
+        load_light_modules(network, light_weights)
     for encoder, weights in ((network.sam_encoder, sam_weights), (network.mae_encoder, mae_weights)):
         if encoder is not None:
             _settle(encoder, weights, freeze_encoders, warn_untrained)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import shutil
 
+import numpy as np
 import pytest
+import tifffile
 import torch
 
 from scsam_monai.errors import InputError
@@ -57,3 +59,21 @@ def test_another_number_of_classes_is_refused(trained, tmp_path):
         build_or_continue(
             5, start_from=tmp_path / "model.pt", sam_weights="scsam_vit_t", mae_weights="scsam_mae_tiny"
         )
+
+
+def test_light_modules_start_a_network_of_other_classes(
+    trained, monai_bundle, train_flags, small_dataset, small_flags, tmp_path
+):
+    data = shutil.copytree(small_dataset, tmp_path / "data")
+    content = json.loads((data / "dataset.json").read_text())
+    content["labels"] = {"0": "background", "1": "membrane", "2": "organelle"}
+    (data / "dataset.json").write_text(json.dumps(content))
+    for path in data.glob("*_labels.tif"):
+        tifffile.imwrite(path, np.minimum(tifffile.imread(path), 2))
+    flags = [*train_flags(data, tmp_path / "run"), *small_flags, "--learning_rate", "0.0"]
+    monai_bundle("run", "training", *flags, "--network_def::light_weights", str(trained / "model.pt"))
+    mine, theirs = (read_state_dict(folder / "model.pt") for folder in (tmp_path / "run", trained))
+    assert mine.keys() == theirs.keys()
+    assert mine["prompt_encoder.prototypes"].shape[0] == 3
+    for key in mine.keys() - {"prompt_encoder.prototypes", "pixel_size_nm"}:
+        assert torch.equal(mine[key], theirs[key]), key

@@ -61,3 +61,12 @@ def test_test_volumes_are_not_seen_unless_asked_for(monai_bundle, mae_flags, tmp
     record = json.loads(json.loads((tmp_path / "run.json").read_text())["config"])
     assert record["sections"] == ["training", "test"]
     assert len(json.loads((tmp_path / "run.json").read_text())["data_sha256"]) == 64
+
+
+def test_goes_on_from_an_encoder(pretrained, monai_bundle, mae_flags, tmp_path):
+    path = pretrained / "encoder.safetensors"
+    flags = [*mae_flags, "--run_dir", str(tmp_path), "--epochs", "1", "--learning_rate", "0.0"]
+    monai_bundle("run", "training", *flags, "--weights", str(path))
+    start, end = load_file(path), load_file(tmp_path / "encoder.safetensors")
+    for key in start:
+        assert torch.equal(start[key], end[key]), key

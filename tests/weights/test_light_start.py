@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from scsam_monai.errors import InputError
+from scsam_monai.networks.light_state import ENCODERS
+from scsam_monai.networks.scsam import ScSAM
+from scsam_monai.weights.factory import build_scsam
+from scsam_monai.weights.loading import build_or_continue
+
+PROTOTYPES = "prompt_encoder.prototypes"
+OWN = {PROTOTYPES, "pixel_size_nm", "encoders_sha256"}
+
+
+@pytest.fixture
+def trained(named: Path) -> ScSAM:
+    """A network of four classes on named encoders, which its state leaves out."""
+    torch.manual_seed(7)
+    network = build_scsam(4, sam_weights="sam", mae_weights="mae", weights_dir=named, pixel_size_nm=16.0)
+    for parameter in network.parameters():
+        if parameter.requires_grad:
+            torch.nn.init.normal_(parameter)
+    return network
+
+
+@pytest.fixture
+def model(trained: ScSAM, tmp_path: Path) -> Path:
+    path = tmp_path / "model.pt"
+    torch.save(trained.state_dict(), path)
+    return path
+
+
+def on_named(named: Path, n_classes: int = 3, **more: object) -> ScSAM:
+    torch.manual_seed(0)
+    return build_scsam(n_classes, sam_weights="sam", mae_weights="mae", weights_dir=named, **more)
+
+
+def light(network: ScSAM) -> dict[str, Tensor]:
+    state = network.state_dict()
+    return {
+        key: value for key, value in state.items() if key not in OWN and key.split(".")[0] not in ENCODERS
+    }
+
+
+def test_all_but_the_prototypes_arrive_in_a_network_of_other_classes(
+    trained: ScSAM, model: Path, named: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    started, fresh = on_named(named, light_weights=model), on_named(named)
+    expected = light(trained)
+    assert len(expected) > 100
+    for key, value in light(started).items():
+        assert torch.equal(value, expected[key]), key
+    assert started.state_dict()[PROTOTYPES].shape[0] == 3
+    assert torch.equal(started.state_dict()[PROTOTYPES], fresh.state_dict()[PROTOTYPES])
+    assert started.pixel_size_nm.isnan()
+    assert started.recipe == fresh.recipe
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+def test_encoders_stay_and_are_left_out_as_ever(model: Path, named: Path) -> None:
+    started, fresh = on_named(named, light_weights=model), on_named(named)
+    assert started.state_dict().keys() == fresh.state_dict().keys()
+    assert torch.equal(started.encoders_sha256, fresh.encoders_sha256)
+    for key, value in fresh.sam_encoder.state_dict().items():
+        assert torch.equal(value, started.sam_encoder.state_dict()[key]), key
+
+
+def test_says_so_where_the_encoders_are_others(
+    model: Path, named: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    build_scsam(3, sam_weights="sam", weights_dir=named, light_weights=model, warn_untrained=False)
+    warnings = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert warnings == [f"light modules from {model} were trained on another mae_encoder"]
+
+
+def test_encoders_in_the_file_are_not_taken(tmp_path: Path, mae_file: Path) -> None:
+    whole = build_scsam(4, warn_untrained=False)
+    torch.save(whole.state_dict(), tmp_path / "model.pt")
+    started = build_scsam(3, mae_weights=mae_file, light_weights=tmp_path / "model.pt", warn_untrained=False)
+    for key, value in torch.load(mae_file, weights_only=True).items():
+        assert torch.equal(started.mae_encoder.vit.state_dict()[key], value), key
+
+
+def test_another_architecture_is_refused(model: Path, named: Path) -> None:
+    with pytest.raises(
+        InputError, match=r"model\.pt: expected .* weights of this architecture, met .* unknown"
+    ):
+        on_named(named, preset="paper", light_weights=model)
+
+
+def test_a_missing_file_is_refused(named: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"gone\.pt: .*no such file"):
+        on_named(named, light_weights=tmp_path / "gone.pt")
+
+
+def test_a_network_that_goes_on_needs_no_start(
+    trained: ScSAM, model: Path, named: Path, tmp_path: Path
+) -> None:
+    encoders = {"sam_weights": "sam", "mae_weights": "mae", "weights_dir": named}
+    network = build_or_continue(4, start_from=model, light_weights=tmp_path / "gone.pt", **encoders)
+    assert torch.equal(network.state_dict()[PROTOTYPES], trained.state_dict()[PROTOTYPES])

@@ -3,11 +3,12 @@
     python benchmarks/pretraining.py DATASET_DIR --sam RUN/sam.safetensors --mae RUN/encoder.safetensors \
         --light RUN/model.pt --output runs/pretraining --set train::dataset::pixel_size_nm=9.2
 
-With ``--light`` also on light modules that were trained for other classes, over both encoders and, to tell what they
-owe to the encoders, over random ones. For each start: a linear probe on their frozen features, and the bundle's own training command for
-``--cpu-minutes`` after its embeddings were cached, on one thread. All items of the data set's test list are scored
-once, at the end of a training; the probe is fitted on training crops and scored on crops of the test list. Finished
-runs are kept, so that a comparison that was stopped goes on.
+With ``--light`` also from light modules that were trained for other classes, over both encoders and, to tell
+what they owe to these, over random ones. For each start: a linear probe on the encoders' frozen features, and
+the bundle's own training command for ``--cpu-minutes`` after its embeddings were cached, on one thread. All
+items of the data set's test list are scored once, at the end of a training; the probe is fitted on training
+crops and scored on crops of the test list. Finished runs are kept, so that a comparison that was stopped goes
+on.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--sam", required=True, help="pre-trained SAM, a name or a file")
     parser.add_argument("--mae", required=True, help="pre-trained MAE encoder, a name or a file")
     parser.add_argument(
-        "--light", type=Path, help="model.pt of other classes, for light modules that are not fresh"
+        "--light", type=Path, help="model.pt of other classes, to start its light modules from"
     )
     parser.add_argument("--cpu-minutes", type=float, default=5, help="training time after encoding")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])

@@ -48,7 +48,7 @@ def check_class_names(trained: Sequence[str] | None, names: Sequence[str]) -> No
             "labels",
             expected=f"the classes the weights were trained for, {', '.join(trained)}",
             met=", ".join(names),
-            remedy="use weights for this data set, train some from network_def::light_weights, or correct dataset.json",
+            remedy="use weights of this data set, start new ones with light_weights, or correct dataset.json",
         )
 
 

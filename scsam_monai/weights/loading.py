@@ -56,9 +56,8 @@ def build_or_continue(n_classes: int, *, start_from: str | Path | None = None, *
     """
     if start_from is None:
         return build_scsam(n_classes, **recipe)
-    network = rebuild_scsam(
-        start_from, n_classes=n_classes, **{**recipe, "warn_untrained": False, "light_weights": None}
-    )
+    recipe |= {"n_classes": n_classes, "warn_untrained": False, "light_weights": None}
+    network = rebuild_scsam(start_from, **recipe)
     load_weights(network, start_from)
     return network
 

@@ -46,6 +46,7 @@ STARTS = (
     Start("light modules", sam=False, mae=False, light=True),
     Start("SAM + MAE + light modules", sam=True, mae=True, light=True),
 )
+NAMES = [start.name for start in STARTS]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -71,22 +72,27 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--sam", required=True, help="pre-trained SAM, a name or a file")
     parser.add_argument("--mae", required=True, help="pre-trained MAE encoder, a name or a file")
     parser.add_argument(
-        "--light", type=Path, help="model.pt of other classes, to start its light modules from"
+        "--light",
+        type=Path,
+        help="model.pt of other classes, whose light modules to start from; a new one needs a new --output",
     )
     parser.add_argument("--cpu-minutes", type=float, default=5, help="training time after encoding")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--middle-seeds", type=int, nargs="+", default=[0], help="for one encoder alone")
-    parser.add_argument("--starts", nargs="+", default=[start.name for start in STARTS])
+    parser.add_argument("--starts", nargs="+", default=NAMES, choices=NAMES)
     parser.add_argument("--output", type=Path, default=Path("runs/pretraining"))
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time, one core each")
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="overrides of the config")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if options.light is None:
+        options.starts = [start.name for start in STARTS if start.name in options.starts and not start.light]
+    if not options.starts:
+        parser.error("--starts: these need --light, the model.pt whose light modules they start from")
+    return options
 
 
 def wanted(options: argparse.Namespace, start: Start, seed: int) -> bool:
     """Whether a start is run with this seed: the ends with all, the middle with fewer."""
-    if start.light and options.light is None:
-        return False
     return start.sam == start.mae or seed in options.middle_seeds
 
 

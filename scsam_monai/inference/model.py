@@ -10,8 +10,9 @@ import torch
 from scsam_monai.errors import InputError
 from scsam_monai.inference.pixel_size import network_pixel_size
 from scsam_monai.networks.scsam import ScSAM
-from scsam_monai.weights.loading import load_weights, read_record, rebuild_scsam
+from scsam_monai.weights.loading import load_weights, rebuild_scsam
 from scsam_monai.weights.locate import check_model
+from scsam_monai.weights.record import read_record
 
 
 @dataclass(frozen=True)

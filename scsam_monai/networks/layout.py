@@ -10,7 +10,12 @@ from torch import Tensor
 from scsam_monai.errors import InputError
 
 
-def check_layout(path: str | Path, met: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
+def check_layout(
+    path: str | Path,
+    met: Mapping[str, Tensor],
+    expected: Mapping[str, Tensor],
+    remedy: str = "use a checkpoint of the same architecture and classes",
+) -> None:
     """Compare keys and shapes.
 
     Raises:
@@ -33,7 +38,7 @@ def check_layout(path: str | Path, met: Mapping[str, Tensor], expected: Mapping[
             path,
             expected=f"{len(expected)} weights of this architecture",
             met=", ".join(faults),
-            remedy="use a checkpoint of the same architecture and classes",
+            remedy=remedy,
         )
 
 

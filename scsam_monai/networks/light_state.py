@@ -107,6 +107,16 @@ def other_encoders(network: nn.Module, state: Mapping[str, Tensor], prefix: str 
     return tuple(names)
 
 
+def unlike_encoders(network: LightState, state: Mapping[str, Tensor]) -> tuple[str, ...]:
+    """Return the encoders that ``state`` holds, or has a digest of, with other weights than ``network`` has."""
+    names = set(other_encoders(network, {KEY: state[KEY]} if KEY in state else {}))
+    for name, encoder in _encoders(network):
+        held, own = _part(state, f"{name}."), encoder.state_dict()
+        if held and not _equal(_like(held, own), own):
+            names.add(name)
+    return tuple(name for name in ENCODERS if name in names)
+
+
 def _leave_out(network: LightState, state: dict[str, Tensor], prefix: str, _metadata: Any) -> None:
     for name, _ in _encoders(network):
         if _row(network.encoders_sha256, name).any():

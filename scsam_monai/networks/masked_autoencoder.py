@@ -32,7 +32,7 @@ class MaskedAutoencoder(nn.Module):
     """Hide most patches, encode the others, draw the hidden ones.
 
     Args:
-        encoder: what is to be pre-trained; the decoder is thrown away.
+        encoder: what is to be pre-trained, as it is (see :func:`start_from_sincos`); the decoder is thrown away.
         mask_ratio: share of hidden patches.
         decoder_width: width of the decoder.
         decoder_depth: ConvNeXt blocks of the decoder, each of which looks three patches far.
@@ -67,7 +67,6 @@ class MaskedAutoencoder(nn.Module):
             nn.Conv2d(decoder_width, PATCH**2, 1),
         )
         nn.init.trunc_normal_(self.mask_token, std=0.02)
-        _start_from_sincos(encoder)
 
     def forward(self, image: Tensor) -> MaskedPrediction:
         """Encode what random masks leave of ``image (B, 1, H, W)`` in [0, 1] and draw all patches."""
@@ -116,7 +115,7 @@ def unpatchify(patches: Tensor, grid: tuple[int, int], size: int = PATCH) -> Ten
 
 
 @torch.no_grad()
-def _start_from_sincos(encoder: MAEEncoder) -> None:
+def start_from_sincos(encoder: MAEEncoder) -> None:
     """Let the encoder know at the start where patches lie; unlike the paper's, its positions go on learning."""
     positions = encoder.vit.pos_embed
     assert positions is not None

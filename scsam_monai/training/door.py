@@ -48,7 +48,8 @@ def check_class_names(trained: Sequence[str] | None, names: Sequence[str]) -> No
             "labels",
             expected=f"the classes the weights were trained for, {', '.join(trained)}",
             met=", ".join(names),
-            remedy="use weights of this data set, start new ones with light_weights, or correct dataset.json",
+            remedy="use weights of these classes, or correct dataset.json; network_def::light_weights in place of "
+            "start_from trains new classes",
         )
 
 

@@ -53,7 +53,8 @@ def build_scsam(
         weights_dir: folder or folders in which named weights are looked for first.
         sam_decoder: whether the mask decoder starts from SAM's, where there are SAM weights; at random otherwise.
         sam_token: 0 to 3, which of SAM's answers it starts from; see :func:`load_sam_checkpoint`.
-        light_weights: a ``model.pt``, of other classes if need be, whose light modules the network starts from; see
+        light_weights: a ``model.pt``, of other classes if need be, whose light modules the network starts from, its
+            mask decoder too; class prototypes stay random. None or ``random`` for fresh ones. See
             :func:`load_light_modules`.
         freeze_encoders: None freezes the encoders that have weights, and trains the others.
         pixel_size_nm: nm per pixel that the network is for; None where a checkpoint brings it.
@@ -69,14 +70,15 @@ def build_scsam(
         load_sam_checkpoint(network, sam_weights, weights_dir, decoder=sam_decoder, mask_token=sam_token)
     if mae_weights is not None and network.mae_encoder is not None:
         load_checked(network.mae_encoder.vit, mae_weights, read_weights(mae_weights, weights_dir))
-    if light_weights is not None:
-        load_light_modules(network, light_weights)
+    recipe = _recipe(n_classes, architecture)
+    if light_weights not in (None, RANDOM):
+        load_light_modules(network, light_weights, recipe)
     for encoder, weights in ((network.sam_encoder, sam_weights), (network.mae_encoder, mae_weights)):
         if encoder is not None:
             _settle(encoder, weights, freeze_encoders, warn_untrained)
     names = _light_encoders(network, {"sam": sam_weights, "mae": mae_weights})
     network.leave_out(f"{kind}_encoder" for kind, name in names.items() if name is not None)
-    network.recipe = _recipe(n_classes, architecture) | {f"{kind}_weights": names[kind] for kind in names}
+    network.recipe = recipe | {f"{kind}_weights": names[kind] for kind in names}
     if pixel_size_nm is not None:
         network.set_pixel_size(pixel_size_nm)
     return network

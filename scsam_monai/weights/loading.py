@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -11,9 +10,10 @@ from torch import nn
 
 from scsam_monai.errors import InputError
 from scsam_monai.networks.scsam import ScSAM
-from scsam_monai.weights.factory import build_scsam
+from scsam_monai.weights.factory import RANDOM, build_scsam
 from scsam_monai.weights.files import load_checked, read_state_dict
 from scsam_monai.weights.locate import as_folders
+from scsam_monai.weights.record import read_record
 
 logger = logging.getLogger(__name__)
 
@@ -52,36 +52,18 @@ def build_or_continue(n_classes: int, *, start_from: str | Path | None = None, *
         **recipe: arguments of :func:`build_scsam`.
 
     Raises:
-        InputError: if weights are missing, or of another architecture or number of classes.
+        InputError: if weights are missing, or of another architecture or number of classes, or if ``light_weights``
+            are named as well.
     """
     if start_from is None:
         return build_scsam(n_classes, **recipe)
-    recipe |= {"n_classes": n_classes, "warn_untrained": False, "light_weights": None}
-    network = rebuild_scsam(start_from, **recipe)
+    if recipe.get("light_weights") not in (None, RANDOM):
+        raise InputError(
+            "light_weights",
+            expected=f"none beside start_from {start_from}, which brings its own",
+            met=str(recipe["light_weights"]),
+            remedy="leave one of them out",
+        )
+    network = rebuild_scsam(start_from, n_classes=n_classes, **{**recipe, "warn_untrained": False})
     load_weights(network, start_from)
     return network
-
-
-def read_record(weights: str | Path) -> dict[str, Any]:
-    """Return what is recorded beside weights, or nothing where there is no record.
-
-    Raises:
-        InputError: if the record is not JSON.
-    """
-    path = Path(weights).with_suffix(".json")
-    if not path.is_file():
-        return {}
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(path, expected="JSON", met=str(error), remedy="restore it or remove it") from error
-    if not isinstance(record, dict):
-        met = type(record).__name__
-        raise InputError(path, expected="a JSON object", met=met, remedy="restore it or remove it")
-    return record
-
-
-def recorded_class_names(weights: str | Path) -> list[str] | None:
-    """Return the class names recorded beside weights, background first; None where there is no record."""
-    names = read_record(weights).get("class_names")
-    return list(names) if names else None

@@ -21,7 +21,8 @@ from scsam_monai.networks.light_state import ENCODERS
 from scsam_monai.networks.mae import MAEEncoder
 from scsam_monai.networks.promptable import PromptableSAM
 from scsam_monai.weights.files import read_state_dict
-from scsam_monai.weights.loading import load_weights, read_record, rebuild_scsam
+from scsam_monai.weights.loading import load_weights, rebuild_scsam
+from scsam_monai.weights.record import read_record
 from scsam_monai.weights.registry import Weights, WeightsFile, find_weights
 
 MANIFEST = Path(__file__).with_name("shipped.json")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import logging
 from pathlib import Path
 
@@ -47,6 +48,10 @@ def light(network: ScSAM) -> dict[str, Tensor]:
     }
 
 
+def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+
+
 def test_all_but_the_prototypes_arrive_in_a_network_of_other_classes(
     trained: ScSAM, model: Path, named: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -59,7 +64,7 @@ def test_all_but_the_prototypes_arrive_in_a_network_of_other_classes(
     assert torch.equal(started.state_dict()[PROTOTYPES], fresh.state_dict()[PROTOTYPES])
     assert started.pixel_size_nm.isnan()
     assert started.recipe == fresh.recipe
-    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert warnings_of(caplog) == []
 
 
 def test_encoders_stay_and_are_left_out_as_ever(model: Path, named: Path) -> None:
@@ -74,16 +79,35 @@ def test_says_so_where_the_encoders_are_others(
     model: Path, named: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     build_scsam(3, sam_weights="sam", weights_dir=named, light_weights=model, warn_untrained=False)
-    warnings = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
-    assert warnings == [f"light modules from {model} were trained on another mae_encoder"]
+    assert warnings_of(caplog) == [f"light modules of {model} were trained with another mae_encoder"]
 
 
-def test_encoders_in_the_file_are_not_taken(tmp_path: Path, mae_file: Path) -> None:
-    whole = build_scsam(4, warn_untrained=False)
-    torch.save(whole.state_dict(), tmp_path / "model.pt")
-    started = build_scsam(3, mae_weights=mae_file, light_weights=tmp_path / "model.pt", warn_untrained=False)
+def test_encoders_in_the_file_are_not_taken_and_compared(
+    tmp_path: Path, mae_file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = tmp_path / "model.pt"
+    torch.manual_seed(1)
+    torch.save(build_scsam(4, warn_untrained=False).state_dict(), model)
+    torch.manual_seed(1)
+    started = build_scsam(3, mae_weights=mae_file, light_weights=model, warn_untrained=False)
+    assert warnings_of(caplog) == [f"light modules of {model} were trained with another mae_encoder"]
     for key, value in torch.load(mae_file, weights_only=True).items():
         assert torch.equal(started.mae_encoder.vit.state_dict()[key], value), key
+
+
+def test_says_so_where_a_switch_is_another(
+    trained: ScSAM, model: Path, named: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    model.with_suffix(".json").write_text(json.dumps({"network": trained.recipe}))
+    on_named(named, similarity="dot", mae_scale=0.25, prototypes=2, light_weights=model)
+    assert warnings_of(caplog) == [
+        f"light modules of {model} were trained with mae_scale 0.5, not 0.25; similarity cosine, not dot"
+    ]
+
+
+def test_random_stands_for_none(named: Path) -> None:
+    started, fresh = on_named(named, light_weights="random"), on_named(named)
+    assert all(torch.equal(value, fresh.state_dict()[key]) for key, value in started.state_dict().items())
 
 
 def test_another_architecture_is_refused(model: Path, named: Path) -> None:
@@ -98,9 +122,7 @@ def test_a_missing_file_is_refused(named: Path, tmp_path: Path) -> None:
         on_named(named, light_weights=tmp_path / "gone.pt")
 
 
-def test_a_network_that_goes_on_needs_no_start(
-    trained: ScSAM, model: Path, named: Path, tmp_path: Path
-) -> None:
+def test_a_network_that_goes_on_takes_no_other_start(model: Path, named: Path) -> None:
     encoders = {"sam_weights": "sam", "mae_weights": "mae", "weights_dir": named}
-    network = build_or_continue(4, start_from=model, light_weights=tmp_path / "gone.pt", **encoders)
-    assert torch.equal(network.state_dict()[PROTOTYPES], trained.state_dict()[PROTOTYPES])
+    with pytest.raises(InputError, match=r"light_weights: expected none beside start_from .*model\.pt"):
+        build_or_continue(4, start_from=model, light_weights=model, **encoders)

@@ -9,7 +9,8 @@ import torch
 from scsam_monai.errors import InputError
 from scsam_monai.networks.scsam import ScSAM
 from scsam_monai.weights.factory import build_scsam
-from scsam_monai.weights.loading import load_weights, read_record, rebuild_scsam
+from scsam_monai.weights.loading import load_weights, rebuild_scsam
+from scsam_monai.weights.record import read_record
 
 N_CLASSES = 3
 RECIPE = {"n_classes": N_CLASSES, "preset": "paper", "zoom": 2, "tokens": 2}

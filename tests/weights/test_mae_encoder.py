@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from scsam_monai.errors import InputError
+from scsam_monai.networks.masked_autoencoder import MaskedAutoencoder, sincos_positions
 from scsam_monai.weights.mae_encoder import build_mae_encoder
 
 
@@ -19,6 +20,18 @@ def test_goes_on_from_a_file(mae_file: Path) -> None:
     for key, value in torch.load(mae_file, weights_only=True).items():
         assert torch.equal(encoder.vit.state_dict()[key], value), key
     assert all(parameter.requires_grad for parameter in encoder.vit.blocks.parameters())
+
+
+def test_masking_leaves_what_was_learned(mae_file: Path) -> None:
+    network = MaskedAutoencoder(build_mae_encoder("mae_tiny", weights=mae_file))
+    for key, value in torch.load(mae_file, weights_only=True).items():
+        assert torch.equal(network.encoder.vit.state_dict()[key], value), key
+
+
+def test_fresh_positions_are_sine_and_cosine() -> None:
+    encoder = build_mae_encoder("mae_tiny")
+    positions = sincos_positions(encoder.vit.patch_embed.grid_size, encoder.width)
+    assert torch.equal(encoder.vit.pos_embed[:, 1:], positions)
 
 
 def test_goes_on_from_a_name_in_full_precision(

@@ -22,7 +22,8 @@ from scsam_monai.io.nifti import NiftiLayout
 from scsam_monai.io.units import NM_PER_UNIT, nm_per_unit
 from scsam_monai.training.label_server import RUN_DIR, VERDICT
 from scsam_monai.training.learned import hold_out
-from scsam_monai.weights.loading import load_weights, recorded_class_names
+from scsam_monai.weights.loading import load_weights
+from scsam_monai.weights.record import recorded_class_names
 
 logger = logging.getLogger(__name__)
 

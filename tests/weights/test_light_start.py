@@ -107,7 +107,7 @@ def test_says_so_where_a_switch_is_another(
 
 def test_random_stands_for_none(named: Path) -> None:
     started, fresh = on_named(named, light_weights="random"), on_named(named)
-    assert all(torch.equal(value, fresh.state_dict()[key]) for key, value in started.state_dict().items())
+    assert all(torch.equal(value, light(fresh)[key]) for key, value in light(started).items())
 
 
 def test_another_architecture_is_refused(model: Path, named: Path) -> None:

@@ -18,7 +18,7 @@ from scsam_monai.errors import InputError
 from scsam_monai.io import EMImage, read_image, read_labels, write_stack
 
 HELD_OUT = "validation"
-_HELD_OUT_SEEDS = 1_000_000
+HELD_OUT_SEEDS = 1_000_000
 """Added to the seeds of held-out volumes, so that a corpus that grows never learns from one of them."""
 FIB25_VOXEL_NM = (8.0, 8.0, 8.0)
 FIB25_SPLIT = (200, 210)
@@ -33,7 +33,7 @@ class _Kind(NamedTuple):
     voxel_size_nm: tuple[float, float, float]
 
 
-_KINDS = (
+GENERATED_KINDS = (
     _Kind((24, 512, 512), (16.0, 16.0, 16.0)),
     _Kind((12, 640, 640), (8.0, 8.0, 8.0)),
     _Kind((160, 160, 160), (16.0, 16.0, 16.0)),
@@ -72,7 +72,7 @@ def write_corpus(
     styles = list(TRAINING_STYLES)
     wanted = [(f"generated_{index:03d}", index, seed + index) for index in range(volumes)]
     wanted += [
-        (f"{HELD_OUT}_generated_{index:03d}", index, seed + _HELD_OUT_SEEDS + index)
+        (f"{HELD_OUT}_generated_{index:03d}", index, seed + HELD_OUT_SEEDS + index)
         for index in range(held_out)
     ]
     if fib25 is not None and not (folder / "images" / "fib25_sample1.tif").is_file():
@@ -80,7 +80,7 @@ def write_corpus(
     for position, (name, index, own_seed) in enumerate(wanted):
         report(position / len(wanted), name)
         if not (folder / "instances" / f"{name}.tif").is_file():
-            kind, style = _KINDS[index % len(_KINDS)], styles[index % len(styles)]
+            kind, style = GENERATED_KINDS[index % len(GENERATED_KINDS)], styles[index % len(styles)]
             volume = generate_volume(kind.shape, kind.voxel_size_nm, own_seed, style)
             _add(folder, name, volume.image, volume.instances, kind.voxel_size_nm)
     report(1.0, "done")

@@ -26,6 +26,8 @@ class MaskedPrediction(NamedTuple):
     """``(B, N, 256)``, in units of the target: normalised patches unless the loss says otherwise."""
     mask: Tensor
     """``(B, N)`` float, 1 where the patch was hidden."""
+    features: Tensor | None = None
+    """``(B, feature_channels, H/16, W/16)``, a teacher's features of every patch; None where none are asked for."""
 
 
 class MaskedAutoencoder(nn.Module):
@@ -36,6 +38,8 @@ class MaskedAutoencoder(nn.Module):
         mask_ratio: share of hidden patches.
         decoder_width: width of the decoder.
         decoder_depth: ConvNeXt blocks of the decoder, each of which looks three patches far.
+        feature_channels: numbers to predict of each patch beside its pixels; see
+            :class:`~scsam_monai.training.pretraining.teachers.PatchTargets`.
 
     Example:
         >>> import torch
@@ -53,6 +57,7 @@ class MaskedAutoencoder(nn.Module):
         mask_ratio: float = 0.75,
         decoder_width: int = 128,
         decoder_depth: int = 2,
+        feature_channels: int = 0,
     ) -> None:
         super().__init__()
         if not 0 < mask_ratio < 1:
@@ -64,39 +69,48 @@ class MaskedAutoencoder(nn.Module):
         self.decoder = nn.Sequential(
             *(ConvNeXtBlock(decoder_width, kernel_size=7, ls_init_value=None) for _ in range(decoder_depth)),
             LayerNorm2d(decoder_width),
-            nn.Conv2d(decoder_width, PATCH**2, 1),
+            nn.Conv2d(decoder_width, PATCH**2 + feature_channels, 1),
         )
         nn.init.trunc_normal_(self.mask_token, std=0.02)
 
-    def forward(self, image: Tensor) -> MaskedPrediction:
+    def forward(self, image: Tensor, generator: torch.Generator | None = None) -> MaskedPrediction:
         """Encode what random masks leave of ``image (B, 1, H, W)`` in [0, 1] and draw all patches."""
         B, _, H, W = image.shape
         grid = (H // PATCH, W // PATCH)
-        kept, restore, mask = random_masking(B, grid[0] * grid[1], self.mask_ratio, image.device)
-        return MaskedPrediction(self._decode(self.encoder.encode_visible(image, kept), restore, grid), mask)
+        kept, restore, mask = random_masking(B, grid[0] * grid[1], self.mask_ratio, image.device, generator)
+        drawn = self._decode(self.encoder.encode_visible(image, kept), restore, grid)
+        pixels, features = drawn[:, : PATCH**2], drawn[:, PATCH**2 :]
+        patches = pixels.flatten(2).transpose(1, 2)
+        return MaskedPrediction(patches, mask, features if features.shape[1] else None)
 
     def _decode(self, encoded: Tensor, restore: Tensor, grid: tuple[int, int]) -> Tensor:
-        """Patches ``(B, N, 256)`` from the class token and the visible ones ``(B, 1 + n, width)``."""
+        """What is drawn ``(B, C, h, w)`` from the class token and the visible ones ``(B, 1 + n, width)``."""
         visible = self.embed(encoded[:, 1:])
         hidden = self.mask_token.expand(len(restore), restore.shape[1] - visible.shape[1], -1).to(visible)
         places = restore.unsqueeze(-1).expand(-1, -1, visible.shape[2])
         tokens = torch.cat([visible, hidden], dim=1).gather(1, places)
         drawn: Tensor = self.decoder(tokens.transpose(1, 2).unflatten(2, grid))
-        return drawn.flatten(2).transpose(1, 2)
+        return drawn
 
 
 def random_masking(
-    batch: int, patches: int, ratio: float, device: torch.device | str = "cpu"
+    batch: int,
+    patches: int,
+    ratio: float,
+    device: torch.device | str = "cpu",
+    generator: torch.Generator | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Draw which patches are hidden, for each image anew, from torch's own random state.
+    """Draw which patches are hidden, for each image anew, from a generator or torch's own random state.
 
     Returns:
         indices of the visible patches ``(B, n)``; for every patch its place among visible and hidden ones in a row
         ``(B, N)``; the mask ``(B, N)``, 1 where hidden.
     """
     visible = max(1, round(patches * (1 - ratio)))
-    # Drawn on the CPU, whose random state a resumed run restores on any device.
-    order = torch.rand(batch, patches).argsort(dim=1).to(device)
+    # Without a generator drawn on the CPU, whose random state a resumed run restores on any device.
+    source = "cpu" if generator is None else generator.device
+    lottery = torch.rand(batch, patches, generator=generator, device=source)
+    order = lottery.argsort(dim=1).to(device)
     restore = order.argsort(dim=1)
     return order[:, :visible], restore, (restore >= visible).float()
 

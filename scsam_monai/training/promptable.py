@@ -13,7 +13,6 @@ from torch.optim import Optimizer
 
 from scsam_monai.networks.promptable import UNAMBIGUOUS, PromptableSAM, PromptedMasks
 from scsam_monai.training.losses.promptable import PromptLoss, enlarge
-from scsam_monai.training.outlines import OutlineHelper
 from scsam_monai.training.prompts import corrected, first_prompts
 
 
@@ -28,7 +27,8 @@ class PromptStep:
         network: what trains.
         optimizer: of the network.
         loss: of the answers.
-        helper: draws outlines from the embedding, so that it keeps to the image; None to do without.
+        helper: a loss of the embedding alone, so that it keeps to the image, such as
+            :class:`~scsam_monai.training.outlines.OutlineHelper`; None to do without.
         rounds: corrections after the first prompt.
         correction_share: share of steps with corrections; they cost as much as the first prompt and teach the
             image encoder less.
@@ -43,7 +43,7 @@ class PromptStep:
         network: PromptableSAM,
         optimizer: Optimizer,
         loss: PromptLoss,
-        helper: OutlineHelper | None = None,
+        helper: nn.Module | None = None,
         rounds: int = 2,
         correction_share: float = 1.0,
         box_share: float = 0.5,
@@ -58,15 +58,29 @@ class PromptStep:
     def __call__(self, engine: Workflow, batch: Mapping[str, Tensor]) -> dict[str, Any]:
         """Take a step with ``image`` (B, 1, H, W) and ``label`` (B, 1, H, W); return them and the ``loss``."""
         image, label = (batch[name].to(engine.state.device, non_blocking=True) for name in ("image", "label"))
-        self.network.train()
-        self.optimizer.zero_grad()
         regions = None if self.helper is None else batch["regions"].to(engine.state.device, non_blocking=True)
-        self._backward(image, label, regions)
-        nn.utils.clip_grad_norm_(self.network.parameters(), self.clip)
-        self.optimizer.step()
+        self.learn(image, label, regions)
         return {"image": image, "label": label, "loss": self.loss.terms["total"]}
 
-    def _backward(self, image: Tensor, label: Tensor, regions: Tensor | None) -> None:
+    def learn(self, image: Tensor, label: Tensor, targets: Any = None) -> dict[str, Tensor]:
+        """Take a step.
+
+        Args:
+            image: ``(B, 1, H, W)`` in [0, 1].
+            label: ``(B, 1, H, W)``, objects numbered from 1.
+            targets: what the helper compares with.
+
+        Returns:
+            the parts of the loss.
+        """
+        self.network.train()
+        self.optimizer.zero_grad()
+        self._backward(image, label, targets)
+        nn.utils.clip_grad_norm_(self.network.parameters(), self.clip)
+        self.optimizer.step()
+        return self.loss.terms
+
+    def _backward(self, image: Tensor, label: Tensor, targets: Any) -> None:
         image_index, masks = objects(label)
         with self._precision(image):
             embedding = self.network.encode(image)
@@ -77,10 +91,10 @@ class PromptStep:
         for index, mask in zip(image_index.split(size), masks.split(size), strict=True):
             for name, value in self._rounds(leaf, index, mask, rounds, 1 / len(masks)):
                 sums[name] += value
-        if self.helper is not None and regions is not None:
-            outline_loss = self.helper(leaf, regions)
-            outline_loss.backward()
-            sums["outlines"] += outline_loss.detach()
+        if self.helper is not None and targets is not None:
+            helper_loss = self.helper(leaf, targets)
+            helper_loss.backward()
+            sums["outlines"] += helper_loss.detach()
         embedding.backward(leaf.grad)
         self.loss.terms = dict(sums)
 
@@ -120,13 +134,10 @@ def objects(label: Tensor) -> tuple[Tensor, Tensor]:
     Returns:
         which image each of the P objects is in ``(P,)``, and their masks ``(P, H, W)`` bool.
     """
-    index, masks = [], []
-    for number, image in enumerate(label[:, 0]):
-        ids = image.unique()
-        ids = ids[ids > 0]
-        masks.append(image.unsqueeze(0) == ids.view(-1, 1, 1))
-        index += [number] * len(ids)
-    return torch.tensor(index, device=label.device), torch.cat(masks)
+    numbers = torch.arange(1, int(label.max()) + 1, device=label.device)
+    own = label == numbers.view(1, -1, 1, 1)
+    index, number = own.flatten(2).any(dim=2).nonzero(as_tuple=True)
+    return index, own[index, number]
 
 
 def settled(answers: PromptedMasks, ambiguous: Tensor) -> Tensor:

@@ -1,0 +1,122 @@
+"""An image pyramid from a pre-trained network of timm's: fine detail and wide context, at several strides."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import scsam_monai._torchvision  # noqa: F401  isort: skip
+import timm
+import torch
+from timm.models import EfficientNetFeatures
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from scsam_monai.errors import InputError
+from scsam_monai.networks.freezing import Freezable
+
+PYRAMID = "tf_efficientnet_lite0"
+
+
+class PyramidEncoder(Freezable):
+    """Any network of timm's that gives feature maps, on grey images of any size.
+
+    The default, EfficientNet-Lite0 (Tan and Le, ICML 2019), gives 16, 24, 40, 112 and 320 channels at strides 2, 4,
+    8, 16 and 32. Vision transformers work too; all their maps have the stride of their patches.
+
+    Args:
+        name: a model of timm's, with its tag where there are several sets of weights: ``tf_efficientnet_lite0``,
+            ``convnext_tiny.dinov3_lvd1689m``. It tells the normalisation, too.
+        out_indices: which of the model's maps to return, the finest is 0; None for all. What comes after the last
+            of them is not computed.
+
+    Attributes:
+        strides: input pixels to a position, of each map.
+        widths: channels of each map.
+
+    Raises:
+        InputError: if timm has no such model, or it gives no feature maps, or has none of that index.
+
+    Example:
+        >>> import torch
+        >>> from scsam_monai.networks.pyramid import PyramidEncoder
+        >>> pyramid = PyramidEncoder("tf_efficientnet_lite0", out_indices=(0, 3))
+        >>> pyramid.strides, pyramid.widths
+        ((2, 16), (16, 112))
+        >>> [tuple(features.shape) for features in pyramid(torch.rand(1, 1, 100, 70))]
+        [(1, 16, 50, 35), (1, 112, 7, 5)]
+    """
+
+    pixel_mean: Tensor
+    pixel_std: Tensor
+
+    def __init__(self, name: str = PYRAMID, out_indices: Sequence[int] | None = None) -> None:
+        super().__init__()
+        self.name = name
+        self.model = _feature_model(name, out_indices)
+        info = self.model.feature_info
+        self.strides: tuple[int, ...] = tuple(info.reduction())
+        self.widths: tuple[int, ...] = tuple(info.channels())
+        self.channels_last = getattr(self.model, "output_fmt", None) == "NHWC"
+        cfg = timm.get_pretrained_cfg(name)
+        # Not persistent: the state dict is timm's.
+        self.register_buffer("pixel_mean", torch.tensor(cfg.mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("pixel_std", torch.tensor(cfg.std).view(3, 1, 1), persistent=False)
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        """Return one map for each of ``strides``, ``(B, width, ceil(H / stride), ceil(W / stride))``.
+
+        Args:
+            image: ``(B, 1, H, W)`` in [0, 1], any H and W.
+        """
+        H, W = image.shape[-2:]
+        maps = self.model((_padded(image, math.lcm(*self.strides)) - self.pixel_mean) / self.pixel_std)
+        if self.channels_last:
+            maps = [features.permute(0, 3, 1, 2) for features in maps]
+        return tuple(
+            features[..., : math.ceil(H / stride), : math.ceil(W / stride)]
+            for features, stride in zip(maps, self.strides, strict=True)
+        )
+
+
+def _feature_model(name: str, out_indices: Sequence[int] | None) -> nn.Module:
+    """Return timm's model without weights, cut after the last map that is used."""
+    if not timm.is_model(name.partition(".")[0]):
+        raise _unknown(name)
+    arguments: dict[str, Any] = {} if out_indices is None else {"out_indices": tuple(out_indices)}
+    cfg = timm.get_pretrained_cfg(name, allow_unregistered=True)
+    if cfg is None:
+        raise _unknown(name)
+    if cfg.fixed_input_size:
+        arguments["dynamic_img_size"] = True
+    try:
+        model = timm.create_model(name, features_only=True, **arguments)
+    except (RuntimeError, TypeError, AttributeError, AssertionError, IndexError, ValueError) as error:
+        raise InputError(
+            f"pyramid {name}",
+            expected="a model that gives feature maps of images of any size"
+            + (f", with maps {tuple(out_indices)}" if out_indices is not None else ""),
+            met=f"{type(error).__name__} ({error})",
+            remedy="choose another one",
+        ) from error
+    if isinstance(model, EfficientNetFeatures):
+        last = max(int(module.split(".")[1]) for module in model.feature_info.module_name())
+        model.blocks = model.blocks[: last + 1]
+    return model
+
+
+def _unknown(name: str) -> InputError:
+    architecture = name.partition(".")[0]
+    close = timm.list_models(f"*{architecture[:6]}*")[:3] or [PYRAMID]
+    return InputError(
+        "pyramid",
+        expected=f"a model of timm's, as {', '.join(close)}",
+        met=repr(name),
+        remedy="timm.list_models() lists them",
+    )
+
+
+def _padded(image: Tensor, multiple: int) -> Tensor:
+    below, right = (-side % multiple for side in image.shape[-2:])
+    return F.pad(image, (0, right, 0, below), mode="replicate") if below or right else image

@@ -23,8 +23,9 @@ class RelPosAttention(Attention):
 
     Where a window is given it also takes the place of the stock block's partition into windows. That pads the last
     windows with zeros, which take part in the attention: every padded position has the biases of ``qkv`` as its key
-    and value. Here no padded position is computed. They all join as one key whose bias is the logarithm of the sum
-    of theirs, which gives the same softmax.
+    and value. Here, on a CPU, no padded position is computed. They all join as one key whose bias is the
+    logarithm of the sum of theirs, which gives the same softmax. A GPU pads as the stock block does: all windows go
+    through the same few kernels, and starting more of them costs more than the padding.
 
     Attributes:
         window: side of the windows in tokens; 0 to attend over all positions.
@@ -34,6 +35,8 @@ class RelPosAttention(Attention):
 
     def forward(self, x: Tensor) -> Tensor:
         """Attend among the positions of ``x (B, H, W, C)``."""
+        if in_whole_windows(x):
+            return self._in_whole_windows(x)
         H, W = x.shape[1:3]
         qkv = self.qkv(x)
         tables = self._table(self.rel_pos_h, self.window or H), self._table(self.rel_pos_w, self.window or W)
@@ -54,12 +57,12 @@ class RelPosAttention(Attention):
         if H % h or W % w:
             x = F.pad(x, (0, 0, 0, -W % w, 0, -H % h))
         rows, columns = x.shape[1] // h, x.shape[2] // w
-        windows = x.view(B, rows, h, columns, w, C).transpose(2, 3).reshape(B * rows * columns, h * w, C)
+        windows = x.reshape(B, rows, h, columns, w, C).transpose(2, 3).reshape(B * rows * columns, h * w, C)
         # (windows, heads, tokens, width) each, strided: the kernels need not have them copied.
         q, k, v = self.qkv(windows).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
         grid = q.unflatten(2, (h, w))
-        rel_h = torch.einsum("bnhwc,hkc->bnhwk", grid, self._table(self.rel_pos_h, h).to(q.dtype))
-        rel_w = torch.einsum("bnhwc,wkc->bnhwk", grid, self._table(self.rel_pos_w, w).to(q.dtype))
+        rel_h = torch.einsum("bnhwc,hck->bnhwk", grid, _relative(self.rel_pos_h, h).to(q.dtype))
+        rel_w = torch.einsum("bnhwc,wck->bnhwk", grid, _relative(self.rel_pos_w, w).to(q.dtype))
         out = attend_whole(q, k, v, rel_h, rel_w, self.scale)
         out = self.proj(out.transpose(1, 2).flatten(2))
         joined = out.view(B, rows, columns, h, w, C).transpose(2, 3).reshape(B, rows * h, columns * w, C)
@@ -105,6 +108,16 @@ def attend_whole(q: Tensor, k: Tensor, v: Tensor, rel_h: Tensor, rel_w: Tensor, 
         ``(B, heads, H W, d)``.
     """
     return _attend_augmented(q, k, v, rel_h, rel_w, scale, ALIGNMENT)
+
+
+def _relative(relative: Tensor, side: int) -> Tensor:
+    """``(side, d, side)``, the relative position of each position to each, from a table of all ``(2 S - 1, d)``.
+
+    The stock ``get_rel_pos`` looks them up by numbers made on the CPU, for which a GPU has to wait.
+    """
+    if len(relative) != 2 * side - 1:
+        relative = F.interpolate(relative.t().unsqueeze(0), 2 * side - 1, mode="linear")[0].t()
+    return relative.flip(0).unfold(0, side, 1).flip(0)
 
 
 def _computed_in(x: Tensor) -> torch.dtype:

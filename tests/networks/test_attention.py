@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
@@ -97,9 +97,14 @@ WHOLE_WINDOWS = [
 
 
 @pytest.fixture
-def on_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The path that a GPU takes."""
+def on_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The path that a GPU takes, and no other."""
+    attend, calls = attention.attend_whole, []
     monkeypatch.setattr(attention, "in_whole_windows", lambda x: True)
+    monkeypatch.setattr(attention, "attend_whole", lambda *args: calls.append(1) or attend(*args))
+    monkeypatch.setattr(attention, "get_rel_pos", None)
+    yield
+    assert calls
 
 
 @pytest.mark.usefixtures("on_gpu")

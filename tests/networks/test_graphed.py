@@ -6,8 +6,10 @@ from collections.abc import Callable
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_flatten
 
-from scsam_monai.networks import graphed
+from scsam_monai.networks import attention, graphed
 from scsam_monai.networks.factory import compose_scsam
 from scsam_monai.networks.graphed import EAGER_CALLS, GraphedNetwork
 
@@ -18,6 +20,21 @@ class OnGPU(Tensor):
     """A tensor that says it is on a GPU, to walk the paths of one."""
 
     is_cuda = True
+
+
+class OnCPU(TorchDispatchMode):
+    """Collects operations that see a tensor on the CPU."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.operations: set[str] = set()
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        result = operation(*args, **(kwargs or {}))
+        tensors = (x for x in tree_flatten((args, kwargs, result))[0] if isinstance(x, Tensor))
+        if any(x.device.type == "cpu" for x in tensors):
+            self.operations.add(str(operation))
+        return result
 
 
 class Counted(nn.Module):
@@ -82,6 +99,18 @@ def test_failure_is_said_once_and_calls_stay_eager(
             "operation not permitted when stream is capturing"
         ]
     ]
+
+
+@pytest.mark.parametrize("preset", ["plus", "paper"])
+def test_network_makes_nothing_on_the_cpu_that_a_gpu_would_wait_for(
+    monkeypatch: pytest.MonkeyPatch, preset: str
+) -> None:
+    monkeypatch.setattr(attention, "in_whole_windows", lambda x: True)
+    monkeypatch.setattr(attention, "_computed_in", lambda x: x.dtype)
+    network = compose_scsam(3, preset=preset).eval().to("meta")
+    with OnCPU() as seen, torch.inference_mode():
+        network(torch.rand(2, 1, 64, 96, device="meta"))
+    assert not seen.operations
 
 
 @cuda

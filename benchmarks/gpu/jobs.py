@@ -51,6 +51,7 @@ def tests(rehearse: bool) -> Iterator[Row]:
 def predict(rehearse: bool) -> Iterator[Row]:
     """``scsam predict`` from disk to disk beside the time of the network alone; memory of few and many sections."""
     device, side, batch = (device_of(rehearse), 288, 4) if rehearse else (device_of(rehearse), 2048, 32)
+    eager, graph = alone_seconds(device, batch, 1 if rehearse else 6)
     with tempfile.TemporaryDirectory() as folder:
         for n_sections in (1, 2) if rehearse else (16, 64):
             source, output = Path(folder) / f"{n_sections}.tif", Path(folder) / f"{n_sections}.ome.zarr"
@@ -65,13 +66,6 @@ def predict(rehearse: bool) -> Iterator[Row]:
                 app(["predict", *options], standalone_mode=False)
                 seconds = time.perf_counter() - start
             peak = torch.cuda.max_memory_allocated() / 2**30 if device == "cuda" else 0.0
-            network = open_model(MODEL, device).network
-            windows = torch.rand(batch, 1, WINDOW, WINDOW, device=device)
-            with torch.no_grad():
-                eager = wall_median(partial(network, windows), 1 if rehearse else 5, device)
-                graph = eager
-                if device == "cuda":
-                    graph = graph_seconds(network, windows, 9, device)
             alone = graph * calls.number
             yield {
                 "voxels": f"{n_sections} x {side} x {side}",
@@ -86,6 +80,15 @@ def predict(rehearse: bool) -> Iterator[Row]:
                 "graphs": calls.graphs,
                 "peak GPU GiB": f"{peak:.2f}",
             }
+
+
+@torch.no_grad()
+def alone_seconds(device: str, batch: int, rounds: int) -> tuple[float, float]:
+    """Seconds of the network that comes along, for a batch of windows; kernel by kernel, and as a graph."""
+    network = open_model(MODEL, device).network
+    windows = torch.rand(batch, 1, WINDOW, WINDOW, device=device)
+    eager = wall_median(partial(network, windows), rounds, device)
+    return eager, graph_seconds(network, windows, rounds, device) if device == "cuda" else eager
 
 
 class counted:  # noqa: N801

@@ -18,6 +18,8 @@ from scsam_monai.inference.grid import Place, SectionGrid
 from scsam_monai.inference.taps import Span
 from scsam_monai.inference.threads import one_thread
 from scsam_monai.io.intensity import normalise
+from scsam_monai.networks.graphed import GraphedNetwork
+from scsam_monai.networks.scsam import ScSAM
 
 Network = Callable[[Tensor], Tensor]
 
@@ -72,8 +74,12 @@ class SectionPredictor:
         intensity: tuple[float, float],
         device: torch.device | str = "cpu",
     ) -> None:
-        self.network, self.grid, self.intensity = network, grid, intensity
         self.device = torch.device(device)
+        # Windows are all of one size; only networks of ours are known to bear being recorded.
+        if self.device.type == "cuda" and isinstance(network, ScSAM) and not network.training:
+            network = GraphedNetwork(network)
+        self.network = network
+        self.grid, self.intensity = grid, intensity
         self.importance = grid.importance(self.device)
         self._grey = _Buffers()
         self._sums = _Buffers(self.device)

@@ -14,6 +14,8 @@ from torch.nn import functional as F
 MAX_BIAS_TOKENS = 1024
 # Numbers of a part of the bias matrix: 8 MiB of them stay in a CPU's cache until they are used.
 BIAS_PART = 2**21
+# Fused kernels on a GPU ask for widths in multiples of this.
+ALIGNMENT = 8
 
 
 class RelPosAttention(Attention):
@@ -21,8 +23,9 @@ class RelPosAttention(Attention):
 
     Where a window is given it also takes the place of the stock block's partition into windows. That pads the last
     windows with zeros, which take part in the attention: every padded position has the biases of ``qkv`` as its key
-    and value. Here no padded position is computed. They all join as one key whose bias is the logarithm of the sum
-    of theirs, which gives the same softmax.
+    and value. Here, on a CPU, no padded position is computed. They all join as one key whose bias is the
+    logarithm of the sum of theirs, which gives the same softmax. A GPU pads as the stock block does: all windows go
+    through the same few kernels, and starting more of them costs more than the padding.
 
     Attributes:
         window: side of the windows in tokens; 0 to attend over all positions.
@@ -32,6 +35,8 @@ class RelPosAttention(Attention):
 
     def forward(self, x: Tensor) -> Tensor:
         """Attend among the positions of ``x (B, H, W, C)``."""
+        if in_whole_windows(x):
+            return self._in_whole_windows(x)
         H, W = x.shape[1:3]
         qkv = self.qkv(x)
         tables = self._table(self.rel_pos_h, self.window or H), self._table(self.rel_pos_w, self.window or W)
@@ -43,6 +48,25 @@ class RelPosAttention(Attention):
             ]
             strips.append(_joined(tiles, 2))
         return self.proj(_joined(strips, 1))
+
+    def _in_whole_windows(self, x: Tensor) -> Tensor:
+        """Attend as the stock block does, the last windows padded with zeros, but without a matrix of biases."""
+        B, H, W, C = x.shape
+        h, w = self.window or H, self.window or W
+        x = x.to(_computed_in(x))  # before it is copied, not after
+        if H % h or W % w:
+            x = F.pad(x, (0, 0, 0, -W % w, 0, -H % h))
+        rows, columns = x.shape[1] // h, x.shape[2] // w
+        windows = x.reshape(B, rows, h, columns, w, C).transpose(2, 3).reshape(B * rows * columns, h * w, C)
+        # (windows, heads, tokens, width) each, strided: the kernels need not have them copied.
+        q, k, v = self.qkv(windows).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
+        grid = q.unflatten(2, (h, w))
+        rel_h = torch.einsum("bnhwc,hck->bnhwk", grid, _relative(self.rel_pos_h, h).to(q.dtype))
+        rel_w = torch.einsum("bnhwc,wck->bnhwk", grid, _relative(self.rel_pos_w, w).to(q.dtype))
+        out = attend_whole(q, k, v, rel_h, rel_w, self.scale)
+        out = self.proj(out.transpose(1, 2).flatten(2))
+        joined = out.view(B, rows, columns, h, w, C).transpose(2, 3).reshape(B, rows * h, columns * w, C)
+        return joined[:, :H, :W]
 
     def _table(self, relative: Tensor, side: int) -> Tensor:
         return get_rel_pos(side, side, relative).to(self.qkv.weight.dtype)
@@ -62,6 +86,42 @@ class RelPosAttention(Attention):
             out = _attend(q, k, v, rel_h, rel_w, self.scale)
         merged = out.transpose(1, 2).reshape(B, H // h, W // w, h, w, -1)
         return merged.transpose(2, 3).reshape(B, H, W, -1)
+
+
+def in_whole_windows(x: Tensor) -> bool:
+    """Whether positions are attended to in whole windows, padded: on a GPU, except for files to export."""
+    return x.is_cuda and not (torch.jit.is_tracing() or torch.compiler.is_exporting())
+
+
+def attend_whole(q: Tensor, k: Tensor, v: Tensor, rel_h: Tensor, rel_w: Tensor, scale: float) -> Tensor:
+    """Attend within whole windows.
+
+    Args:
+        q: queries ``(B, heads, H W, d)``, unscaled.
+        k: keys, of the same shape.
+        v: values, likewise.
+        rel_h: biases ``(B, heads, H, W, H)`` towards each row.
+        rel_w: biases ``(B, heads, H, W, W)`` towards each column.
+        scale: of the products of queries and keys.
+
+    Returns:
+        ``(B, heads, H W, d)``.
+    """
+    return _attend_augmented(q, k, v, rel_h, rel_w, scale, ALIGNMENT)
+
+
+def _relative(relative: Tensor, side: int) -> Tensor:
+    """``(side, d, side)``, the relative position of each position to each, from a table of all ``(2 S - 1, d)``.
+
+    The stock ``get_rel_pos`` looks them up by numbers made on the CPU, for which a GPU has to wait.
+    """
+    if len(relative) != 2 * side - 1:
+        relative = F.interpolate(relative.t().unsqueeze(0), 2 * side - 1, mode="linear")[0].t()
+    return relative.flip(0).unfold(0, side, 1).flip(0)
+
+
+def _computed_in(x: Tensor) -> torch.dtype:
+    return torch.get_autocast_dtype(x.device.type) if torch.is_autocast_enabled(x.device.type) else x.dtype
 
 
 def _strips(side: int, window: int) -> Iterator[tuple[slice, int]]:
@@ -131,17 +191,23 @@ def _padding_bias(rel_h: Tensor, rel_w: Tensor) -> Tensor:
     return reduce(torch.logaddexp, regions).flatten(2, 3).unsqueeze(-1)
 
 
-def _attend_augmented(q: Tensor, k: Tensor, v: Tensor, rel_h: Tensor, rel_w: Tensor, scale: float) -> Tensor:
+def _attend_augmented(
+    q: Tensor, k: Tensor, v: Tensor, rel_h: Tensor, rel_w: Tensor, scale: float, alignment: int = 1
+) -> Tensor:
     """Fold the relative positions into queries and keys.
 
     With ``q' = [q / sqrt(d), q R_h, q R_w]`` and ``k' = [k, onehot(row), onehot(col)]`` the product ``q' k'``
-    already holds the bias, and no N x N matrix is ever stored.
+    already holds the bias, and no N x N matrix is ever stored. Zeros fill the width up to ``alignment``.
     """
     H, W = rel_h.shape[-1], rel_w.shape[-1]
     rows = torch.eye(H, dtype=k.dtype, device=k.device).repeat_interleave(W, dim=0)
     columns = torch.eye(W, dtype=k.dtype, device=k.device).repeat(H, 1)
     positions = torch.cat([rows, columns], dim=1).expand(*k.shape[:2], -1, -1)
-    queries = torch.cat([q * scale, rel_h.flatten(2, 3), rel_w.flatten(2, 3)], dim=-1)
-    keys = torch.cat([k, positions], dim=-1)
-    values = F.pad(v, (0, H + W))  # the fused CPU kernel asks for equal widths
-    return F.scaled_dot_product_attention(queries, keys, values, scale=1.0)[..., : v.shape[-1]]
+    queries, keys = [q * scale, rel_h.flatten(2, 3), rel_w.flatten(2, 3)], [k, positions]
+    spare = -(q.shape[-1] + H + W) % alignment
+    if spare:
+        zeros = q.new_zeros(()).expand(*q.shape[:3], spare)
+        queries, keys = [*queries, zeros], [*keys, zeros]
+    values = F.pad(v, (0, H + W + spare))  # the fused kernels ask for equal widths
+    attended = F.scaled_dot_product_attention(torch.cat(queries, -1), torch.cat(keys, -1), values, scale=1.0)
+    return attended[..., : v.shape[-1]]

@@ -1,14 +1,15 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
-from segment_anything.modeling.image_encoder import Attention, window_partition, window_unpartition
+from segment_anything.modeling.image_encoder import Attention, Block, window_partition, window_unpartition
 from torch import Tensor, nn
 
 from scsam_monai.networks import attention
 from scsam_monai.networks.attention import MAX_BIAS_TOKENS, RelPosAttention
+from scsam_monai.networks.sam import _fuse_attention
 
 WIDTH, HEADS, TABLE = 48, 3, (7, 7)
 GRIDS = [(7, 7), (4, 4), (1, 1), (1, 9), (5, 11), (12, 3), (16, 16)]
@@ -77,6 +78,89 @@ def test_gradients_of_windows_equal_stock(
     windowed: tuple[nn.Module, nn.Module], grid: tuple[int, int], relative_error: Callable[..., float]
 ) -> None:
     check_gradients(windowed, grid, relative_error)
+
+
+# Whole windows, a ragged side or two, less than a window; and attention over all positions.
+WHOLE_WINDOWS = [
+    (14, 14),
+    (14, 16),
+    (14, 20),
+    (14, 32),
+    (16, 32),
+    (16, 20),
+    (7, 64),
+    (16, 14),
+    (0, 14),
+    (0, 20),
+    (0, 32),
+]
+
+
+@pytest.fixture
+def on_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The path that a GPU takes, and no other."""
+    attend, calls = attention.attend_whole, []
+    monkeypatch.setattr(attention, "in_whole_windows", lambda x: True)
+    monkeypatch.setattr(attention, "attend_whole", lambda *args: calls.append(1) or attend(*args))
+    monkeypatch.setattr(attention, "get_rel_pos", None)
+    yield
+    assert calls
+
+
+@pytest.mark.usefixtures("on_gpu")
+@pytest.mark.parametrize(("window", "side"), WHOLE_WINDOWS)
+def test_whole_windows_equal_the_stock_block(
+    randomise: Callable[..., nn.Module], window: int, side: int, relative_error: Callable[..., float]
+) -> None:
+    shape = {"num_heads": HEADS, "use_rel_pos": True, "window_size": window, "input_size": (16, 16)}
+    stock, ours = randomise(Block(WIDTH, **shape)), Block(WIDTH, **shape)
+    _fuse_attention(ours)
+    ours.load_state_dict(stock.state_dict())
+    assert (ours.attn.window, ours.window_size) == (window, 0)
+    x, target = torch.randn(2, 1, side, side + 10 * (side == 20), WIDTH).double()
+    results = []
+    for block in (stock, ours):
+        leaf = x.clone().requires_grad_()
+        out = block.double()(leaf)
+        (out * target).sum().backward()
+        results.append({"out": out, "x": leaf.grad, **{name: p.grad for name, p in block.named_parameters()}})
+    for name, expected in results[0].items():
+        assert relative_error(results[1][name], expected) < 1e-9, name
+
+
+@pytest.mark.usefixtures("on_gpu")
+@pytest.mark.parametrize("grid", WINDOWED_GRIDS)
+def test_whole_windows_equal_stock(
+    windowed: tuple[nn.Module, nn.Module], grid: tuple[int, int], relative_error: Callable[..., float]
+) -> None:
+    stock, ours = windowed
+    x = torch.randn(2, *grid, WIDTH)
+    with torch.no_grad():
+        assert relative_error(ours(x), stock(x)) < 1e-5
+        with torch.autocast("cpu", torch.bfloat16):
+            assert relative_error(ours(x).float(), stock(x).float()) < 2e-2
+
+
+@pytest.mark.parametrize("alignment", [1, 8, 64])
+def test_zeros_that_fill_the_width_change_nothing(alignment: int) -> None:
+    q, k, v = torch.randn(3, 2, HEADS, 15, 16).double()
+    rel_h, rel_w = torch.randn(2, HEADS, 3, 5, 3).double(), torch.randn(2, HEADS, 3, 5, 5).double()
+    expected = attention._attend_biased(q, k, v, rel_h, rel_w, 0.25)
+    torch.testing.assert_close(attention._attend_augmented(q, k, v, rel_h, rel_w, 0.25, alignment), expected)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("grid", WINDOWED_GRIDS)
+def test_windows_on_cuda(
+    windowed: tuple[nn.Module, nn.Module], grid: tuple[int, int], relative_error: Callable[..., float]
+) -> None:
+    stock, ours = windowed
+    x = torch.randn(2, *grid, WIDTH)
+    with torch.no_grad():
+        expected = stock(x)
+        assert relative_error(ours.cuda()(x.cuda()).cpu(), expected) < 1e-3
+        with torch.autocast("cuda", torch.bfloat16):
+            assert relative_error(ours(x.cuda()).float().cpu(), expected) < 2e-2
 
 
 def test_padded_positions_take_part(windowed: tuple[nn.Module, nn.Module]) -> None:

@@ -35,7 +35,7 @@ from scsam_monai.training.prompt_validation import prompt_objects
 MAE_SHARE = 0.42
 """Of the training time; the promptable SAM has the rest."""
 VOLUMES = {False: 64, True: 3}
-BATCHES = {False: {"mae": 4096, "sam": 128}, True: {"mae": 8, "sam": 2}}
+BATCHES = {False: {"mae": 1024, "sam": 128}, True: {"mae": 8, "sam": 2}}
 HELD_OUT_CROPS = {False: 200, True: 4}
 
 

@@ -38,7 +38,8 @@ class PatchTargets(nn.Module):
 
     def __init__(self, pyramid: PyramidEncoder, strides: Sequence[int] = (4, 8, 16, 32)) -> None:
         super().__init__()
-        self.pyramid, self.strides = pyramid, tuple(strides)
+        # Depthwise convolutions of a GPU are fast where channels come last.
+        self.pyramid, self.strides = pyramid.to(memory_format=torch.channels_last), tuple(strides)
         widths = dict(zip(pyramid.strides, pyramid.widths, strict=True))
         self.lengths = [widths[s] * max(1, PATCH // s) ** 2 for s in self.strides]
         self.channels = sum(self.lengths)

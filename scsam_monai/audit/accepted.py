@@ -7,7 +7,10 @@ from functools import cache
 from inspect import isclass, isfunction, ismodule
 
 _MONAI = "transforms networks losses inferers handlers engines data metrics optimizers utils.enums"
-_OURS = "bars data errors inference io metrics networks report training weights"
+_OURS = (
+    "baselines bars data errors filesystem inference io metrics monai_label networks progress "
+    "report training weights"
+)
 LIBRARIES = ("monai", "torch", "ignite", "scsam_monai")
 PACKAGES = (
     *("torch.nn", "torch.optim", "torch.utils.data", "torch.utils.tensorboard", "ignite"),

@@ -94,12 +94,12 @@ def predict(
     with open_volume(source, dataset) as volume:
         voxel_size_of(volume, size)
     model = check_model(model or _shipped_model())
-    from scsam_monai.bars import stage_bars
     from scsam_monai.inference.estimate import estimate
     from scsam_monai.inference.planning import plan_job
     from scsam_monai.inference.predict import run_job
     from scsam_monai.inference.runners import Shard
     from scsam_monai.inference.windows import Windows
+    from scsam_monai.progress import stage_bars
     from scsam_monai.report.palette import class_colours
 
     share = None if shard is None else Shard.parse(shard)

@@ -19,8 +19,8 @@ from scsam_monai.export.rdf import model_description, spdx_licence
 from scsam_monai.export.readme import documentation
 from scsam_monai.export.target import check_target
 from scsam_monai.export.torchscript import write_torchscript
+from scsam_monai.filesystem.atomic import atomic_path
 from scsam_monai.inference.model import Model
-from scsam_monai.io.atomic import atomic_path
 from scsam_monai.io.libraries import optional_library
 
 SUFFIX = ".zip"

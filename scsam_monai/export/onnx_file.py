@@ -17,8 +17,8 @@ from scsam_monai.export.description import Description, describe
 from scsam_monai.export.example import example_batch, example_section
 from scsam_monai.export.recording import fixed_sizes
 from scsam_monai.export.target import check_target
+from scsam_monai.filesystem.atomic import atomic_path
 from scsam_monai.inference.model import Model
-from scsam_monai.io.atomic import atomic_path
 from scsam_monai.io.libraries import optional_library
 
 SUFFIX = ".onnx"

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from scsam_monai.errors import InputError
+from scsam_monai.filesystem.atomic import write_errors
 from scsam_monai.inference.job import Job, stamp
 from scsam_monai.inference.manifest import Manifest
 from scsam_monai.inference.memory import memory_errors
@@ -21,7 +22,6 @@ from scsam_monai.inference.runners import Cancel, Shard, get_runner
 from scsam_monai.inference.store import Progress, Store
 from scsam_monai.inference.streaming import Stream
 from scsam_monai.io import VolumeReader, open_volume
-from scsam_monai.io.durable import write_errors
 from scsam_monai.weights.locate import sha256_of
 
 Entered = TypeVar("Entered")

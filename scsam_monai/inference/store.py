@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from scsam_monai.errors import InputError
+from scsam_monai.filesystem.atomic import write_errors
 from scsam_monai.inference.blocks import Block
 from scsam_monai.inference.drawing import Product
 from scsam_monai.inference.job import Job, is_zarr, output_suffix
@@ -23,7 +24,6 @@ from scsam_monai.io import (
     export_labels,
     write_block,
 )
-from scsam_monai.io.durable import write_errors
 
 Progress = Callable[[str, float, float], None]
 """Called with what is being done, how much of it is done, and how much there is in all."""

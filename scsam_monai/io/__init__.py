@@ -1,6 +1,6 @@
 """Readers and writers of images, and voxel sizes in nm. Nothing here knows of data sets or networks."""
 
-from scsam_monai.io.atomic import atomic_path
+from scsam_monai.filesystem.atomic import atomic_path
 from scsam_monai.io.files import (
     image_suffix,
     is_supported,

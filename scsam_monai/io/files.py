@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from scsam_monai.errors import InputError
-from scsam_monai.io.atomic import atomic_path
+from scsam_monai.filesystem.atomic import atomic_path
 from scsam_monai.io.contents import as_label_array, check_dtype, check_grey, check_shape, check_values
 from scsam_monai.io.image import EMImage, ImageFormat, ImageHeader
 from scsam_monai.io.nifti import NiftiFormat

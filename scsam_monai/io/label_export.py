@@ -14,8 +14,7 @@ import numpy as np
 import tifffile
 
 from scsam_monai.errors import InputError
-from scsam_monai.io.atomic import atomic_path
-from scsam_monai.io.durable import write_errors
+from scsam_monai.filesystem.atomic import atomic_path, write_errors
 from scsam_monai.io.image import VoxelSize
 from scsam_monai.io.ome_zarr_labels import LabelVolume
 from scsam_monai.io.ome_zarr_metadata import LabelLegend

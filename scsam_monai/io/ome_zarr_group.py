@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scsam_monai.errors import InputError, check_choice
-from scsam_monai.io.atomic import atomic_folder
-from scsam_monai.io.durable import sync_files, write_errors
+from scsam_monai.filesystem.atomic import atomic_folder, sync_files, write_errors
 from scsam_monai.io.ome_zarr_levels import Level, Shape3, level_chunk
 from scsam_monai.io.ome_zarr_metadata import VERSIONS, Version
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 from scsam_monai.errors import InputError
-from scsam_monai.io.durable import sync_files, write_errors
+from scsam_monai.filesystem.atomic import sync_files, write_errors
 from scsam_monai.io.image import VoxelSize
 from scsam_monai.io.ome_zarr_levels import Shape3
 from scsam_monai.io.ome_zarr_metadata import SCSAM, ome_metadata

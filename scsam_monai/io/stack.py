@@ -10,7 +10,7 @@ import numpy as np
 import tifffile
 from numpy.typing import DTypeLike
 
-from scsam_monai.io.atomic import atomic_path
+from scsam_monai.filesystem.atomic import atomic_path
 from scsam_monai.io.image import VoxelSize
 
 _CLASSIC_TIFF_BYTES = 2**32 - 2**25  # offsets are 32-bit; leave room for the tags

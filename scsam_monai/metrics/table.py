@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
-from scsam_monai.io.atomic import atomic_path
+from scsam_monai.filesystem.atomic import atomic_path
 from scsam_monai.metrics.confusion import dice_per_class, iou_per_class, mean_foreground
 
 HEADER = ("class", "IoU", "Dice", "voxels")

@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 
-from scsam_monai.io.atomic import atomic_path
+from scsam_monai.filesystem.atomic import atomic_path
+from scsam_monai.filesystem.locks import exclusive
 from scsam_monai.training.handlers.record import write_json
 from scsam_monai.training.learned import KEY
 from scsam_monai.weights.locate import sha256_of
-from scsam_monai.weights.lock import exclusive
 from scsam_monai.weights.record import read_record
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from scsam_monai.io.atomic import atomic_path
+from scsam_monai.filesystem.atomic import atomic_path
 from scsam_monai.weights.files import read_state_dict
 from scsam_monai.weights.locate import cache_dir, check_content
 from scsam_monai.weights.registry import WeightsFile

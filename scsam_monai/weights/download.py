@@ -7,8 +7,8 @@ import os
 from pathlib import Path
 
 from scsam_monai.errors import InputError
+from scsam_monai.filesystem.locks import exclusive
 from scsam_monai.weights.locate import VARIABLE, cache_dir, check_content, find, where_to_put
-from scsam_monai.weights.lock import exclusive
 from scsam_monai.weights.registry import Weights, WeightsFile, find_weights
 from scsam_monai.weights.transfer import Cancel, CancelledError, Progress, transfer
 

@@ -15,7 +15,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from scsam_monai.errors import InputError
-from scsam_monai.io.atomic import atomic_path
+from scsam_monai.filesystem.atomic import atomic_path
 from scsam_monai.networks.layout import check_layout
 from scsam_monai.networks.light_state import ENCODERS
 from scsam_monai.networks.mae import MAEEncoder

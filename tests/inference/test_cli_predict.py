@@ -24,7 +24,7 @@ from front_door import grey, whole
 from typer.testing import CliRunner
 
 from scsam_monai.cli import app
-from scsam_monai.inference.lease import held
+from scsam_monai.filesystem.locks import held
 from scsam_monai.inference.manifest import GATE, Manifest
 from scsam_monai.io import ome_zarr_volume
 from scsam_monai.networks.scsam import ScSAM

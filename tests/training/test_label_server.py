@@ -16,6 +16,7 @@ from torch import nn
 
 from scsam_monai.command_line import in_label_server
 from scsam_monai.errors import InputError
+from scsam_monai.filesystem.locks import exclusive
 from scsam_monai.training import replacing
 from scsam_monai.training.handlers import BestWeights, RunRecord
 from scsam_monai.training.handlers.score_start import ScoreStart
@@ -29,7 +30,6 @@ from scsam_monai.training.label_server import (
 )
 from scsam_monai.training.learned import hold_out, image_hashes, learned_images
 from scsam_monai.weights.locate import sha256_of
-from scsam_monai.weights.lock import exclusive
 
 
 @pytest.fixture

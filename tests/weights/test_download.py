@@ -15,7 +15,8 @@ from file_server import FileServer, serve
 from registered import register
 
 from scsam_monai.errors import InputError
-from scsam_monai.weights import lock, transfer
+from scsam_monai.filesystem import locks as lock
+from scsam_monai.weights import transfer
 from scsam_monai.weights.download import fetch
 from scsam_monai.weights.locate import cache_dir
 from scsam_monai.weights.registry import Weights

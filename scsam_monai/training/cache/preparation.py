@@ -13,8 +13,8 @@ from ignite.engine import Engine, Events
 from torch import Tensor
 
 from scsam_monai.errors import InputError
-from scsam_monai.io.folders import check_writable
-from scsam_monai.training.cache.bar import terminal_bar
+from scsam_monai.filesystem.atomic import check_writable
+from scsam_monai.progress import terminal_bar
 from scsam_monai.training.cache.decision import Plan, amount, choose, free_bytes, obstacle, parse_mode
 from scsam_monai.training.cache.embeddings import EmbeddingCache
 from scsam_monai.training.cache.filling import Job, fill

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from scsam_monai.errors import InputError
-from scsam_monai.io.atomic import atomic_path
+from scsam_monai.filesystem.atomic import atomic_path
 from scsam_monai.training.handlers.record import RunRecord, write_json
 
 logger = logging.getLogger(__name__)

@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from scsam_monai.errors import InputError, check_choice
-from scsam_monai.io.atomic import atomic_path
+from scsam_monai.filesystem.atomic import atomic_path
 from scsam_monai.networks.digest import digest
 from scsam_monai.networks.layout import check_layout
 from scsam_monai.training.handlers.network_state import split_state

@@ -9,7 +9,7 @@ from ignite.engine import Engine, Events
 from safetensors.torch import save_file
 from torch import nn
 
-from scsam_monai.io.atomic import atomic_path
+from scsam_monai.filesystem.atomic import atomic_path
 
 
 class SavePart:

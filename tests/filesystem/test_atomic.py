@@ -1,7 +1,7 @@
 import pytest
 
 from scsam_monai.errors import InputError
-from scsam_monai.io.folders import check_writable
+from scsam_monai.filesystem.atomic import check_writable
 
 
 def test_makes_the_folder_and_leaves_it_empty(tmp_path):

@@ -14,7 +14,7 @@ from scsam_monai.data.items import as_uint8, volume_shape
 from scsam_monai.data.labels import IGNORE_LABEL
 from scsam_monai.errors import InputError
 from scsam_monai.io import crop, intensity_range, read_header, read_image, read_labels
-from scsam_monai.io.contents import check_values
+from scsam_monai.io.checks import check_values
 
 
 @dataclass

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from scsam_monai.errors import InputError
+from scsam_monai.errors import InputError, optional_library
 from scsam_monai.export.cover import write_cover
 from scsam_monai.export.description import Description, describe
 from scsam_monai.export.example import as_input, example_section
@@ -21,7 +21,6 @@ from scsam_monai.export.target import check_target
 from scsam_monai.export.torchscript import write_torchscript
 from scsam_monai.filesystem.atomic import atomic_path
 from scsam_monai.inference.model import Model
-from scsam_monai.io.libraries import optional_library
 
 SUFFIX = ".zip"
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from scsam_monai.inference.axis import Need
 from scsam_monai.inference.blocks import Block
 from scsam_monai.inference.sections import Blended, SectionPredictor
-from scsam_monai.io.region import Region
+from scsam_monai.io.image import Region
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from torch.utils.data import Dataset
 
 from scsam_monai.errors import InputError, check_choice
 from scsam_monai.io.files import read_image
+from scsam_monai.io.image import crop
 from scsam_monai.io.intensity import eight_bits, intensity_range
-from scsam_monai.io.region import crop
 from scsam_monai.io.resample import shrink_or_enlarge
 from scsam_monai.training.crop_pool import NORMAL, PLANES, is_isotropic
 from scsam_monai.training.seeded import apply_seeded

@@ -28,7 +28,7 @@ from scsam_monai.filesystem.locks import held
 from scsam_monai.inference.manifest import GATE, Manifest
 from scsam_monai.io import ome_zarr_volume
 from scsam_monai.networks.scsam import ScSAM
-from tests.io import volume_files as files
+from tests.io.formats import volume_files as files
 
 
 class Front:

@@ -17,7 +17,7 @@ from scsam_monai.inference import Model, Product, Windows
 from scsam_monai.inference.blocks import BlockPlan
 from scsam_monai.inference.sections import Network
 from scsam_monai.io import ArrayVolume, ImageVolume, LabelVolume, open_volume
-from tests.io import volume_files as files
+from tests.io.formats import volume_files as files
 
 
 @pytest.mark.parametrize("name", ["labels.ome.zarr", "old.ome.zarr", "labels.tif", "labels.nii.gz"])

@@ -18,8 +18,8 @@ from monailabel.tasks.train.bundle import BundleTrainTask
 from scsam_monai.data.transforms import parse_size
 from scsam_monai.errors import InputError
 from scsam_monai.io import image_suffix, read_header, write_labels_like
-from scsam_monai.io.nifti import NiftiLayout
-from scsam_monai.io.units import NM_PER_UNIT, nm_per_unit
+from scsam_monai.io.formats.nifti import NiftiLayout
+from scsam_monai.io.voxel_size import NM_PER_UNIT, nm_per_unit
 from scsam_monai.training.label_server import RUN_DIR, VERDICT
 from scsam_monai.training.learned import hold_out
 from scsam_monai.weights.loading import load_weights

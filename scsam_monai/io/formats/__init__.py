@@ -6,20 +6,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 from scsam_monai.errors import InputError
-from scsam_monai.io.nifti import NiftiFormat
-from scsam_monai.io.npy import NpyFormat
-from scsam_monai.io.png import PngFormat
-from scsam_monai.io.reading import check_file, suffix_among
-from scsam_monai.io.tiff import TiffFormat
-from scsam_monai.io.volumes import hdf5, mrc
-from scsam_monai.io.volumes.naming import split_dataset
-from scsam_monai.io.volumes.nifti import NiftiSource
-from scsam_monai.io.volumes.npy import NpySource
-from scsam_monai.io.volumes.png import PngSource
-from scsam_monai.io.volumes.slices import SliceFolderSource
-from scsam_monai.io.volumes.source import VolumeSource
-from scsam_monai.io.volumes.tiff import TiffSource
-from scsam_monai.io.volumes.zarr import ZarrSource, is_zarr
+from scsam_monai.io.checks import check_file, suffix_among
+from scsam_monai.io.formats import hdf5, mrc
+from scsam_monai.io.formats.nifti import NiftiFormat, NiftiSource
+from scsam_monai.io.formats.npy import NpyFormat, NpySource
+from scsam_monai.io.formats.png import PngFormat, PngSource
+from scsam_monai.io.formats.slices import SliceFolderSource
+from scsam_monai.io.formats.source import VolumeSource, split_dataset
+from scsam_monai.io.formats.tiff import TiffFormat, TiffSource
+from scsam_monai.io.formats.zarr import ZarrSource, is_zarr
 
 SOURCES: dict[str, Callable[[Path], VolumeSource]] = {
     **dict.fromkeys(TiffFormat.suffixes, TiffSource),

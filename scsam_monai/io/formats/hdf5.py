@@ -9,12 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from scsam_monai.errors import InputError
+from scsam_monai.errors import InputError, optional_library
+from scsam_monai.io.formats.source import Box, choose_array
 from scsam_monai.io.image import ImageHeader, VoxelSize
-from scsam_monai.io.libraries import optional_library
-from scsam_monai.io.units import nm_per_unit
-from scsam_monai.io.volumes.naming import choose_array
-from scsam_monai.io.volumes.source import Box
+from scsam_monai.io.voxel_size import nm_per_unit
 
 SUFFIXES = (".h5", ".hdf5", ".hdf")
 

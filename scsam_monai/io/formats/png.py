@@ -1,4 +1,4 @@
-"""PNG images."""
+"""PNG images and labels; read in parts, a file is decoded whole once."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from PIL import Image
 from PIL.PngImagePlugin import PngImageFile
 
 from scsam_monai.errors import InputError
-from scsam_monai.io.contents import colour_error
+from scsam_monai.io.checks import colour_error
+from scsam_monai.io.formats.source import Box
 from scsam_monai.io.image import ImageHeader, Photometric, VoxelSize
-from scsam_monai.io.units import NM_PER_UNIT, plausible_nm
+from scsam_monai.io.voxel_size import NM_PER_UNIT, plausible_nm
 
 _DTYPES = {"1": np.bool_, "L": np.uint8, "P": np.uint8, "I;16": np.uint16, "I;16B": np.uint16, "I": np.int32}
 
@@ -67,3 +68,22 @@ def _open(path: Path) -> PngImageFile:
 def _voxel_size(dpi: tuple[float, float] | None) -> VoxelSize | None:
     x, y = (plausible_nm(NM_PER_UNIT["inch"] / dots if dots else None) for dots in dpi or (0, 0))
     return None if x is None or y is None else (y, y, x)
+
+
+class PngSource:
+    """One compressed stream: decoded at the first read, then kept."""
+
+    def __init__(self, path: Path) -> None:
+        self.header = PngFormat().header(path)
+        self.chunk = self.header.shape
+        self._pixels: np.ndarray | None = None
+
+    def read(self, box: Box) -> np.ndarray:
+        """The values in ``box``."""
+        if self._pixels is None:
+            self._pixels = PngFormat().array(self.header)
+        return self._pixels[box]
+
+    def close(self) -> None:
+        """Forget the pixels."""
+        self._pixels = None

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from scsam_monai.errors import InputError
-from scsam_monai.io.volumes.source import Box
+from scsam_monai.io.formats.source import Box
 
 _MAPPED_BYTES = 2**22
 """Mapped at a time: pages that are mapped count as memory of the process until they are let go."""

@@ -1,9 +1,11 @@
-"""TIFF and BigTIFF: single images and whole stacks, plain, ImageJ and OME."""
+"""TIFF, BigTIFF, ImageJ and OME-TIFF files, whole and in parts."""
 
 from __future__ import annotations
 
+import logging
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -12,13 +14,47 @@ import numpy as np
 import tifffile
 
 from scsam_monai.errors import InputError
-from scsam_monai.io.contents import colour_error
+from scsam_monai.io.checks import colour_error
+from scsam_monai.io.formats.mapped import MappedArray
+from scsam_monai.io.formats.source import Box
+from scsam_monai.io.formats.tiff_pages import Resolution, TiffPlanes, voxel_size
 from scsam_monai.io.image import ImageHeader, Photometric
-from scsam_monai.io.library_log import errors_raised
-from scsam_monai.io.tiff_voxels import Resolution, voxel_size
 
 _SECTION_AXES = frozenset("ZTIQ")  # T because ImageJ opens plain stacks as time series
+
 _PHOTOMETRIC: dict[int, Photometric] = {0: "inverted", 1: "grey", 3: "palette"}
+
+
+class _Collector(logging.Handler):
+    """Keeps the errors logged by the thread that made it."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.owner, self.messages = threading.get_ident(), list[str]()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.thread == self.owner:
+            self.messages.append(record.getMessage())
+
+
+@contextmanager
+def errors_raised(logger_name: str) -> Iterator[None]:
+    """Raise at the end of the block if the named logger reported an error meanwhile in this thread.
+
+    Args:
+        logger_name: e.g. "tifffile".
+
+    Raises:
+        OSError: with the first message.
+    """
+    collector, logger = _Collector(), logging.getLogger(logger_name)
+    logger.addHandler(collector)
+    try:
+        yield
+    finally:
+        logger.removeHandler(collector)
+    if collector.messages:
+        raise OSError(collector.messages[0])
 
 
 @dataclass(frozen=True)
@@ -185,3 +221,68 @@ def _check_axes(path: Path, axes: str, shape: tuple[int, ...]) -> None:
             met=f"{len(long) + 2} dimensions, axes {axes} of shape {shape}",
             remedy="save one time point and one channel as its own file",
         )
+
+
+class TiffSource:
+    """The image or stack of a file, in our axis order whatever the file's is."""
+
+    def __init__(self, path: Path) -> None:
+        with ExitStack() as stack:
+            with errors_raised("tifffile"):
+                tif = stack.enter_context(tifffile.TiffFile(path))
+                series = only_series(path, tif)
+                self.header = header_of(path, tif, series)
+                self._stored = _stored(path, tif, series)
+            self._layout: TiffLayout = self.header.layout
+            self._file = stack.pop_all()
+        # Axes of length 1 that our shape leaves out come first in our order.
+        self._left_out = len(self._layout.axes) - len(self.header.shape)
+        chunk = _expanded(self._layout.stored_shape, self._stored)
+        self.chunk = tuple(chunk[index] for index in self._layout.order)[self._left_out :]
+
+    def read(self, box: Box) -> np.ndarray:
+        """Decode the strips or tiles that ``box`` touches."""
+        in_order = (slice(0, 1),) * self._left_out + box
+        stored = tuple(in_order[position] for position in np.argsort(self._layout.order))
+        lengths = [bounds.stop - bounds.start for bounds in stored]
+        long = tuple(
+            bounds for bounds, size in zip(stored, self._layout.stored_shape, strict=True) if size > 1
+        )
+        with errors_raised("tifffile"):
+            part = self._stored.read(_filled(long, self._stored.shape))
+        return part.reshape(lengths).transpose(self._layout.order)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def _stored(path: Path, tif: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> MappedArray | TiffPlanes:
+    dtype = np.dtype(series.dtype).newbyteorder(tif.byteorder)
+    if series.dataoffset is not None:
+        return MappedArray(path, series.dataoffset, tuple(series.shape), dtype)
+    planes = TiffPlanes(path, series, dtype)
+    if _long(planes.shape) != _long(series.shape):
+        raise InputError(
+            path,
+            expected="one section per page",
+            met=f"pages of shape {series.keyframe.shape} in a stack of shape {tuple(series.shape)}",
+            remedy="save it again as a plain stack, in Fiji or by tifffile",
+        )
+    return planes
+
+
+def _long(shape: tuple[int, ...]) -> list[int]:
+    return [size for size in shape if size > 1]
+
+
+def _filled(long: Box, shape: tuple[int, ...]) -> Box:
+    """The box along all axes of ``shape``, from that along those longer than 1."""
+    bounds = iter(long)
+    return tuple(next(bounds) if size > 1 else slice(0, 1) for size in shape)
+
+
+def _expanded(shape: tuple[int, ...], stored: MappedArray | TiffPlanes) -> tuple[int, ...]:
+    """The chunk of ``stored`` along the axes of ``shape``, which differ by axes of length 1 only."""
+    chunk = iter([part for part, size in zip(stored.chunk, stored.shape, strict=True) if size > 1])
+    return tuple(next(chunk) if size > 1 else 1 for size in shape)

@@ -14,9 +14,9 @@ import zarr.storage
 
 from scsam_monai.errors import InputError
 from scsam_monai.io import open_volume
-from scsam_monai.io.volumes.slices import TiffSource
-from scsam_monai.io.volumes.tiff_planes import TiffPlanes
-from tests.io import volume_files as files
+from scsam_monai.io.formats.slices import TiffSource
+from scsam_monai.io.formats.tiff_pages import TiffPlanes
+from tests.io.formats import volume_files as files
 
 VOLUME = np.random.default_rng(0).integers(0, 255, (6, 40, 48), np.uint8)
 REGION = [(2, 4), (8, 15), (20, 30)]
@@ -58,7 +58,7 @@ def test_pages_in_one_piece_take_no_more_memory_than_the_region(tmp_path, monkey
 
     monkeypatch.setattr(TiffPlanes, "_decoded", spy)
     monkeypatch.setattr("os.cpu_count", lambda: 8)
-    monkeypatch.setattr("scsam_monai.io.volumes.tiff_planes._LITTLE_BYTES", 0)
+    monkeypatch.setattr("scsam_monai.io.formats.tiff_pages._LITTLE_BYTES", 0)
     region = [(0, 6), (0, edge), (0, edge)]
     with open_volume(files.tiff(compression="zlib", rowsperstrip=40)(tmp_path, VOLUME)) as reader:
         np.testing.assert_array_equal(reader.read(region), VOLUME[:, :edge, :edge])
@@ -86,7 +86,7 @@ def test_only_the_slices_of_the_region_are_opened(tmp_path, monkeypatch):
     opened: list[str] = []
     with open_volume(files.slices(tmp_path, VOLUME)) as reader:
         monkeypatch.setattr(
-            "scsam_monai.io.volumes.slices._SLICE_SOURCES",
+            "scsam_monai.io.formats.slices._SLICE_SOURCES",
             {".tif": lambda path: opened.append(path.name) or TiffSource(path)},
         )
         np.testing.assert_array_equal(reader.read(REGION), EXPECTED)

@@ -10,14 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from scsam_monai.errors import InputError
-from scsam_monai.io.contents import check_grey
+from scsam_monai.io.checks import check_file, check_grey, readable
+from scsam_monai.io.formats.png import PngFormat, PngSource
+from scsam_monai.io.formats.source import Box, VolumeSource
+from scsam_monai.io.formats.tiff import TiffFormat, TiffSource
 from scsam_monai.io.image import ImageHeader
-from scsam_monai.io.png import PngFormat
-from scsam_monai.io.reading import check_file, readable
-from scsam_monai.io.tiff import TiffFormat
-from scsam_monai.io.volumes.png import PngSource
-from scsam_monai.io.volumes.source import Box, VolumeSource
-from scsam_monai.io.volumes.tiff import TiffSource
 
 _SLICE_SOURCES: dict[str, Callable[[Path], VolumeSource]] = {
     **dict.fromkeys(TiffFormat.suffixes, TiffSource),

@@ -14,7 +14,7 @@ import zarr
 
 from scsam_monai.errors import InputError
 from scsam_monai.io import ArrayVolume, open_volume
-from tests.io import volume_files as files
+from tests.io.formats import volume_files as files
 
 VOLUME = np.random.default_rng(0).integers(0, 255, (6, 40, 24), np.uint8)
 WHOLE = [(0, 6), (0, 40), (0, 24)]
@@ -111,7 +111,7 @@ def test_a_truncated_gzip_stream_is_refused_when_it_is_read(tmp_path):
 
 
 def test_a_large_gzip_file_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("scsam_monai.io.volumes.nifti.LARGEST_GZIP_BYTES", VOLUME.nbytes - 1)
+    monkeypatch.setattr("scsam_monai.io.formats.nifti.LARGEST_GZIP_BYTES", VOLUME.nbytes - 1)
     refused(files.nifti(tmp_path, VOLUME, "volume.nii.gz"), "gunzip it and name the .nii file, or convert")
 
 

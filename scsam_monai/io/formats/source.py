@@ -1,20 +1,42 @@
-"""Files that hold several arrays: which one is meant."""
+"""What a format offers to be read in parts, and which array is meant where a file holds several."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from scsam_monai.errors import InputError
+from scsam_monai.io.image import ImageHeader
+
+Box = tuple[slice, ...]
+"""One slice with start and stop for each axis of a header's shape."""
 
 _LISTED = 8
 
 Shapes = Mapping[str, tuple[tuple[int, ...], np.dtype[Any]]]
 """Shape and type of each array, by its full name ``/group/array``."""
+
+
+class VolumeSource(Protocol):
+    """An open file whose parts can be read. What is common to all formats is done by its caller.
+
+    Attributes:
+        header: of the whole file.
+        chunk: along the axes of ``header.shape``, the smallest part that is cheap to read on its own.
+    """
+
+    header: ImageHeader
+    chunk: tuple[int, ...]
+
+    def read(self, box: Box) -> np.ndarray:
+        """Read the values in ``box``, which lies inside; axes of length 1 may be left out."""
+
+    def close(self) -> None:
+        """Let go of the file."""
 
 
 def split_dataset(path: Path, suffixes: tuple[str, ...]) -> tuple[Path, str | None]:

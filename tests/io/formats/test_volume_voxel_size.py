@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from scsam_monai.io import ArrayVolume, open_volume
-from tests.io import volume_files as files
+from tests.io.formats import volume_files as files
 
 VOLUME = np.random.default_rng(0).integers(0, 255, (3, 20, 16), np.uint8)
 IMAGEJ = {

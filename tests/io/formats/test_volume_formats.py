@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scsam_monai.io import open_volume
-from tests.io.volume_files import ANY_TYPE, FEW_TYPES, Writer
+from tests.io.formats.volume_files import ANY_TYPE, FEW_TYPES, Writer
 
 SHAPE = (5, 40, 24)
 TYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "float32")

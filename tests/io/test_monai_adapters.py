@@ -10,8 +10,7 @@ from PIL import Image
 
 from scsam_monai.errors import InputError
 from scsam_monai.io import read_header, read_labels, write_stack
-from scsam_monai.io.monai_reader import EMReader
-from scsam_monai.io.save_labels import SaveLabelsLikeInputd
+from scsam_monai.io.monai_adapters import EMReader, SaveLabelsLikeInputd
 
 VOLUME = np.random.default_rng(0).integers(0, 200, (3, 8, 10)).astype(np.uint8)
 AFFINE = np.array([[-4e-6, 0, 0, 1.0], [0, 5e-6, 0, 2.0], [0, 0, 5e-5, 3.0], [0, 0, 0, 1]])

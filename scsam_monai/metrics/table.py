@@ -69,13 +69,6 @@ def format_text(confusion: Tensor, class_names: Sequence[str]) -> str:
     return "\n".join([_aligned(HEADER, widths), rule, *body, rule, *(_aligned(row, widths) for row in means)])
 
 
-def format_markdown(confusion: Tensor, class_names: Sequence[str]) -> str:
-    """Return the table in GitHub's markdown."""
-    rows, means = class_scores(confusion, class_names)
-    lines = [HEADER, ("---", "---:", "---:", "---:"), *map(_cells, rows), *map(_cells, means)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
 def write_metrics(
     folder: str | Path, confusion: Tensor, class_names: Sequence[str], extra: Mapping[str, Any] | None = None
 ) -> tuple[Path, Path]:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from torch import nn
-
 from scsam_monai.errors import check_choice
 from scsam_monai.networks import compiling
 from scsam_monai.networks.class_prompt import ClassPromptEncoder
@@ -118,8 +116,3 @@ def compose_scsam(
     if compile_blocks:
         compiling.compile_blocks(network)
     return network
-
-
-def trainable_parameters(network: nn.Module) -> int:
-    """Count the parameters that receive gradients."""
-    return sum(p.numel() for p in network.parameters() if p.requires_grad)

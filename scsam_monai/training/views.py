@@ -27,9 +27,3 @@ def apply_view(image: Tensor, view: int) -> Tensor:
         raise ValueError(f"view must be 0 to {N_VIEWS - 1}, got {view}")
     flipped = image.flip(-1) if view >= 4 else image
     return flipped.rot90(view % 4, dims=(-2, -1))
-
-
-def undo_view(image: Tensor, view: int) -> Tensor:
-    """Inverse of :func:`apply_view`."""
-    turned = image.rot90(-(view % 4), dims=(-2, -1))
-    return turned.flip(-1) if view >= 4 else turned

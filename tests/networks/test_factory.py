@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from scsam_monai.networks.factory import compose_scsam, trainable_parameters
+from scsam_monai.networks.factory import compose_scsam
 from scsam_monai.networks.fafm import FUSIONS
 from scsam_monai.networks.scsam import ScSAM, ScSAMOutput
 
@@ -147,11 +147,3 @@ def test_full_size_networks_run_without_memory(sam: str, mae: str, preset: str) 
     with torch.device("meta"):
         network = compose_scsam(N_CLASSES, preset=preset, sam=sam, mae=mae).eval()
         assert network(torch.rand(1, 1, 100, 60)).shape == (1, N_CLASSES, 100, 60)
-
-
-def test_trainable_parameters() -> None:
-    network = compose_scsam(N_CLASSES)
-    before = trainable_parameters(network)
-    frozen = sum(p.numel() for p in network.sam_encoder.parameters())
-    network.sam_encoder.freeze()
-    assert trainable_parameters(network) == before - frozen

@@ -3,19 +3,13 @@ from __future__ import annotations
 import pytest
 import torch
 
-from scsam_monai.training.views import N_VIEWS, apply_view, undo_view
+from scsam_monai.training.views import N_VIEWS, apply_view
 
 
 def test_views_are_eight_different_pictures() -> None:
     image = torch.arange(9.0).view(1, 3, 3)
     assert len({tuple(apply_view(image, view).flatten().tolist()) for view in range(N_VIEWS)}) == 8
     assert torch.equal(apply_view(image, 0), image)
-
-
-@pytest.mark.parametrize("view", range(N_VIEWS))
-def test_undo_restores(view: int) -> None:
-    image = torch.randn(2, 1, 5, 5)
-    assert torch.equal(undo_view(apply_view(image, view), view), image)
 
 
 def test_an_unknown_view_is_refused() -> None:

@@ -27,8 +27,8 @@ from torch import Tensor
 
 from scsam_monai.data.synthetic import generate_volume
 from scsam_monai.io import write_stack
-from scsam_monai.networks.factory import compose_scsam
-from scsam_monai.networks.freezing import Freezable
+from scsam_monai.networks.compose import compose_scsam
+from scsam_monai.networks.frozen_encoders import Freezable
 from scsam_monai.networks.scsam import ScSAM
 from scsam_monai.training.cache import EmbeddingCache, FillCache
 from scsam_monai.training.crops import BalancedCropDataset

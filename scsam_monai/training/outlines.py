@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from scsam_monai.networks.prompts import MASK_STRIDE
-from scsam_monai.networks.sam import EMBED_DIM, PATCH
+from scsam_monai.networks.prompt_window import MASK_STRIDE
+from scsam_monai.networks.sam_encoder import EMBED_DIM, PATCH
 
 CELLS = PATCH // MASK_STRIDE
 """Cells of a mask on each side of an embedding's patch."""

@@ -13,8 +13,8 @@ from monai.engines import Workflow
 from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
-from scsam_monai.networks.promptable import UNAMBIGUOUS, PromptableSAM, PromptedMasks
-from scsam_monai.networks.prompts import Prompts
+from scsam_monai.networks.prompt_window import Prompts
+from scsam_monai.networks.promptable_sam import UNAMBIGUOUS, PromptableSAM, PromptedMasks
 from scsam_monai.training.losses.promptable import enlarge, pixel_iou
 from scsam_monai.training.promptable import objects, settled
 from scsam_monai.training.prompts import bounding_boxes, box_prompts, point_prompts

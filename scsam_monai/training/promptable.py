@@ -11,7 +11,7 @@ from monai.engines import Workflow
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from scsam_monai.networks.promptable import UNAMBIGUOUS, PromptableSAM, PromptedMasks
+from scsam_monai.networks.promptable_sam import UNAMBIGUOUS, PromptableSAM, PromptedMasks
 from scsam_monai.training.losses.promptable import PromptLoss, enlarge
 from scsam_monai.training.outlines import OutlineHelper
 from scsam_monai.training.prompts import corrected, first_prompts

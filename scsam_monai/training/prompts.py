@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from scsam_monai.networks.prompts import CORNER_1, CORNER_2, NEGATIVE, PADDING, POSITIVE, Prompts
+from scsam_monai.networks.prompt_window import CORNER_1, CORNER_2, NEGATIVE, PADDING, POSITIVE, Prompts
 
 BOX_NOISE = 0.1
 """Standard deviation of a box corner as a share of the side (SAM, appendix A)."""

@@ -7,10 +7,10 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from scsam_monai.networks.factory import compose_scsam
+from scsam_monai.networks.compose import compose_scsam
 from scsam_monai.networks.mae import MAEEncoder
 from scsam_monai.networks.mask_decoder import MASK_TOKEN
-from scsam_monai.networks.sam import SAMImageEncoder
+from scsam_monai.networks.sam_encoder import SAMImageEncoder
 from scsam_monai.networks.scsam import ScSAM
 from scsam_monai.weights.files import load_checked
 from scsam_monai.weights.light_start import load_light_modules

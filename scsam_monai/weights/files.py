@@ -11,8 +11,13 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from scsam_monai.errors import InputError
-from scsam_monai.networks.layout import check_layout
-from scsam_monai.networks.light_state import completed, full_state, other_encoders, refuse_other_encoders
+from scsam_monai.networks.frozen_encoders import (
+    check_layout,
+    completed,
+    full_state,
+    other_encoders,
+    refuse_other_encoders,
+)
 
 
 def read_state_dict(path: str | Path) -> dict[str, Tensor]:

@@ -9,8 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from scsam_monai.networks.layout import check_layout
-from scsam_monai.networks.light_state import ENCODERS, KEY, unlike_encoders
+from scsam_monai.networks.frozen_encoders import ENCODERS, KEY, check_layout, unlike_encoders
 from scsam_monai.networks.scsam import ScSAM
 from scsam_monai.weights.files import read_state_dict
 from scsam_monai.weights.record import read_record

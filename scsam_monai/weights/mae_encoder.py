@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from scsam_monai.networks.mae import MAEEncoder
-from scsam_monai.networks.masked_autoencoder import start_from_sincos
+from scsam_monai.networks.mae import MAEEncoder, start_from_sincos
 from scsam_monai.weights.files import load_checked
 from scsam_monai.weights.named import read_weights
 

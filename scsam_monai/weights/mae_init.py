@@ -10,11 +10,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from scsam_monai.errors import InputError
-from scsam_monai.networks.layout import check_layout
+from scsam_monai.networks.frozen_encoders import check_layout
 from scsam_monai.networks.mae import MAE_ENCODERS, PIXEL_MEAN, PIXEL_STD, MAEEncoder
-from scsam_monai.networks.sam import PIXEL_MEAN as SAM_MEAN
-from scsam_monai.networks.sam import PIXEL_STD as SAM_STD
-from scsam_monai.networks.sam import SAM_ENCODERS, SAMImageEncoder
+from scsam_monai.networks.sam_encoder import PIXEL_MEAN as SAM_MEAN
+from scsam_monai.networks.sam_encoder import PIXEL_STD as SAM_STD
+from scsam_monai.networks.sam_encoder import SAM_ENCODERS, SAMImageEncoder
 from scsam_monai.weights.named import read_weights
 
 _BLOCK_NAMES = (("mlp.fc1.", "mlp.lin1."), ("mlp.fc2.", "mlp.lin2."))

@@ -16,10 +16,9 @@ from torch import Tensor
 
 from scsam_monai.errors import InputError
 from scsam_monai.filesystem.atomic import atomic_path
-from scsam_monai.networks.layout import check_layout
-from scsam_monai.networks.light_state import ENCODERS
+from scsam_monai.networks.frozen_encoders import ENCODERS, check_layout
 from scsam_monai.networks.mae import MAEEncoder
-from scsam_monai.networks.promptable import PromptableSAM
+from scsam_monai.networks.promptable_sam import PromptableSAM
 from scsam_monai.weights.files import read_state_dict
 from scsam_monai.weights.loading import load_weights, rebuild_scsam
 from scsam_monai.weights.record import read_record

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from scsam_monai.networks.promptable import PromptableSAM
+from scsam_monai.networks.promptable_sam import PromptableSAM
 from scsam_monai.weights.files import load_checked
 from scsam_monai.weights.mae_init import load_mae_into_sam
 from scsam_monai.weights.named import read_weights

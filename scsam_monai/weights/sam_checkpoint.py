@@ -11,9 +11,9 @@ from torch import Tensor
 
 from scsam_monai.errors import check_choice
 from scsam_monai.networks.class_prompt import ClassPromptEncoder
-from scsam_monai.networks.layout import check_layout
+from scsam_monai.networks.frozen_encoders import check_layout
 from scsam_monai.networks.mask_decoder import MASK_TOKEN, ClassMaskDecoder
-from scsam_monai.networks.sam import SAMImageEncoder
+from scsam_monai.networks.sam_encoder import SAMImageEncoder
 from scsam_monai.networks.scsam import ScSAM
 from scsam_monai.weights.locate import Folders
 from scsam_monai.weights.named import read_weights

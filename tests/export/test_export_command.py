@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from scsam_monai.cli import app
 from scsam_monai.export import export_onnx, export_torchscript
 from scsam_monai.inference.model import Model
-from scsam_monai.networks.factory import compose_scsam
+from scsam_monai.networks.compose import compose_scsam
 
 MODELS = Path(__file__).resolve().parents[2] / "bundle" / "models"
 SUFFIXES = {"torchscript": ".ts", "onnx": ".onnx", "bioimageio": ".zip"}

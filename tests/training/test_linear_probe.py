@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from scsam_monai.networks.factory import compose_scsam
+from scsam_monai.networks.compose import compose_scsam
 from scsam_monai.training.crops import BalancedCropDataset
 from scsam_monai.training.linear_probe import LinearProbe, mae_features, scsam_features
 

@@ -10,7 +10,7 @@ import torch
 from ignite.engine import Engine
 from scipy.ndimage import binary_erosion
 
-from scsam_monai.networks.promptable import PromptableSAM, PromptedMasks
+from scsam_monai.networks.promptable_sam import PromptableSAM, PromptedMasks
 from scsam_monai.report.prompts import PromptPictures
 from scsam_monai.training.losses.promptable import PromptLoss
 from scsam_monai.training.outlines import OutlineHelper, outlines_and_insides

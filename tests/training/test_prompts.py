@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from scsam_monai.networks.prompts import Prompts
+from scsam_monai.networks.prompt_window import Prompts
 from scsam_monai.training.prompts import (
     bounding_boxes,
     box_prompts,

@@ -9,7 +9,7 @@ import torch
 from ignite.engine import Events
 from monai.engines import SupervisedTrainer
 
-from scsam_monai.networks.factory import compose_scsam
+from scsam_monai.networks.compose import compose_scsam
 from scsam_monai.training.batches import prepare_batch
 from scsam_monai.training.crops import BalancedCropDataset
 from scsam_monai.training.handlers import PrototypeInit, RunCheckpoint, SetEpoch

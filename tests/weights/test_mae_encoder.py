@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from scsam_monai.errors import InputError
-from scsam_monai.networks.masked_autoencoder import MaskedAutoencoder, sincos_positions
+from scsam_monai.networks.mae import MaskedAutoencoder, sincos_positions
 from scsam_monai.weights.mae_encoder import build_mae_encoder
 
 

@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from scsam_monai.errors import InputError
-from scsam_monai.networks.factory import compose_scsam
+from scsam_monai.networks.compose import compose_scsam
 from scsam_monai.networks.scsam import ScSAM
 from scsam_monai.weights.sam_checkpoint import load_sam_checkpoint
 

@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from scsam_monai.errors import InputError
-from scsam_monai.networks.layout import check_layout
+from scsam_monai.networks.frozen_encoders import check_layout
 from scsam_monai.weights.files import load_checked, read_state_dict
 
 

@@ -10,10 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from scsam_monai.networks.digest import digest
-from scsam_monai.networks.freezing import Freezable
-from scsam_monai.networks.light_state import ENCODERS
-from scsam_monai.networks.sam import SAMFeatures
+from scsam_monai.networks.frozen_encoders import ENCODERS, Freezable, digest
+from scsam_monai.networks.sam_encoder import SAMFeatures
 from scsam_monai.networks.scsam import Embeddings, ScSAM
 
 FORMAT = 1
@@ -40,7 +38,7 @@ class Recipe:
         key: SHA-256 of the facts.
 
     Example:
-        >>> from scsam_monai.networks.factory import compose_scsam
+        >>> from scsam_monai.networks.compose import compose_scsam
         >>> Recipe(compose_scsam(2, preset="paper", learned_depths=False)).names
         ('sam', 'mae')
     """

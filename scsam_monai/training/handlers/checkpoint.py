@@ -17,8 +17,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from scsam_monai.errors import InputError, check_choice
 from scsam_monai.filesystem.atomic import atomic_path
-from scsam_monai.networks.digest import digest
-from scsam_monai.networks.layout import check_layout
+from scsam_monai.networks.frozen_encoders import check_layout, digest
 from scsam_monai.training.handlers.network_state import split_state
 from scsam_monai.training.handlers.random_state import random_state, set_random_state
 from scsam_monai.training.handlers.record import RunRecord

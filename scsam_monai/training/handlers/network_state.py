@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from scsam_monai.networks.freezing import Freezable
-from scsam_monai.networks.light_state import full_state
+from scsam_monai.networks.frozen_encoders import Freezable, full_state
 
 
 def split_state(network: nn.Module) -> tuple[dict[str, Tensor], dict[str, Tensor]]:

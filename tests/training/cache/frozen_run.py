@@ -12,7 +12,7 @@ import torch
 from ignite.engine import Engine
 from monai.transforms import RandAdjustContrastd
 
-from scsam_monai.networks.factory import compose_scsam
+from scsam_monai.networks.compose import compose_scsam
 from scsam_monai.networks.scsam import ScSAM
 from scsam_monai.training.cache import EmbeddingCache, FillCache
 from scsam_monai.training.crops import BalancedCropDataset

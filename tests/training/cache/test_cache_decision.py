@@ -9,9 +9,9 @@ import pytest
 import torch
 from frozen_run import engine_of, entries, frozen_network, pool
 
+from scsam_monai.baselines.unet import DynUNet2d
 from scsam_monai.errors import InputError
-from scsam_monai.networks.factory import compose_scsam
-from scsam_monai.networks.peers import DynUNet2d
+from scsam_monai.networks.compose import compose_scsam
 from scsam_monai.networks.scsam import ScSAM
 from scsam_monai.training.cache import FillCache
 from scsam_monai.training.cache.decision import Plan, choose, parse_mode

@@ -11,7 +11,7 @@ from frozen_run import frozen_network, pool
 from ignite.engine import Events
 from monai.engines import SupervisedTrainer
 
-from scsam_monai.networks.peers import DynUNet2d
+from scsam_monai.baselines.unet import DynUNet2d
 from scsam_monai.training.cache import EmbeddingCache, FillCache
 from scsam_monai.training.handlers import PrototypeInit, SetEpoch
 from scsam_monai.training.losses import ScSAMLoss

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import torch
 
-from scsam_monai.networks.factory import compose_scsam
-from scsam_monai.networks.light_state import KEY
+from scsam_monai.networks.compose import compose_scsam
+from scsam_monai.networks.frozen_encoders import KEY
 from scsam_monai.training.handlers.network_state import split_state
 
 

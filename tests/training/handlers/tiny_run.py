@@ -18,7 +18,7 @@ from monai.optimizers import WarmupCosineSchedule
 from monai.transforms import Compose, RandAdjustContrastd, RandGaussianNoised
 from torch import nn
 
-from scsam_monai.networks.freezing import Freezable
+from scsam_monai.networks.frozen_encoders import Freezable
 from scsam_monai.training.batches import prepare_batch
 from scsam_monai.training.crops import BalancedCropDataset
 from scsam_monai.training.handlers import BestWeights, MetricsLog, RunCheckpoint, SetEpoch

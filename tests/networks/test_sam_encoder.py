@@ -10,7 +10,7 @@ from segment_anything.modeling import ImageEncoderViT, Sam
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from scsam_monai.networks.sam import SAM_ENCODERS, SAMImageEncoder
+from scsam_monai.networks.sam_encoder import SAM_ENCODERS, SAMImageEncoder
 
 # Counted on Meta's published checkpoints (image encoder alone).
 PARAMETERS = {"vit_b": 89_670_912, "vit_l": 308_278_272, "vit_h": 637_026_048}

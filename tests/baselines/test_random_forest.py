@@ -6,10 +6,10 @@ import torch
 from monai.engines import SupervisedEvaluator
 from scipy import ndimage
 
+from scsam_monai.baselines.random_forest import RandomForestSegmenter, _draw
 from scsam_monai.errors import InputError
 from scsam_monai.inference import SliceWiseInferer
 from scsam_monai.metrics import ConfusionIoU, VolumeIoUHandler
-from scsam_monai.training.random_forest import RandomForestSegmenter, _draw
 
 K = 4
 """Background, bright, dark, and one class that never occurs."""

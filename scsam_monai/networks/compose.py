@@ -1,21 +1,44 @@
-"""Compose a ScSAM from names and switches, with fresh weights."""
+"""Compose a ScSAM from names and switches, with fresh weights; on request its encoders' blocks are compiled."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
+from torch import nn
+
 from scsam_monai.errors import check_choice
-from scsam_monai.networks import compiling
 from scsam_monai.networks.class_prompt import ClassPromptEncoder
 from scsam_monai.networks.fafm import build_fusion
 from scsam_monai.networks.mae import DepthMixer, MAEEncoder
 from scsam_monai.networks.mask_decoder import ClassMaskDecoder
-from scsam_monai.networks.sam import SAMImageEncoder
+from scsam_monai.networks.sam_encoder import SAMImageEncoder
 from scsam_monai.networks.scsam import ScSAM
 from scsam_monai.networks.skip import HighResolutionSkip
 
 ZOOMS = (1, 2, 4)
 MAE_SCALES = (1.0, 0.5, 0.25)
+
+
+def compile_encoders(network: nn.Module) -> None:
+    """Have the transformer blocks of the encoders in ``network`` compiled at their first call.
+
+    Blocks share their code, so a few compilations serve all; every new size of input compiles again. The names in
+    the state dict stay. A network so prepared needs a C++ compiler where it runs; ``torch.jit.trace`` refuses it.
+
+    Args:
+        network: what holds SAM's or the MAE's encoder, or is one; changed in place.
+    """
+    for block in _blocks(network):
+        block.compile(dynamic=False)  # code for any size takes far longer to make, and is slower
+
+
+def _blocks(network: nn.Module) -> Iterator[nn.Module]:
+    for part in network.modules():
+        if isinstance(part, SAMImageEncoder):
+            yield from part.blocks
+        elif isinstance(part, MAEEncoder):
+            yield from part.vit.blocks
 
 
 @dataclass(frozen=True)
@@ -79,7 +102,7 @@ def compose_scsam(
 
     Example:
         >>> import torch
-        >>> from scsam_monai.networks.factory import compose_scsam
+        >>> from scsam_monai.networks.compose import compose_scsam
         >>> network = compose_scsam(n_classes=3).eval()
         >>> network(torch.rand(1, 1, 50, 70)).shape
         torch.Size([1, 3, 50, 70])
@@ -114,5 +137,5 @@ def compose_scsam(
         amp=amp,
     )
     if compile_blocks:
-        compiling.compile_blocks(network)
+        compile_encoders(network)
     return network

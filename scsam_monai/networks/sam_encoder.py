@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from scsam_monai.errors import check_choice
 from scsam_monai.networks.attention import RelPosAttention
-from scsam_monai.networks.freezing import Freezable
+from scsam_monai.networks.frozen_encoders import Freezable
 
 PATCH = 16
 EMBED_DIM = 256
@@ -82,7 +82,7 @@ class SAMImageEncoder(Freezable, ImageEncoderViT):
 
     Example:
         >>> import torch
-        >>> from scsam_monai.networks.sam import SAMImageEncoder
+        >>> from scsam_monai.networks.sam_encoder import SAMImageEncoder
         >>> SAMImageEncoder("vit_t")(torch.rand(1, 1, 64, 96)).embedding.shape
         torch.Size([1, 256, 4, 6])
     """

@@ -6,9 +6,8 @@ import pytest
 import torch
 
 from scsam_monai.errors import InputError
-from scsam_monai.networks.prompt_window import window_around
-from scsam_monai.networks.promptable import OUTSIDE, PromptableSAM
-from scsam_monai.networks.prompts import Prompts
+from scsam_monai.networks.prompt_window import Prompts, window_around
+from scsam_monai.networks.promptable_sam import OUTSIDE, PromptableSAM
 
 GRID = (4, 6)
 SIZE = (64, 96)

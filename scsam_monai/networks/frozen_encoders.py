@@ -1,4 +1,4 @@
-"""State dicts without the encoders that have a file of their own.
+"""Encoders that stay frozen whatever is called on the network around them, and state dicts that leave them out.
 
 Frozen encoders are most of a network's bytes and the same for every network trained on them. A light state holds
 their digest in place of their weights, so that it fits a network with the same encoders and no other.
@@ -6,6 +6,7 @@ their digest in place of their weights, so that it fits a network with the same 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,101 @@ import torch
 from torch import Tensor, nn
 
 from scsam_monai.errors import InputError
-from scsam_monai.networks.digest import digest
 
 ENCODERS = ("sam_encoder", "mae_encoder")
 KEY = "encoders_sha256"
+
+
+def digest(state: Mapping[str, Tensor]) -> str:
+    """SHA-256 of names and values."""
+    total = hashlib.sha256()
+    for name, value in sorted(state.items()):
+        total.update(name.encode())
+        total.update(value.detach().cpu().flatten().view(torch.uint8).numpy().data)
+    return total.hexdigest()
+
+
+class Freezable(nn.Module):
+    """A module that can be frozen for good: evaluation mode, no gradients.
+
+    ``freeze()`` is not undone by ``train()`` or ``requires_grad_()``; build a new one to train it again. A module
+    that holds it and sets ``requires_grad_()`` calls :func:`refreeze` after, as torch sets flags past the parts;
+    even without, a frozen module records no graph.
+    """
+
+    _frozen: bool = False
+
+    @property
+    def frozen(self) -> bool:
+        """Whether the module was frozen."""
+        return self._frozen
+
+    def freeze(self) -> None:
+        """Switch to evaluation mode and drop gradients, now and for every later call."""
+        self._frozen = True
+        nn.Module.requires_grad_(self, False)
+        self.eval()
+
+    def train(self, mode: bool = True) -> Freezable:
+        """Set training mode, unless frozen."""
+        return super().train(mode and not self._frozen)
+
+    def requires_grad_(self, requires_grad: bool = True) -> Freezable:
+        """Switch gradients, unless frozen."""
+        return super().requires_grad_(requires_grad and not self._frozen)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run forward; a frozen module never records a graph."""
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self._frozen):
+            return super().__call__(*args, **kwargs)
+
+
+def refreeze(network: nn.Module) -> None:
+    """Put the frozen flags of all frozen parts of ``network`` back in place."""
+    for part in frozen_parts(network):
+        part.freeze()
+
+
+def frozen_parts(network: nn.Module) -> Iterator[Freezable]:
+    """Yield the frozen modules inside ``network``."""
+    return (m for m in network.modules() if isinstance(m, Freezable) and m.frozen)
+
+
+def check_layout(
+    path: str | Path,
+    met: Mapping[str, Tensor],
+    expected: Mapping[str, Tensor],
+    remedy: str = "use a checkpoint of the same architecture and classes",
+) -> None:
+    """Compare keys and shapes.
+
+    Raises:
+        InputError: naming the first keys that differ.
+    """
+    missing = [key for key in expected if key not in met]
+    unknown = [key for key in met if key not in expected]
+    shapes = [
+        f"{key} {tuple(met[key].shape)} not {tuple(value.shape)}"
+        for key, value in expected.items()
+        if key in met and met[key].shape != value.shape
+    ]
+    faults = [
+        f"{len(keys)} {what} ({_first(keys)})"
+        for what, keys in (("missing", missing), ("unknown", unknown), ("of another shape", shapes))
+        if keys
+    ]
+    if faults:
+        raise InputError(
+            path,
+            expected=f"{len(expected)} weights of this architecture",
+            met=", ".join(faults),
+            remedy=remedy,
+        )
+
+
+def _first(keys: Iterable[str], count: int = 3) -> str:
+    keys = list(keys)
+    return ", ".join(keys[:count]) + (", ..." if len(keys) > count else "")
 
 
 class LightState(nn.Module):

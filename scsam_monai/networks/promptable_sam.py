@@ -12,17 +12,19 @@ import torch
 from segment_anything.modeling import MaskDecoder, PromptEncoder, TwoWayTransformer
 from torch import Tensor, nn
 
+from scsam_monai.networks.mask_decoder import draw, upscale
 from scsam_monai.networks.prompt_window import (
+    PADDING,
+    Prompts,
     checked_prompts,
     checked_size,
     cut,
+    on_device,
     paste,
     to_window,
     window_around,
 )
-from scsam_monai.networks.prompts import PADDING, Prompts, on_device
-from scsam_monai.networks.sam import EMBED_DIM, PATCH, SAM_ENCODERS, SAMImageEncoder
-from scsam_monai.networks.upscaling import draw, upscale
+from scsam_monai.networks.sam_encoder import EMBED_DIM, PATCH, SAM_ENCODERS, SAMImageEncoder
 
 UNAMBIGUOUS = 0
 """Number of the answer to prompts that leave no doubt; the other three are for single points."""
@@ -61,8 +63,8 @@ class PromptableSAM(nn.Module):
 
     Example:
         >>> import torch
-        >>> from scsam_monai.networks.promptable import PromptableSAM
-        >>> from scsam_monai.networks.prompts import Prompts
+        >>> from scsam_monai.networks.promptable_sam import PromptableSAM
+        >>> from scsam_monai.networks.prompt_window import Prompts
         >>> sam = PromptableSAM("vit_t")
         >>> point = Prompts(torch.tensor([[[20.0, 30.0]]]), torch.tensor([[1]]))
         >>> sam.decode(sam.encode(torch.rand(1, 1, 64, 96)), torch.tensor([0]), point).logits.shape

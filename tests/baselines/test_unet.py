@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from scsam_monai.networks.peers import DynUNet2d
+from scsam_monai.baselines.unet import DynUNet2d
 
 
 @pytest.fixture(scope="module")

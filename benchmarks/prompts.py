@@ -25,7 +25,7 @@ from scsam_monai.networks.promptable_sam import PromptableSAM
 from scsam_monai.training.instance_volumes import InstanceVolume, instance_volume, load_corpus
 from scsam_monai.training.instances import InstanceCropDataset
 from scsam_monai.training.prompt_validation import prompt_objects
-from scsam_monai.weights.promptable import build_promptable_sam
+from scsam_monai.weights.pretrained import build_promptable_sam
 
 FIRST_SEED = 770_000
 """Far from the seeds of the sample data set and of pre-training corpora."""

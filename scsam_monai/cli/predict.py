@@ -86,7 +86,7 @@ def predict(
 ) -> None:
     """Segment an image or a volume of any size, block by block from disk to disk."""
     from scsam_monai.io import open_volume, voxel_size_of
-    from scsam_monai.weights.locate import check_model
+    from scsam_monai.weights.registry import check_model
 
     # What needs no torch is told before it is imported, which takes seconds.
     size = numbers("--voxel-size-nm", voxel_size_nm, float, "numbers (z, y, x) like 50,4.6,4.6")
@@ -178,7 +178,7 @@ def _refuse_for_serial(workers: int | None, scheduler: str | None) -> None:
 
 
 def _shipped_model() -> Path:
-    from scsam_monai.weights.locate import folders
+    from scsam_monai.weights.registry import folders
 
     for folder in folders():
         if (folder / "model.pt").is_file():

@@ -20,7 +20,7 @@ from scsam_monai.inference.store import Progress, Store
 from scsam_monai.inference.windows import Windows, volume_factors
 from scsam_monai.io import VolumeReader, intensity_range_of, open_volume, voxel_size_of
 from scsam_monai.io.label_export import check_export
-from scsam_monai.weights.locate import sha256_of
+from scsam_monai.weights.registry import sha256_of
 
 logger = logging.getLogger(__name__)
 

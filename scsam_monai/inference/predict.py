@@ -22,7 +22,7 @@ from scsam_monai.inference.runners import Cancel, Shard, get_runner
 from scsam_monai.inference.store import Progress, Store
 from scsam_monai.inference.streaming import Stream
 from scsam_monai.io import VolumeReader, open_volume
-from scsam_monai.weights.locate import sha256_of
+from scsam_monai.weights.registry import sha256_of
 
 Entered = TypeVar("Entered")
 

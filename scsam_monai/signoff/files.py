@@ -9,8 +9,8 @@ import yaml
 
 from scsam_monai.errors import InputError
 from scsam_monai.signoff.folder import BundleFolder, CheckError
-from scsam_monai.weights.files import read_state_dict
-from scsam_monai.weights.locate import sha256_of
+from scsam_monai.weights.registry import sha256_of
+from scsam_monai.weights.state_dicts import read_state_dict
 
 FILES = (
     "LICENSE",

@@ -22,8 +22,8 @@ from scsam_monai.training.handlers.record import write_json
 from scsam_monai.training.handlers.score_start import ScoreStart
 from scsam_monai.training.learned import image_hashes, learned_images
 from scsam_monai.training.replacing import alone, finish_replacing, replace
-from scsam_monai.weights.locate import sha256_of
 from scsam_monai.weights.record import read_record, recorded_class_names
+from scsam_monai.weights.registry import sha256_of
 
 logger = logging.getLogger(__name__)
 

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from scsam_monai.weights.locate import sha256_of
 from scsam_monai.weights.record import read_record
+from scsam_monai.weights.registry import sha256_of
 
 KEY = "learned_images"
 """In the ``model.json`` of a model that a server trained: SHA-256 of the images of all its trainings, in order."""

@@ -12,8 +12,8 @@ from scsam_monai.filesystem.atomic import atomic_path
 from scsam_monai.filesystem.locks import exclusive
 from scsam_monai.training.handlers.record import write_json
 from scsam_monai.training.learned import KEY
-from scsam_monai.weights.locate import sha256_of
 from scsam_monai.weights.record import read_record
+from scsam_monai.weights.registry import sha256_of
 
 
 @contextmanager

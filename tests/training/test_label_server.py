@@ -29,7 +29,7 @@ from scsam_monai.training.label_server import (
     scored_items,
 )
 from scsam_monai.training.learned import hold_out, image_hashes, learned_images
-from scsam_monai.weights.locate import sha256_of
+from scsam_monai.weights.registry import sha256_of
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ from ignite.engine import Engine, Events
 from monai.engines import Evaluator
 from torch import nn
 
-from scsam_monai.weights.loading import load_weights
-from scsam_monai.weights.locate import sha256_of
+from scsam_monai.weights.build import load_weights
+from scsam_monai.weights.registry import sha256_of
 
 
 class ScoreStart:

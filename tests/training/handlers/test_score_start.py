@@ -11,7 +11,7 @@ from monai.engines import SupervisedEvaluator
 from torch import nn
 
 from scsam_monai.training.handlers.score_start import ScoreStart
-from scsam_monai.weights.locate import sha256_of
+from scsam_monai.weights.registry import sha256_of
 
 
 @pytest.fixture

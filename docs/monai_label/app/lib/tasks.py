@@ -22,7 +22,7 @@ from scsam_monai.io.formats.nifti import NiftiLayout
 from scsam_monai.io.voxel_size import NM_PER_UNIT, nm_per_unit
 from scsam_monai.training.label_server import RUN_DIR, VERDICT
 from scsam_monai.training.learned import hold_out
-from scsam_monai.weights.loading import load_weights
+from scsam_monai.weights.build import load_weights
 from scsam_monai.weights.record import recorded_class_names
 
 logger = logging.getLogger(__name__)

@@ -1,29 +1,78 @@
-"""Build the network that the bundle's configs describe: composed, loaded, frozen."""
+"""Build networks with weights: the one that the bundle's configs describe, or a trained one from its files.
+
+``model.pt`` holds the weights, ``model.json`` beside it says of what. A new network for other classes can start its
+light modules from those of a trained one.
+"""
 
 from __future__ import annotations
 
 import inspect
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor, nn
+
+from scsam_monai.errors import InputError
 from scsam_monai.networks.compose import compose_scsam
+from scsam_monai.networks.frozen_encoders import ENCODERS, KEY, check_layout, unlike_encoders
 from scsam_monai.networks.mae import MAEEncoder
 from scsam_monai.networks.mask_decoder import MASK_TOKEN
 from scsam_monai.networks.sam_encoder import SAMImageEncoder
 from scsam_monai.networks.scsam import ScSAM
-from scsam_monai.weights.files import load_checked
-from scsam_monai.weights.light_start import load_light_modules
-from scsam_monai.weights.locate import Folders, registered_name
-from scsam_monai.weights.named import read_weights
-from scsam_monai.weights.sam_checkpoint import load_sam_checkpoint
+from scsam_monai.weights.pretrained import load_sam_checkpoint
+from scsam_monai.weights.record import read_record
+from scsam_monai.weights.registry import Folders, as_folders, registered_name
+from scsam_monai.weights.state_dicts import load_checked, read_state_dict, read_weights
 
 logger = logging.getLogger(__name__)
+
+OWN = (KEY, "pixel_size_nm", "prompt_encoder.prototypes")
+"""What belongs to a network's encoders, images and classes, and not to its light modules."""
+MAY_DIFFER = ("n_classes", "prototypes", "sam_weights", "mae_weights")
+"""Parts of a recipe that light modules do not depend on, or that are compared by their weights."""
 
 RANDOM = "random"
 """Stands for no weights where None cannot be said: MONAI drops overrides that are None."""
 AT_RUN_TIME = ("chunk", "amp", "compile_blocks")
 """Arguments that belong to the machine, not to the weights."""
+
+
+def load_light_modules(network: ScSAM, path: str | Path, recipe: Mapping[str, Any]) -> None:
+    """Copy depth mixer, fusion, prompt encoder, mask decoder and skip of a trained network.
+
+    Class prototypes and the pixel size stay the network's own. As nothing else knows the classes, the two networks
+    may segment other ones. Encoders and switches that are not those the modules were trained with are let through
+    with a warning.
+
+    Args:
+        network: receives the weights; keeps its encoders.
+        path: the ``model.pt`` of a network whose light modules have the same shapes.
+        recipe: the arguments that built ``network``, to compare with those recorded beside ``path``.
+
+    Raises:
+        InputError: if the file is missing or unreadable, or the light modules have other shapes.
+    """
+    saved, own = read_state_dict(path), network.state_dict()
+    light = _light_modules(saved)
+    check_layout(path, light, _light_modules(own), remedy="use a model of the same preset and encoder sizes")
+    differing = [f"another {name}" for name in unlike_encoders(network, saved)]
+    recorded = read_record(path).get("network", {})
+    differing += [
+        f"{key} {recorded[key]}, not {recipe[key]}"
+        for key in sorted(recorded.keys() & recipe.keys() - set(MAY_DIFFER))
+        if recorded[key] != recipe[key]
+    ]
+    if differing:
+        logger.warning("light modules of %s were trained with %s", path, "; ".join(differing))
+    network.load_state_dict(own | light)
+    logger.info("light modules start from %s, class prototypes anew", path)
+
+
+def _light_modules(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    encoders = tuple(f"{name}." for name in ENCODERS)
+    return {key: value for key, value in state.items() if key not in OWN and not key.startswith(encoders)}
 
 
 def build_scsam(
@@ -115,3 +164,54 @@ def _settle(
         )
     if freeze:
         encoder.freeze()
+
+
+def load_weights(network: nn.Module, path: str | Path) -> None:
+    """Load a trained network's weights, all of them.
+
+    Raises:
+        InputError: if the file is missing, unreadable or of another architecture or number of classes.
+    """
+    load_checked(network, path, read_state_dict(path))
+    logger.info("weights from %s", path)
+
+
+def rebuild_scsam(weights: str | Path, **recipe: Any) -> ScSAM:
+    """Build the network that ``weights`` belong to, with fresh weights but for the encoders that they leave out.
+
+    Args:
+        weights: a ``model.pt``; the ``model.json`` beside it, where there is one, holds its recipe.
+        **recipe: arguments of :func:`build_scsam` where no record says otherwise. Named encoders are looked for
+            beside ``weights``, too.
+    """
+    recorded = read_record(weights).get("network", {})
+    folders = [Path(weights).parent, *as_folders(recipe.pop("weights_dir", None))]
+    # load_weights comes next and refuses anything less than every weight.
+    defaults = {"warn_untrained": not Path(weights).is_file(), "weights_dir": folders}
+    return build_scsam(**{**defaults, **recipe, **recorded})
+
+
+def build_or_continue(n_classes: int, *, start_from: str | Path | None = None, **recipe: Any) -> ScSAM:
+    """Build a network to be trained: a fresh one, or the one of a ``model.pt`` with all its weights.
+
+    Args:
+        n_classes: K', background included.
+        start_from: the ``model.pt`` to go on from; what is recorded beside it wins over ``recipe``.
+        **recipe: arguments of :func:`build_scsam`.
+
+    Raises:
+        InputError: if weights are missing, or of another architecture or number of classes, or if ``light_weights``
+            are named as well.
+    """
+    if start_from is None:
+        return build_scsam(n_classes, **recipe)
+    if recipe.get("light_weights") not in (None, RANDOM):
+        raise InputError(
+            "light_weights",
+            expected=f"none beside start_from {start_from}, which brings its own",
+            met=str(recipe["light_weights"]),
+            remedy="leave one of them out",
+        )
+    network = rebuild_scsam(start_from, n_classes=n_classes, **{**recipe, "warn_untrained": False})
+    load_weights(network, start_from)
+    return network

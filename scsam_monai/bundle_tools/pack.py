@@ -19,12 +19,12 @@ from scsam_monai.filesystem.atomic import atomic_path
 from scsam_monai.networks.frozen_encoders import ENCODERS, check_layout
 from scsam_monai.networks.mae import MAEEncoder
 from scsam_monai.networks.promptable_sam import PromptableSAM
-from scsam_monai.weights.files import read_state_dict
-from scsam_monai.weights.loading import load_weights, rebuild_scsam
+from scsam_monai.weights.build import load_weights, rebuild_scsam
 from scsam_monai.weights.record import read_record
 from scsam_monai.weights.registry import Weights, WeightsFile, find_weights
+from scsam_monai.weights.state_dicts import read_state_dict
 
-MANIFEST = Path(__file__).with_name("shipped.json")
+MANIFEST = Path(__file__).parents[1] / "weights" / "shipped.json"
 MAX_BYTES = 20_000_000
 SINGLE_BELOW = 4096
 """Tensors of fewer elements stay in float32: biases, norms and scales cost little, and some must be exact."""

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from scsam_monai.errors import InputError
 from scsam_monai.networks.frozen_encoders import check_layout
-from scsam_monai.weights.files import load_checked, read_state_dict
+from scsam_monai.weights.state_dicts import load_checked, read_state_dict
 
 
 class Trap:

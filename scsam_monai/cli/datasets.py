@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def check(folder: Annotated[Path, typer.Argument(help="Folder with dataset.json.")]) -> None:
     """Read every image and label of a data set and tell what is in it."""
     from scsam_monai.data.checks import inspect_dataset
-    from scsam_monai.data.description import load_dataset
+    from scsam_monai.data.dataset import load_dataset
 
     description = load_dataset(folder)
     report = inspect_dataset(description)
@@ -60,7 +60,7 @@ def _print_report(report: DatasetReport, class_names: list[str]) -> None:
 
 
 def _row(report: ItemReport, class_names: list[str]) -> list[str]:
-    from scsam_monai.data.labels import IGNORE_LABEL
+    from scsam_monai.data.items import IGNORE_LABEL
 
     annotated = set(report.item["annotated"])
     # "-" marks a class that is not annotated: its voxels are unknown, not absent.

@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from scsam_monai.data.items import as_uint8, volume_shape
-from scsam_monai.data.labels import IGNORE_LABEL
+from scsam_monai.data.items import IGNORE_LABEL, as_uint8, volume_shape
 from scsam_monai.errors import InputError
 from scsam_monai.io import read_header, read_labels
 

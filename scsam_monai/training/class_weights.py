@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from scsam_monai.data.description import IGNORE_LABEL
+from scsam_monai.data.dataset import IGNORE_LABEL
 from scsam_monai.training.crops import BalancedCropDataset, as_crops
 
 

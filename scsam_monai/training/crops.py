@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from scsam_monai.data.description import IGNORE_LABEL
+from scsam_monai.data.dataset import IGNORE_LABEL
 from scsam_monai.errors import check_choice
 from scsam_monai.io.resample import resize
 from scsam_monai.training.crop_pool import Crop, cut, draw_pool, widen
@@ -37,7 +37,7 @@ class BalancedCropDataset(Dataset[Sample]):
     crop; with augmentation ``"view"`` each of them is one constant image, whose embeddings can be kept.
 
     Args:
-        data: items as ``scsam_monai.data.description.load_dataset`` gives them.
+        data: items as ``scsam_monai.data.dataset.load_dataset`` gives them.
         n_classes: K', background included.
         crop_size: edge of the square crop in pixels, after resampling.
         pool_size: number of crops.

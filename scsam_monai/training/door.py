@@ -9,7 +9,7 @@ from pathlib import Path
 
 import ignite.distributed as idist
 
-from scsam_monai.data.description import DatasetDescription
+from scsam_monai.data.dataset import DatasetDescription
 from scsam_monai.errors import InputError
 from scsam_monai.io.resample import check_factor
 from scsam_monai.training.handlers.checkpoint import parse_resume

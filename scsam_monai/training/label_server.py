@@ -14,8 +14,8 @@ from typing import Any
 
 from monai.data import Dataset
 
-from scsam_monai.data.description import DatasetDescription
-from scsam_monai.data.opening import open_dataset
+from scsam_monai.data.checks import open_dataset
+from scsam_monai.data.dataset import DatasetDescription
 from scsam_monai.errors import InputError
 from scsam_monai.training.handlers.best import BestWeights
 from scsam_monai.training.handlers.record import write_json

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from scsam_monai.data.description import IGNORE_LABEL
+from scsam_monai.data.dataset import IGNORE_LABEL
 from scsam_monai.errors import InputError
 from scsam_monai.io.files import read_header, read_image, read_labels
 from scsam_monai.io.image import VoxelSize, crop

@@ -10,7 +10,7 @@ import pytest
 import tifffile
 import torch
 
-from scsam_monai.data.opening import open_dataset
+from scsam_monai.data.checks import open_dataset
 from scsam_monai.errors import InputError
 
 

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from scsam_monai.data.description import DatasetDescription
+from scsam_monai.data.dataset import DatasetDescription
 from scsam_monai.errors import InputError
 from scsam_monai.training.door import check_class_names, check_scale, keep_earlier_run
 

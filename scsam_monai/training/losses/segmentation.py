@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from scsam_monai.data.description import IGNORE_LABEL
+from scsam_monai.data.dataset import IGNORE_LABEL
 from scsam_monai.training.losses.marginal import marginal_logits
 from scsam_monai.training.losses.processes import sum_over_processes
 

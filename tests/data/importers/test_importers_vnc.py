@@ -8,7 +8,7 @@ import tifffile
 from PIL import Image
 
 from scsam_monai.data.checks import check_dataset
-from scsam_monai.data.description import load_dataset, load_item
+from scsam_monai.data.dataset import load_dataset, load_item
 from scsam_monai.data.importers import import_dataset
 from scsam_monai.errors import InputError
 

@@ -9,10 +9,10 @@ import pytest
 import tifffile
 
 from scsam_monai.data.checks import check_dataset
-from scsam_monai.data.description import load_dataset, load_item
+from scsam_monai.data.dataset import load_dataset, load_item
 from scsam_monai.data.importers import import_dataset
 from scsam_monai.data.importers.splits import parse_z_range
-from scsam_monai.data.importers.value_map import ValueMap
+from scsam_monai.data.importers.target import ValueMap
 from scsam_monai.errors import InputError
 from scsam_monai.io import write_stack
 

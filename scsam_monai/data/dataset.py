@@ -24,8 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scsam_monai.data.items import complete_item, items_from_pairs, load_item
-from scsam_monai.data.labels import IGNORE_LABEL, parse_labels
+from scsam_monai.data.items import IGNORE_LABEL, complete_item, items_from_pairs, load_item, parse_labels
 from scsam_monai.errors import InputError
 
 __all__ = [

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from scsam_monai.data.checks import check_dataset, inspect_dataset
-from scsam_monai.data.description import (
+from scsam_monai.data.dataset import (
     IGNORE_LABEL,
     content_hash,
     items_from_pairs,

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from scsam_monai.data.listing import Inputs, list_images, list_inputs
+from scsam_monai.data.unlabelled import Inputs, list_images, list_inputs
 from scsam_monai.errors import InputError
 
 

@@ -96,7 +96,7 @@ def predict(
     model = check_model(model or _shipped_model())
     from scsam_monai.inference.estimate import estimate
     from scsam_monai.inference.planning import plan_job
-    from scsam_monai.inference.predict import run_job
+    from scsam_monai.inference.run import run_job
     from scsam_monai.inference.runners import Shard
     from scsam_monai.inference.windows import Windows
     from scsam_monai.progress import stage_bars
@@ -155,7 +155,7 @@ def predict(
 
 
 def _threads_of_workers(runner: RunnerName, workers: int | None, scheduler: str | None) -> int | None:
-    from scsam_monai.inference.runners.local_cluster import divide_cores
+    from scsam_monai.inference.runners.dask import divide_cores
 
     if runner == RunnerName.SERIAL:
         return None

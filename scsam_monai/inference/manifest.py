@@ -18,7 +18,7 @@ from typing import Any
 from scsam_monai.errors import InputError
 from scsam_monai.filesystem.atomic import atomic_path, sync_files
 from scsam_monai.filesystem.locks import exclusive, held, holder, lease
-from scsam_monai.inference.runners.shard import Shard
+from scsam_monai.inference.runners.local import Shard
 
 JOB = "job.json"
 GATE = "gate.lock"

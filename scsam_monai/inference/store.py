@@ -11,8 +11,8 @@ import numpy as np
 from scsam_monai.errors import InputError
 from scsam_monai.filesystem.atomic import write_errors
 from scsam_monai.inference.blocks import Block
-from scsam_monai.inference.drawing import Product
 from scsam_monai.inference.job import Job, is_zarr, output_suffix
+from scsam_monai.inference.maps import Product
 from scsam_monai.inference.runners import Cancel
 from scsam_monai.io import (
     ImageVolume,

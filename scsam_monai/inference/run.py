@@ -16,9 +16,9 @@ from scsam_monai.errors import InputError
 from scsam_monai.filesystem.atomic import write_errors
 from scsam_monai.inference.job import Job, stamp
 from scsam_monai.inference.manifest import Manifest
-from scsam_monai.inference.memory import memory_errors
 from scsam_monai.inference.model import Model, open_model
 from scsam_monai.inference.runners import Cancel, Shard, get_runner
+from scsam_monai.inference.sizing import memory_errors
 from scsam_monai.inference.store import Progress, Store
 from scsam_monai.inference.streaming import Stream
 from scsam_monai.io import VolumeReader, open_volume

@@ -15,7 +15,7 @@ from scsam_monai import segment
 from scsam_monai.errors import InputError
 from scsam_monai.inference import Model, Product, Windows
 from scsam_monai.inference.blocks import BlockPlan
-from scsam_monai.inference.sections import Network
+from scsam_monai.inference.predictor import Network
 from scsam_monai.io import ArrayVolume, ImageVolume, LabelVolume, open_volume
 from tests.io.formats import volume_files as files
 

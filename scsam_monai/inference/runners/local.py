@@ -1,12 +1,61 @@
-"""One share of a job, for array jobs without a scheduler of their own."""
+"""What runners run, and the runner that needs no other process: all blocks, or one share, one after the other."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from typing import Protocol
 
 from scsam_monai.errors import InputError
+
+Cancel = Callable[[], bool]
+"""Asked between blocks; True ends the run early, without an error."""
+
+
+class Work(Protocol):
+    """A job opened in one process, with its network and its files."""
+
+    def run(self, blocks: Sequence[int], cancel: Cancel | None = None) -> Iterator[int]:
+        """Compute and write blocks in order; yield each once it is on the disk."""
+
+    def close(self) -> None:
+        """Let go of files; nothing runs any more."""
+
+
+OpenWork = Callable[[str], Work]
+"""Opens the job whose manifest folder it is given; picklable by name, because workers call it."""
+
+
+def run_serial(
+    open_work: OpenWork,
+    folder: str,
+    blocks: Sequence[int],
+    finished: Callable[[int], None],
+    cancel: Cancel | None = None,
+) -> None:
+    """Run blocks here.
+
+    Args:
+        open_work: opens the job.
+        folder: its manifest's.
+        blocks: which, in this order.
+        finished: called with each block once it is written.
+        cancel: asked between blocks; True ends the run.
+    """
+    if not blocks:
+        return
+    work = open_work(str(folder))
+    with closing(work):
+        stream = work.run(blocks, cancel)
+        try:
+            for block in stream:
+                finished(block)
+        finally:
+            # Ends reading ahead at once, not when a traceback that holds the generator is let go.
+            if isinstance(stream, Generator):
+                stream.close()
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,7 @@
-"""What streaming holds in memory, in bytes; the network's own comes on top."""
+"""How a volume is divided into chunks of the output and blocks of the computation, by the memory they take.
+
+Memory is counted in bytes; the network's own comes on top.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +14,18 @@ from contextlib import contextmanager
 import numpy as np
 
 from scsam_monai.errors import InputError
-from scsam_monai.inference.drawing import Product
-from scsam_monai.inference.grid import SectionGrid
+from scsam_monai.inference.blocks import block_shape, chunk_shape
+from scsam_monai.inference.maps import Product
+from scsam_monai.inference.predictor import XY
+from scsam_monai.inference.tiling import SectionGrid
+from scsam_monai.inference.windows import Windows
 
 AT_ONCE = 2
 """Blocks of each kind: one being worked on, one being read or written."""
 HALO = 1.5
 """Share that a block's windows read beyond it, at a guess."""
+
+Shape3 = tuple[int, int, int]
 
 
 def per_voxel(dtype: np.dtype, n_classes: int, planes: int, products: Sequence[Product]) -> float:
@@ -88,3 +96,29 @@ def resident_bytes() -> float:
         return 0.0
     unit = 1 if sys.platform == "darwin" else 1024
     return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit)
+
+
+def divide(
+    shape: Sequence[int],
+    dtype: np.dtype,
+    n_classes: int,
+    windows: Windows,
+    factors: Sequence[float],
+    products: Sequence[Product],
+    memory_bytes: float,
+) -> tuple[Shape3, Shape3]:
+    """Return chunk and block of a volume, (z, y, x): the largest blocks of whole chunks that memory allows.
+
+    Args:
+        shape: of the volume, (z, y, x).
+        dtype: of its grey values.
+        n_classes: K', background included.
+        windows: how the network looks at it.
+        factors: network pixels per voxel, (z, y, x).
+        products: maps to make.
+        memory_bytes: to spend on blocks.
+    """
+    chunk = chunk_shape(shape, windows.planes)
+    voxel = per_voxel(dtype, n_classes, windows.planes, products)
+    section = per_section(n_classes, windows.grid(XY, shape, factors), factors)
+    return chunk, block_shape(shape, chunk, voxel, section, memory_bytes)

@@ -12,7 +12,7 @@ from monai.inferers import Inferer, SlidingWindowInferer
 from torch import Tensor
 
 from scsam_monai.errors import InputError
-from scsam_monai.inference.argmax import argmax_labels
+from scsam_monai.inference.maps import argmax_labels
 from scsam_monai.inference.pixel_size import network_pixel_size, scale_factors, voxel_sizes
 
 

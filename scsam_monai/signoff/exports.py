@@ -8,7 +8,7 @@ import torch
 from monai.bundle import ckpt_export
 
 from scsam_monai.export import export_torchscript
-from scsam_monai.export.agreement import check_agreement
+from scsam_monai.export.recording import check_agreement
 from scsam_monai.inference.model import open_model
 from scsam_monai.signoff.folder import SIDE, BundleFolder
 

@@ -104,7 +104,7 @@ def small(**architecture) -> Model:
 
 
 def test_a_network_that_came_out_wrong_leaves_no_file(tmp_path, monkeypatch):
-    monkeypatch.setattr("scsam_monai.export.agreement.TOLERANCE", 1e-12)
+    monkeypatch.setattr("scsam_monai.export.recording.TOLERANCE", 1e-12)
     with pytest.raises(
         ValueError, match=r"a\.ts.*expected logits within 1e-12 of PyTorch's, met a difference"
     ):

@@ -15,9 +15,9 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from scsam_monai.bundle_tools.verify import CHECKS, verify_bundle
 from scsam_monai.cli import app
 from scsam_monai.errors import InputError
-from scsam_monai.signoff import CHECKS, verify_bundle
 
 Change = Callable[[dict[str, Any]], Any]
 

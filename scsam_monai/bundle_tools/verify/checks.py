@@ -1,4 +1,4 @@
-"""The checks by name, in the order in which they run."""
+"""The checks of a bundle by name, in the order in which they run; and those of its network and exports."""
 
 from __future__ import annotations
 
@@ -12,9 +12,19 @@ from io import StringIO
 from pathlib import Path
 from textwrap import shorten
 
+import torch
+from monai.bundle import ckpt_export, verify_net_in_out
+
+from scsam_monai.bundle_tools.verify import checks as exports
+from scsam_monai.bundle_tools.verify import checks as network
+from scsam_monai.bundle_tools.verify import files, workflows
+from scsam_monai.bundle_tools.verify import files as documents
+from scsam_monai.bundle_tools.verify import files as metadata
+from scsam_monai.bundle_tools.verify.folder import SIDE, BundleFolder, CheckError
 from scsam_monai.errors import InputError, check_choice
-from scsam_monai.signoff import documents, exports, files, metadata, network, workflows
-from scsam_monai.signoff.folder import BundleFolder, CheckError
+from scsam_monai.export import export_torchscript
+from scsam_monai.export.recording import check_agreement
+from scsam_monai.inference.model import open_model
 
 CHECKS: dict[str, Callable[[BundleFolder], None]] = {
     "files": files.check_files,
@@ -41,6 +51,45 @@ CHECKS: dict[str, Callable[[BundleFolder], None]] = {
 """From the cheapest to those that train."""
 LONGEST = 300
 """Letters of a reason; torch names every key of a network that misses some."""
+
+
+def check_in_and_out(bundle: BundleFolder) -> None:
+    """MONAI's own ``verify_net_in_out``, at two sizes of image."""
+    for times in (4, 9):
+        verify_net_in_out(
+            net_id="network_def",
+            meta_file=bundle.config("metadata"),
+            config_file=bundle.config("inference"),
+            device="cpu",
+            n=times,
+            bundle_root=str(bundle.root),
+        )
+
+
+def check_trace(bundle: BundleFolder) -> None:
+    """MONAI's ``ckpt_export`` traces the network, and the trace says what the network says."""
+    path = bundle.scratch / "model.ts"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        ckpt_export(
+            net_id="network_def",
+            filepath=str(path),
+            ckpt_file=str(bundle.model),
+            meta_file=bundle.config("metadata"),
+            config_file=bundle.config("inference"),
+            use_trace=True,
+            input_shape=[1, 1, SIDE, SIDE],
+            bundle_root=str(bundle.root),
+            device="cpu",
+        )
+    network, traced = open_model(bundle.model, "cpu").network, torch.jit.load(str(path))
+    images = torch.rand(3, 1, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
+    check_agreement(path, traced, network, images)
+
+
+def check_exports(bundle: BundleFolder) -> None:
+    """``scsam export`` writes TorchScript that agrees with the network; it compares by itself."""
+    export_torchscript(open_model(bundle.model, "cpu"), bundle.scratch / "exported.ts", window=128)
 
 
 @dataclass(frozen=True)

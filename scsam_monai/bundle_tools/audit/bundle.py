@@ -7,11 +7,10 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from scsam_monai.audit.configs import audit_config, audit_logging
-from scsam_monai.audit.finding import Finding
-from scsam_monai.audit.names import HARMLESS, REACHING, TRUSTED
-from scsam_monai.audit.pickles import audit_npy, audit_weights, looks_pickled
-from scsam_monai.audit.python import audit_python
+from scsam_monai.bundle_tools.audit.code import audit_python
+from scsam_monai.bundle_tools.audit.configs import audit_config, audit_logging
+from scsam_monai.bundle_tools.audit.names import HARMLESS, REACHING, TRUSTED, Finding
+from scsam_monai.bundle_tools.audit.pickles import audit_npy, audit_weights, looks_pickled
 from scsam_monai.errors import InputError
 
 CONFIGS = (".json", ".yaml", ".yml")

@@ -14,7 +14,7 @@ from typing import IO
 
 from numpy.lib import format as npy
 
-from scsam_monai.audit.finding import Finding
+from scsam_monai.bundle_tools.audit.names import Finding
 
 ZIP_START, PICKLE_START = b"PK\x03\x04", b"\x80"
 MAGIC = 0x1950A86A20F9469CFC6C

@@ -7,11 +7,11 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from scsam_monai.audit import audit_bundle
+from scsam_monai.bundle_tools.audit import audit_bundle
 from scsam_monai.cli import app
 from scsam_monai.errors import InputError
 
-BUNDLE = Path(__file__).resolve().parents[2] / "bundle"
+BUNDLE = Path(__file__).resolve().parents[3] / "bundle"
 
 
 @pytest.fixture

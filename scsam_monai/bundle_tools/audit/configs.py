@@ -11,9 +11,8 @@ from typing import Any
 
 import yaml
 
-from scsam_monai.audit.code import expression_doubts, option_doubts
-from scsam_monai.audit.finding import Finding
-from scsam_monai.audit.names import doubts
+from scsam_monai.bundle_tools.audit.code import expression_doubts, option_doubts
+from scsam_monai.bundle_tools.audit.names import Finding, doubts
 
 OTHER_FILE = re.compile(r"%(?P<path>.*\.(?:json|ya?ml))(?:::|#|\s*$)", re.IGNORECASE | re.DOTALL)
 """A macro that takes part of another config file in."""

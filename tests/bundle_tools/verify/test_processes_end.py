@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from scsam_monai.signoff.folder import CheckError
-from scsam_monai.signoff.workflows import _finish
+from scsam_monai.bundle_tools.verify.folder import CheckError
+from scsam_monai.bundle_tools.verify.workflows import _finish
 
 PARENT = """
 import subprocess, sys, time

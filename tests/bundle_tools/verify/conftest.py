@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-BUNDLE = Path(__file__).resolve().parents[2] / "bundle"
+BUNDLE = Path(__file__).resolve().parents[3] / "bundle"
 
 
 @pytest.fixture

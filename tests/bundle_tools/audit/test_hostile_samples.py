@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scsam_monai.audit import audit_bundle
+from scsam_monai.bundle_tools.audit import audit_bundle
 
 MAGIC = pickle.dumps(0x1950A86A20F9469CFC6C, protocol=2)
 
@@ -150,7 +150,7 @@ def test_marks_files_that_hide_a_pickle(tmp_path, sample):
         "monai.data.dataset.torch.utils.collect_env.run",
         "scsam_monai.command_line.ConfigParser",
         "scsam_monai.command_line.monai_run",
-        "scsam_monai.signoff.verify_bundle",
+        "scsam_monai.bundle_tools.verify.verify_bundle",
         "torch.utils.collect_env.run",
         "torch.distributed.elastic.multiprocessing.subprocess_handler.SubprocessHandler",
         "torch.testing._internal.common_utils.shell",

@@ -15,7 +15,7 @@ from typing import Any
 from monai.bundle import ConfigWorkflow
 from monai.utils import set_determinism
 
-from scsam_monai.signoff.folder import BundleFolder, CheckError
+from scsam_monai.bundle_tools.verify.folder import BundleFolder, CheckError
 
 SMALL = {
     "crop_size": 64,

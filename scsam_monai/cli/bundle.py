@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from scsam_monai.cli.table import print_table
+from scsam_monai.cli.options import print_table
 
 bundle_app = typer.Typer(no_args_is_help=True, help="MONAI bundles: audit a stranger's, verify your own.")
 

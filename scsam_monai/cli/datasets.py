@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from scsam_monai.cli.table import print_table
+from scsam_monai.cli.options import print_table
 
 if TYPE_CHECKING:
     from scsam_monai.data.checks import DatasetReport, ItemReport

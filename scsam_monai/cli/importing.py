@@ -7,8 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from scsam_monai.cli.numbers import numbers
-from scsam_monai.cli.z_ranges import with_z_ranges
+from scsam_monai.cli.options import numbers, with_z_ranges
 from scsam_monai.errors import InputError
 
 import_app = typer.Typer(no_args_is_help=True, help="Make a data set folder out of somebody's files.")

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from scsam_monai.cli.numbers import numbers
-from scsam_monai.cli.table import print_table
+from scsam_monai.cli.options import numbers, print_table
 from scsam_monai.errors import InputError
 
 if TYPE_CHECKING:

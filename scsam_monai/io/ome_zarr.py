@@ -1,4 +1,7 @@
-"""The layout of an OME-Zarr image on disk: its levels, its metadata, and the groups that hold them."""
+"""The layout of an OME-Zarr image on disk: its levels, its metadata, and the groups that hold them.
+
+Source: https://ngff.openmicroscopy.org/0.4 and /0.5.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,9 @@
-"""Confusion counts over whole volumes, of the voxels that are known, and the IoU and Dice of each class."""
+"""Confusion counts over whole volumes, of the voxels that are known, and the IoU and Dice of each class.
+
+Averaging the scores of slices gives a slice with ten voxels of an organelle the weight of one with ten
+thousand, and drops slices without any, however many false positives they hold. EM papers count over the
+volume; so does this.
+"""
 
 from __future__ import annotations
 

@@ -15,40 +15,13 @@ from textwrap import shorten
 import torch
 from monai.bundle import ckpt_export, verify_net_in_out
 
-from scsam_monai.bundle_tools.verify import checks as exports
-from scsam_monai.bundle_tools.verify import checks as network
 from scsam_monai.bundle_tools.verify import files, workflows
-from scsam_monai.bundle_tools.verify import files as documents
-from scsam_monai.bundle_tools.verify import files as metadata
 from scsam_monai.bundle_tools.verify.folder import SIDE, BundleFolder, CheckError
 from scsam_monai.errors import InputError, check_choice
 from scsam_monai.export import export_torchscript
 from scsam_monai.export.recording import check_agreement
 from scsam_monai.inference.model import open_model
 
-CHECKS: dict[str, Callable[[BundleFolder], None]] = {
-    "files": files.check_files,
-    "large files": files.check_large_files,
-    "weights": files.check_weights,
-    "metadata": metadata.check_schema,
-    "version": metadata.check_version,
-    "packages": metadata.check_packages,
-    "tensors": metadata.check_tensors,
-    "data licence": documents.check_data_licence,
-    "model card": documents.check_model_card,
-    "train properties": workflows.check_train,
-    "evaluate properties": workflows.check_evaluate,
-    "multi-GPU properties": workflows.check_multi_gpu,
-    "inference properties": workflows.check_inference,
-    "network": network.check_in_and_out,
-    "ckpt_export": exports.check_trace,
-    "exports": exports.check_exports,
-    "train": workflows.run_train,
-    "evaluate": workflows.run_evaluate,
-    "inference": workflows.run_inference,
-    "multi-GPU train": workflows.run_multi_gpu,
-}
-"""From the cheapest to those that train."""
 LONGEST = 300
 """Letters of a reason; torch names every key of a network that misses some."""
 
@@ -90,6 +63,31 @@ def check_trace(bundle: BundleFolder) -> None:
 def check_exports(bundle: BundleFolder) -> None:
     """``scsam export`` writes TorchScript that agrees with the network; it compares by itself."""
     export_torchscript(open_model(bundle.model, "cpu"), bundle.scratch / "exported.ts", window=128)
+
+
+CHECKS: dict[str, Callable[[BundleFolder], None]] = {
+    "files": files.check_files,
+    "large files": files.check_large_files,
+    "weights": files.check_weights,
+    "metadata": files.check_schema,
+    "version": files.check_version,
+    "packages": files.check_packages,
+    "tensors": files.check_tensors,
+    "data licence": files.check_data_licence,
+    "model card": files.check_model_card,
+    "train properties": workflows.check_train,
+    "evaluate properties": workflows.check_evaluate,
+    "multi-GPU properties": workflows.check_multi_gpu,
+    "inference properties": workflows.check_inference,
+    "network": check_in_and_out,
+    "ckpt_export": check_trace,
+    "exports": check_exports,
+    "train": workflows.run_train,
+    "evaluate": workflows.run_evaluate,
+    "inference": workflows.run_inference,
+    "multi-GPU train": workflows.run_multi_gpu,
+}
+"""From the cheapest to those that train."""
 
 
 @dataclass(frozen=True)

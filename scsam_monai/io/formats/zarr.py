@@ -1,4 +1,7 @@
-"""OME-Zarr 0.4 and 0.5, and plain zarr arrays of either format."""
+"""OME-Zarr 0.4 and 0.5, and plain zarr arrays of either format.
+
+Source: https://ngff.openmicroscopy.org/0.5, sections axes and multiscales.
+"""
 
 from __future__ import annotations
 

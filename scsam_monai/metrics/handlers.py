@@ -40,7 +40,7 @@ class VolumeIoUHandler(IgniteMetricHandler):
             when ``output_transform`` does not return them. Items without it are annotated in full.
         ignore_label: ground truth value of voxels that are not scored.
         elsewhere_key: marks items of the batch that another process counts; see
-            :func:`scsam_monai.data.sharding.shard_items`.
+            :func:`scsam_monai.training.distributed.shard_items`.
     """
 
     def __init__(

@@ -13,11 +13,11 @@ from lib.errors import not_found, readable
 from monailabel.datastore.local import DataModel, ImageLabelModel, LocalDatastore
 from monailabel.interfaces.datastore import DefaultLabelTag
 
-from scsam_monai.data.corrections import by_segment_names, check_correction
 from scsam_monai.data.items import as_uint8, volume_shape
 from scsam_monai.data.transforms import parse_size
 from scsam_monai.errors import InputError
 from scsam_monai.io import read_header, read_image, read_labels, write_labels_like
+from scsam_monai.monai_label.corrections import by_segment_names, check_correction
 
 
 class CheckedDatastore(LocalDatastore):

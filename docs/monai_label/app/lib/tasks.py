@@ -20,8 +20,8 @@ from scsam_monai.errors import InputError
 from scsam_monai.io import image_suffix, read_header, write_labels_like
 from scsam_monai.io.formats.nifti import NiftiLayout
 from scsam_monai.io.voxel_size import NM_PER_UNIT, nm_per_unit
-from scsam_monai.training.label_server import RUN_DIR, VERDICT
-from scsam_monai.training.learned import hold_out
+from scsam_monai.monai_label.served_model import hold_out
+from scsam_monai.monai_label.training import RUN_DIR, VERDICT
 from scsam_monai.weights.build import load_weights
 from scsam_monai.weights.record import recorded_class_names
 

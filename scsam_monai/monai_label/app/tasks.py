@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from lib.checks import checked_training
-from lib.errors import broken_model
 from monailabel.tasks.infer.bundle import BundleInferTask
 from monailabel.tasks.train.bundle import BundleTrainTask
 
@@ -20,6 +18,8 @@ from scsam_monai.errors import InputError
 from scsam_monai.io import image_suffix, read_header, write_labels_like
 from scsam_monai.io.formats.nifti import NiftiLayout
 from scsam_monai.io.voxel_size import NM_PER_UNIT, nm_per_unit
+from scsam_monai.monai_label.app.checks import checked_training
+from scsam_monai.monai_label.app.errors import broken_model
 from scsam_monai.monai_label.served_model import hold_out
 from scsam_monai.monai_label.training import RUN_DIR, VERDICT
 from scsam_monai.weights.build import load_weights
@@ -45,6 +45,8 @@ class InferTask(BundleInferTask):
         path: the bundle.
         conf: of the app.
     """
+
+    labels: dict[str, int]
 
     def __init__(self, path: str, conf: dict[str, str]) -> None:
         super().__init__(path, conf, load_strict=True)

@@ -14,10 +14,6 @@ from typing import Any
 
 import torch
 from fastapi import HTTPException
-from lib.checks import checked_inference, checked_training
-from lib.datastore import CheckedDatastore
-from lib.errors import not_found, readable
-from lib.tasks import InferTask, TrainTask, class_names
 from monailabel.config import settings
 from monailabel.endpoints import batch_infer as batch_endpoint
 from monailabel.endpoints import train as train_endpoint
@@ -27,6 +23,10 @@ from monailabel.interfaces.utils.app import app_instance
 from scsam_monai import __version__
 from scsam_monai.errors import InputError
 from scsam_monai.io import read_header
+from scsam_monai.monai_label.app.checks import checked_inference, checked_training
+from scsam_monai.monai_label.app.datastore import CheckedDatastore
+from scsam_monai.monai_label.app.errors import not_found, readable
+from scsam_monai.monai_label.app.tasks import InferTask, TrainTask, class_names
 
 logger = logging.getLogger(__name__)
 

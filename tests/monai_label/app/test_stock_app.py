@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from tests.label.conftest import REPOSITORY, Server, free_port, running
+from tests.monai_label.app.conftest import REPOSITORY, Server, free_port, running
 
 
 @pytest.fixture(scope="module")

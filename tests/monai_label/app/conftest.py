@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+REPOSITORY = Path(__file__).resolve().parents[3]
 SCRIPTS = REPOSITORY / "docs" / "monai_label"
 START_SECONDS, MAKE_SECONDS = 300, 3600
 

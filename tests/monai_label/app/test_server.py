@@ -20,7 +20,7 @@ from PIL import Image
 
 from scsam_monai.data.synthetic import CLASSES
 from scsam_monai.io import read_header, read_labels
-from tests.label.conftest import SCRIPTS, predict
+from tests.monai_label.app.conftest import SCRIPTS, predict
 
 IMAGES = ("stack.tif", "volume.nii.gz", "plane.tif", "picture.png")
 VOXEL_NM = [16, 16, 16]

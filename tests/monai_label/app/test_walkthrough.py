@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from tests.label.conftest import REPOSITORY
+from tests.monai_label.app.conftest import REPOSITORY
 
 GUIDE = REPOSITORY / "docs" / "monai_label.md"
 

@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from tests.label.conftest import REPOSITORY, SCRIPTS
+from tests.monai_label.app.conftest import REPOSITORY, SCRIPTS
 
 
 @pytest.fixture

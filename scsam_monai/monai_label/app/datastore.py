@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
-from lib.errors import not_found, readable
 from monailabel.datastore.local import DataModel, ImageLabelModel, LocalDatastore
 from monailabel.interfaces.datastore import DefaultLabelTag
 
@@ -17,6 +16,7 @@ from scsam_monai.data.items import as_uint8, volume_shape
 from scsam_monai.data.transforms import parse_size
 from scsam_monai.errors import InputError
 from scsam_monai.io import read_header, read_image, read_labels, write_labels_like
+from scsam_monai.monai_label.app.errors import not_found, readable
 from scsam_monai.monai_label.corrections import by_segment_names, check_correction
 
 

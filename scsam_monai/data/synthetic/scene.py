@@ -10,13 +10,11 @@ from collections.abc import Callable
 import numpy as np
 
 from scsam_monai.data.synthetic.canvas import VACUOLE, Canvas, Point
-from scsam_monai.data.synthetic.cells import draw_cells, plan_cells
-from scsam_monai.data.synthetic.golgi import draw_golgi
+from scsam_monai.data.synthetic.cells import draw_cells, draw_nucleus, plan_cells
+from scsam_monai.data.synthetic.endomembranes import draw_golgi, draw_reticulum
 from scsam_monai.data.synthetic.granules import draw_granules
 from scsam_monai.data.synthetic.mitochondria import draw_mitochondria
 from scsam_monai.data.synthetic.noise import smooth_noise
-from scsam_monai.data.synthetic.nucleus import draw_nucleus
-from scsam_monai.data.synthetic.reticulum import draw_reticulum
 from scsam_monai.data.synthetic.shapes import ellipsoid, random_rotation, rotate
 
 _WHOLE = (slice(None),) * 3

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 
 from scsam_monai.errors import InputError, optional_library
-from scsam_monai.io.formats.mapped import MappedArray
-from scsam_monai.io.formats.source import Box
+from scsam_monai.io.formats.source import Box, MappedArray
 from scsam_monai.io.image import ImageHeader, VoxelSize
 from scsam_monai.io.voxel_size import NM_PER_UNIT
 

@@ -13,8 +13,7 @@ from nibabel.volumeutils import apply_read_scaling
 
 from scsam_monai.errors import InputError
 from scsam_monai.io.checks import colour_error
-from scsam_monai.io.formats.mapped import MappedArray
-from scsam_monai.io.formats.source import Box
+from scsam_monai.io.formats.source import Box, MappedArray
 from scsam_monai.io.image import ImageHeader, VoxelSize
 from scsam_monai.io.voxel_size import nm_per_unit
 

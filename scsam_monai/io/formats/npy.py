@@ -7,8 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from scsam_monai.io.checks import colour_error
-from scsam_monai.io.formats.mapped import MappedArray
-from scsam_monai.io.formats.source import Box
+from scsam_monai.io.formats.source import Box, MappedArray
 from scsam_monai.io.image import ImageHeader
 
 

@@ -15,8 +15,7 @@ import tifffile
 
 from scsam_monai.errors import InputError
 from scsam_monai.io.checks import colour_error
-from scsam_monai.io.formats.mapped import MappedArray
-from scsam_monai.io.formats.source import Box
+from scsam_monai.io.formats.source import Box, MappedArray
 from scsam_monai.io.formats.tiff_pages import Resolution, TiffPlanes, voxel_size
 from scsam_monai.io.image import ImageHeader, Photometric
 

@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 import tifffile
 
-from scsam_monai.io.formats.mapped import MappedArray
-from scsam_monai.io.formats.source import Box
+from scsam_monai.io.formats.source import Box, MappedArray
 from scsam_monai.io.image import VoxelSize
 from scsam_monai.io.voxel_size import nm_per_unit, plausible_nm
 

@@ -16,7 +16,7 @@ from scsam_monai.data.items import as_uint8, volume_shape
 from scsam_monai.data.transforms import parse_size
 from scsam_monai.errors import InputError
 from scsam_monai.io import read_header, read_image, read_labels, write_labels_like
-from scsam_monai.monai_label.app.errors import not_found, readable
+from scsam_monai.monai_label.app.requests import not_found, readable
 from scsam_monai.monai_label.corrections import by_segment_names, check_correction
 
 

@@ -23,9 +23,8 @@ from monailabel.interfaces.utils.app import app_instance
 from scsam_monai import __version__
 from scsam_monai.errors import InputError
 from scsam_monai.io import read_header
-from scsam_monai.monai_label.app.checks import checked_inference, checked_training
 from scsam_monai.monai_label.app.datastore import CheckedDatastore
-from scsam_monai.monai_label.app.errors import not_found, readable
+from scsam_monai.monai_label.app.requests import checked_inference, checked_training, not_found, readable
 from scsam_monai.monai_label.app.tasks import InferTask, TrainTask, class_names
 
 logger = logging.getLogger(__name__)

@@ -18,8 +18,7 @@ from scsam_monai.errors import InputError
 from scsam_monai.io import image_suffix, read_header, write_labels_like
 from scsam_monai.io.formats.nifti import NiftiLayout
 from scsam_monai.io.voxel_size import NM_PER_UNIT, nm_per_unit
-from scsam_monai.monai_label.app.checks import checked_training
-from scsam_monai.monai_label.app.errors import broken_model
+from scsam_monai.monai_label.app.requests import broken_model, checked_training
 from scsam_monai.monai_label.served_model import hold_out
 from scsam_monai.monai_label.training import RUN_DIR, VERDICT
 from scsam_monai.weights.build import load_weights

@@ -1,18 +1,29 @@
-"""What a request may say. Bundles evaluate text that starts with ``$``, so none of a request's reaches one."""
+"""What a request to the server may say, and what is answered where it is wrong: an HTTP error with one sentence.
+
+Bundles evaluate text that starts with ``$``, so none of a request's reaches one.
+"""
 
 from __future__ import annotations
 
+import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
+from fastapi import HTTPException
+from monailabel.interfaces.exception import MONAILabelException
 from monailabel.utils.others.generic import device_list
 
+from scsam_monai.command_line import input_error_in
 from scsam_monai.errors import InputError
 
 EVALUATED = ("$", "%", "@")
 """How text begins that MONAI's configs evaluate or look up."""
+
+logger = logging.getLogger(__name__)
 
 
 def checked_training(request: Mapping[str, Any]) -> dict[str, Any]:
@@ -86,3 +97,45 @@ def _number(value: Any) -> float:
 
 def _wrong(where: str, expected: str, met: Any) -> InputError:
     return InputError(where, expected=expected, met=repr(met)[:80], remedy="correct the request")
+
+
+@contextmanager
+def readable(name: str | None = None) -> Iterator[None]:
+    """Turn whatever is raised inside into an HTTP error that says what was expected, met and what to do.
+
+    Args:
+        name: what the user calls the file that is being read; None takes its own name, without its folder.
+    """
+    try:
+        yield
+    except HTTPException:
+        raise
+    except MONAILabelException as error:
+        raise HTTPException(404 if "not found" in error.msg else 400, error.msg) from error
+    except Exception as error:
+        if (cause := input_error_in(error)) is not None:
+            raise HTTPException(400, _sentence(cause, name)) from error
+        logger.exception("unexpected")
+        what = " ".join(str(error).split())[:300]
+        raise HTTPException(500, f"{type(error).__name__}: {what}; see the server's log") from error
+
+
+@contextmanager
+def broken_model() -> Iterator[None]:
+    """Turn an input error about the server's own model into one of the server."""
+    try:
+        yield
+    except InputError as error:
+        raise HTTPException(500, _sentence(error, None)) from error
+
+
+def not_found(what: str, name: str | None, known: Sequence[str]) -> HTTPException:
+    """The refusal of a name that the server does not know."""
+    names = ", ".join(known[:8]) + (", ..." if len(known) > 8 else "") or "none"
+    return HTTPException(404, f"{what}: expected one of {names}, met {name or 'none'}; correct the name")
+
+
+def _sentence(error: InputError, name: str | None) -> str:
+    is_file = Path(error.where).is_absolute()
+    where = (name or Path(error.where).name) if is_file else error.where
+    return str(InputError(where, expected=error.expected, met=error.met, remedy=error.remedy))

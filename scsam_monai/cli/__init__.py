@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from scsam_monai import __version__
+from scsam_monai._version import __version__
 from scsam_monai.cli.bundle import bundle_app
 from scsam_monai.cli.datasets import check, corpus, generate, import_app
 from scsam_monai.cli.export import export_app

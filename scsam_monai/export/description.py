@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from scsam_monai import __version__
+from scsam_monai._version import __version__
 from scsam_monai.data.synthetic import generate_volume
 from scsam_monai.errors import InputError
 from scsam_monai.inference.model import Model

@@ -14,7 +14,7 @@ from typing import IO
 from urllib import request
 from urllib.error import HTTPError, URLError
 
-from scsam_monai import __version__
+from scsam_monai._version import __version__
 from scsam_monai.errors import InputError
 from scsam_monai.filesystem.locks import exclusive
 from scsam_monai.weights.registry import (

@@ -20,7 +20,7 @@ from monailabel.endpoints import train as train_endpoint
 from monailabel.interfaces.app import MONAILabelApp
 from monailabel.interfaces.utils.app import app_instance
 
-from scsam_monai import __version__
+from scsam_monai._version import __version__
 from scsam_monai.errors import InputError
 from scsam_monai.io import read_header
 from scsam_monai.monai_label.app.datastore import CheckedDatastore

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from skimage import data
 from skimage.io import imread
 
-from scsam_monai.report import class_colours, comparison_panel, crop_sheet, figures, save_png
+from scsam_monai.report import class_colours, comparison_panel, crop_sheet, overlay, save_png
 
 NAMES = ["background", "nucleus", "golgi", "granule"]
 
@@ -33,7 +33,7 @@ def legend(figure: Figure) -> list[str]:
 
 
 def test_overlay_paints_borders_opaque_and_insides_half() -> None:
-    painted = figures(np.full((40, 60), 0.5, dtype=np.float32), labels(), 4, alpha=0.5)
+    painted = overlay(np.full((40, 60), 0.5, dtype=np.float32), labels(), 4, alpha=0.5)
     assert painted.shape == (40, 60, 3)
     assert painted.dtype == np.uint8
     colours = class_colours(4).astype(float)
@@ -46,14 +46,14 @@ def test_overlay_paints_borders_opaque_and_insides_half() -> None:
 
 def test_overlay_leaves_the_background_as_it_is() -> None:
     image = data.camera()[:64, :64]
-    painted = figures(image, np.zeros_like(image), 3)
+    painted = overlay(image, np.zeros_like(image), 3)
     np.testing.assert_array_equal(painted, np.repeat(image[..., None], 3, axis=-1))
 
 
 def test_overlay_marks_unknown_pixels_in_grey_only() -> None:
     unknown = labels()
     unknown[unknown == 2] = 255
-    painted = figures(np.ones((40, 60), dtype=np.float32), unknown, 4).astype(int)
+    painted = overlay(np.ones((40, 60), dtype=np.float32), unknown, 4).astype(int)
     region = painted[12:28, 32:48]
     assert (region.max(axis=-1) == region.min(axis=-1)).all()
     assert region.min() == 128
@@ -67,7 +67,7 @@ def test_panel_shows_three_pictures_and_every_class() -> None:
     assert legend(figure) == NAMES[1:]
     shown = [np.asarray(axes.images[0].get_array()) for axes in figure.axes]
     np.testing.assert_array_equal(shown[0], shown[2])
-    np.testing.assert_array_equal(shown[1], figures(image, labels(), 4))
+    np.testing.assert_array_equal(shown[1], overlay(image, labels(), 4))
 
 
 def test_legend_names_unknown_only_where_there_is_some() -> None:
@@ -106,7 +106,7 @@ def test_sheet_pairs_crops_with_their_labels() -> None:
     figure = crop_sheet(crops, np.stack([labels()] * 3), NAMES, max_crops=2)
     assert len(figure.axes) == 4
     shown = [np.asarray(axes.images[0].get_array()) for axes in figure.axes]
-    np.testing.assert_array_equal(shown[3], figures(crops[1], labels(), 4))
+    np.testing.assert_array_equal(shown[3], overlay(crops[1], labels(), 4))
 
 
 def test_saves_png_whole_and_touches_no_global_figures(tmp_path: Path) -> None:

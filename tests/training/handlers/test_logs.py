@@ -41,7 +41,7 @@ def test_every_term_and_rate_is_written(
     rates = written["learning_rate/base"]
     assert [step for step, _ in rates] == steps
     assert len({rate for _, rate in rates}) > 3
-    lines = [record.message for record in caplog.records if record.name.endswith("loss_terms")]
+    lines = [record.message for record in caplog.records if record.name.endswith("logs")]
     assert len(lines) == EPOCHS
     number = r"[\d.e+-]+"
     means, times = rf"cross_entropy {number}, .*total {number}", rf"{number} s and {number} CPU s per step"

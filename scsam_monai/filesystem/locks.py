@@ -24,7 +24,6 @@ except ImportError:  # not on Windows
 WAIT_S = 0.2
 
 BEAT_S = 5.0
-
 STALE_S = 60.0
 
 

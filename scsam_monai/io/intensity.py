@@ -15,7 +15,6 @@ from scsam_monai.errors import InputError
 from scsam_monai.io.volume import VolumeReader
 
 SAMPLE_SIZE = 1_000_000
-
 _SEED = 20250717
 
 _READ_WHOLE = 2**27
@@ -24,7 +23,7 @@ _READ_WHOLE = 2**27
 _PLACES = 64
 """Boxes that stand for a larger volume, each with an equal share of the sample."""
 
-_BOX_VOXELS = 2**22
+BOX_VOXELS = 2**22
 """Voxels read at once of a volume that is read whole."""
 
 
@@ -52,7 +51,7 @@ def sample_volume(reader: VolumeReader, progress: Callable[[int, int], None] | N
         return _values_at(reader, _positions_in_places(reader, box), box, progress)
     flat = sample_positions(size)
     positions = np.unravel_index(np.arange(size) if flat is None else flat, reader.shape)
-    return _values_at(reader, np.stack(positions), _box(reader, _BOX_VOXELS), progress)
+    return _values_at(reader, np.stack(positions), _box(reader, BOX_VOXELS), progress)
 
 
 def _box(reader: VolumeReader, voxels: int) -> np.ndarray:

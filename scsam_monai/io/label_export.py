@@ -21,16 +21,13 @@ from scsam_monai.io.image import VoxelSize
 from scsam_monai.io.ome_zarr import LabelLegend
 from scsam_monai.io.ome_zarr_volume import LabelVolume
 
-_CLASSIC_TIFF_BYTES = 2**32 - 2**25  # offsets are 32-bit; leave room for the tags
-
+CLASSIC_TIFF_BYTES = 2**32 - 2**25  # offsets are 32-bit; leave room for the tags
 _IMAGEJ_TYPES = ("uint8", "uint16", "float32")
 
 Progress = Callable[[int, int], None]
 
-_SLAB_BYTES = 2**28
-
-_NIFTI_VOXELS, _NIFTI_SIDE = 2**31, 2**15 - 1
-
+SLAB_BYTES = 2**28
+NIFTI_VOXELS, NIFTI_SIDE = 2**31, 2**15 - 1
 _MM_PER_NM = 1e-6
 
 
@@ -68,7 +65,7 @@ def stack_options(
     """
     z, y, x = (float(size) for size in voxel_size_nm)
     dtype = np.dtype(dtype)
-    large = math.prod(shape) * dtype.itemsize >= _CLASSIC_TIFF_BYTES
+    large = math.prod(shape) * dtype.itemsize >= CLASSIC_TIFF_BYTES
     imagej = not large and dtype.name in _IMAGEJ_TYPES
     metadata: dict[str, Any] = {"axes": "ZYX"[-len(shape) :]}
     if imagej:
@@ -130,7 +127,7 @@ def check_export(target: str | Path, shape: tuple[int, ...]) -> None:
 def _planes(volume: LabelVolume, progress: Progress | None) -> Iterator[np.ndarray]:
     """The planes (y, x) in order; a layer of chunks is decoded at once where it takes 256 MiB at most."""
     depth, height, width = volume.shape
-    step = max(1, min(volume.chunk[0], _SLAB_BYTES // (height * width)))
+    step = max(1, min(volume.chunk[0], SLAB_BYTES // (height * width)))
     for start in range(0, depth, step):
         stop = min(start + step, depth)
         for index, plane in enumerate(volume.read(((start, stop), (0, height), (0, width)))):
@@ -190,10 +187,10 @@ def _opened(path: Path) -> Iterator[IO[bytes] | gzip.GzipFile]:
 
 
 def _check_nifti_size(path: Path, shape: tuple[int, ...]) -> None:
-    if math.prod(shape) > _NIFTI_VOXELS or max(shape) > _NIFTI_SIDE:
+    if math.prod(shape) > NIFTI_VOXELS or max(shape) > NIFTI_SIDE:
         raise InputError(
             path,
-            expected=f"at most {_NIFTI_VOXELS} voxels and {_NIFTI_SIDE} along a side for NIfTI",
+            expected=f"at most {NIFTI_VOXELS} voxels and {NIFTI_SIDE} along a side for NIfTI",
             met=f"(z, y, x) = {shape}",
             remedy="export it as .tif, or open the OME-Zarr itself",
         )

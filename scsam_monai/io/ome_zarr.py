@@ -26,9 +26,7 @@ _SMALLEST_LEVEL = 256
 Shape3 = tuple[int, int, int]
 
 Version = Literal["0.4", "0.5"]
-
 VERSIONS: tuple[Version, ...] = ("0.4", "0.5")
-
 SCSAM = "scsam"
 """Key of our own attributes in the group."""
 

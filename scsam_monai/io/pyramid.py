@@ -193,7 +193,7 @@ def build_pyramid(
     pool = ThreadPoolExecutor(AT_ONCE)
     try:
         for level in levels:
-            for _ in _map_lazily(pool, partial(_fill, volume, level), _missing(volume, level, block)):
+            for _ in _map_lazily(pool, partial(fill_region, volume, level), _missing(volume, level, block)):
                 done += 1
                 if progress is not None:
                     progress(done, total)
@@ -225,7 +225,8 @@ def _map_lazily(
         yield from pool.map(work, some)
 
 
-def _fill(volume: OmeZarrVolume, level: int, region: Region) -> None:
+def fill_region(volume: OmeZarrVolume, level: int, region: Region) -> None:
+    """Compute a region of a level from the level before it, and write it."""
     values = volume.read(_source(volume, level, region), level - 1)
     volume.write(region, _reduced(volume, values, _factors(volume, level)), level)
 

@@ -77,10 +77,10 @@ def replace(model: Path, better: Path, learned: Sequence[str]) -> str:
     names = (model.with_name(f"{model.stem}_earlier_{number}{model.suffix}") for number in count(1))
     earlier = next(path for path in names if not path.exists())
     record = read_record(better) | {KEY: list(dict.fromkeys([*read_record(model).get(KEY, []), *learned]))}
-    _copy(model.with_suffix(".json"), earlier.with_suffix(".json"))
-    _copy(model, earlier)
+    copy_whole(model.with_suffix(".json"), earlier.with_suffix(".json"))
+    copy_whole(model, earlier)
     write_json(_next_record(model), record)
-    _copy(better, model)
+    copy_whole(better, model)
     _next_record(model).replace(model.with_suffix(".json"))
     return earlier.name
 
@@ -101,6 +101,7 @@ def _next_record(model: Path) -> Path:
     return model.with_name(f"{model.stem}_next.json")
 
 
-def _copy(source: Path, target: Path) -> None:
+def copy_whole(source: Path, target: Path) -> None:
+    """Copy a file; ``target`` is there whole or not at all."""
     with atomic_path(target) as temporary:
         shutil.copyfile(source, temporary)

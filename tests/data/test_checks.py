@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from scsam_monai.data import checks
+from scsam_monai.data import synthetic
 from scsam_monai.data.checks import open_dataset
 from scsam_monai.errors import InputError
 from scsam_monai.io import write_stack
@@ -28,7 +28,7 @@ def test_opens_what_is_there_and_says_so(dataset, caplog):
 
 def test_samples_are_generated_in_their_own_folder_alone(dataset, tmp_path, monkeypatch):
     made = []
-    monkeypatch.setattr(checks, "_generate", made.append)
+    monkeypatch.setattr(synthetic, "write_sample_dataset", made.append)
     open_dataset(dataset, sample_dir=dataset / ".." / dataset.name)
     assert len(made) == 1
     open_dataset(dataset, sample_dir=tmp_path / "elsewhere")

@@ -215,7 +215,7 @@ def test_outputs_that_do_not_fit(front: Front) -> None:
 def test_an_output_too_large_for_nifti_is_refused_before_it_is_computed(
     front: Front, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("scsam_monai.io.label_export._NIFTI_VOXELS", 4 * 560 * 40 - 1)
+    monkeypatch.setattr("scsam_monai.io.label_export.NIFTI_VOXELS", 4 * 560 * 40 - 1)
     front.refuses("along a side for NIfTI", output=front.folder / "labels.nii.gz")
 
 

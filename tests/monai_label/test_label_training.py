@@ -134,7 +134,7 @@ def test_a_stop_while_the_model_is_replaced_leaves_it_with_its_own_record(run, m
     first, training, done = model.read_bytes(), run(0.5, 0.6), []
     record = json.loads(model.with_suffix(".json").read_text()) | {"model_sha256": sha256_of(model)}
     model.with_suffix(".json").write_text(json.dumps(record))
-    copy = served_model._copy
+    copy = served_model.copy_whole
 
     def stopping(source, target):
         if len(done) == copies:
@@ -144,7 +144,7 @@ def test_a_stop_while_the_model_is_replaced_leaves_it_with_its_own_record(run, m
         if len(done) == copies == 3:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(served_model, "_copy", stopping)
+    monkeypatch.setattr(served_model, "copy_whole", stopping)
     with pytest.raises(KeyboardInterrupt):
         training.publish()
     assert (model.read_bytes() == first) is (copies < 3)

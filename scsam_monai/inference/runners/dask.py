@@ -34,7 +34,7 @@ def divide_cores(workers: int | None, threads_per_worker: int | None) -> tuple[i
 
     Without numbers: one worker per GPU, without GPUs one per core; all cores in equal shares.
     """
-    cores = _cores()
+    cores = usable_cores()
     workers = workers or len(visible_devices()) or max(1, cores // (threads_per_worker or 1))
     return workers, threads_per_worker or max(1, cores // workers)
 
@@ -94,7 +94,8 @@ def worker_environment(index: int, devices: list[str]) -> dict[str, str]:
     return {"CUDA_VISIBLE_DEVICES": devices[index % len(devices)]} if devices else {}
 
 
-def _cores() -> int:
+def usable_cores() -> int:
+    """Return the number of cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

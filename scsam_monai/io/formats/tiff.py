@@ -20,7 +20,6 @@ from scsam_monai.io.formats.tiff_pages import Resolution, TiffPlanes, voxel_size
 from scsam_monai.io.image import ImageHeader, Photometric
 
 _SECTION_AXES = frozenset("ZTIQ")  # T because ImageJ opens plain stacks as time series
-
 _PHOTOMETRIC: dict[int, Photometric] = {0: "inverted", 1: "grey", 3: "palette"}
 
 

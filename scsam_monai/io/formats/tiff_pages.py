@@ -20,9 +20,7 @@ from scsam_monai.io.voxel_size import nm_per_unit, plausible_nm
 _TAG_UNITS = {2: "inch", 3: "cm", 4: "mm", 5: "um"}
 
 _THREADS = 8
-
-_LITTLE_BYTES = 2**26
-
+LITTLE_BYTES = 2**26
 _Page = tifffile.TiffPage | tifffile.TiffFrame
 
 
@@ -143,7 +141,7 @@ class TiffPlanes:
             return out
         # The codecs let go of the interpreter while they work. What they unpack at a time, often whole pages,
         # takes little memory, or no more than what was asked for, one strip or tile excepted.
-        at_once = max(out.nbytes, _LITTLE_BYTES) // (math.prod(self._segment) * out.itemsize)
+        at_once = max(out.nbytes, LITTLE_BYTES) // (math.prod(self._segment) * out.itemsize)
         with ThreadPoolExecutor(max(1, min(_THREADS, os.cpu_count() or 1, at_once))) as pool:
             list(pool.map(lambda target: self._fill(target[0], target[1], rows, columns), planes))
         return out

@@ -22,7 +22,6 @@ from scsam_monai.io.voxel_size import nm_per_unit
 _ORDER = "tczyx"
 
 _METADATA = (".zgroup", ".zarray", ".zattrs", "zarr.json")
-
 _DEPTH = 5
 """Levels of groups that are searched for arrays: a plate is refused before all its wells are listed."""
 

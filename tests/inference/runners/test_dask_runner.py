@@ -239,7 +239,7 @@ def test_cores_are_shared(
 ) -> None:
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setattr("torch.cuda.device_count", lambda: gpus)
-    monkeypatch.setattr("scsam_monai.inference.runners.dask._cores", lambda: 16)
+    monkeypatch.setattr("scsam_monai.inference.runners.dask.usable_cores", lambda: 16)
     assert divide_cores(workers, threads) == division
 
 

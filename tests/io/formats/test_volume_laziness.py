@@ -58,7 +58,7 @@ def test_pages_in_one_piece_take_no_more_memory_than_the_region(tmp_path, monkey
 
     monkeypatch.setattr(TiffPlanes, "_decoded", spy)
     monkeypatch.setattr("os.cpu_count", lambda: 8)
-    monkeypatch.setattr("scsam_monai.io.formats.tiff_pages._LITTLE_BYTES", 0)
+    monkeypatch.setattr("scsam_monai.io.formats.tiff_pages.LITTLE_BYTES", 0)
     region = [(0, 6), (0, edge), (0, edge)]
     with open_volume(files.tiff(compression="zlib", rowsperstrip=40)(tmp_path, VOLUME)) as reader:
         np.testing.assert_array_equal(reader.read(region), VOLUME[:, :edge, :edge])

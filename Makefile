@@ -19,4 +19,4 @@ test:
 	$(PYTHON) -m pytest -n 2 --dist loadfile
 
 test-label:
-	SCSAM_LABEL_ENV=$(SCSAM_LABEL_ENV) $(PYTHON) -m pytest tests/label
+	SCSAM_LABEL_ENV=$(SCSAM_LABEL_ENV) $(PYTHON) -m pytest tests/monai_label/app

@@ -20,7 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from scsam_monai.io.atomic import atomic_path
+from scsam_monai.filesystem.atomic import atomic_path
 
 CONFIGS = Path(__file__).resolve().parents[1] / "bundle" / "configs"
 MODELS = {

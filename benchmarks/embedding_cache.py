@@ -27,15 +27,15 @@ from torch import Tensor
 
 from scsam_monai.data.synthetic import generate_volume
 from scsam_monai.io import write_stack
-from scsam_monai.networks.factory import compose_scsam
-from scsam_monai.networks.freezing import Freezable
+from scsam_monai.networks.compose import compose_scsam
+from scsam_monai.networks.frozen_encoders import Freezable
 from scsam_monai.networks.scsam import ScSAM
+from scsam_monai.training.batches import epoch_loader
 from scsam_monai.training.cache import EmbeddingCache, FillCache
 from scsam_monai.training.crops import BalancedCropDataset
 from scsam_monai.training.handlers import PrototypeInit, SetEpoch
 from scsam_monai.training.losses import ScSAMLoss
 from scsam_monai.training.optimiser import parameter_groups
-from scsam_monai.training.sampler import epoch_loader
 
 
 class Case(NamedTuple):

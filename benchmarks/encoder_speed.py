@@ -31,8 +31,8 @@ from segment_anything.modeling import ImageEncoderViT
 from torch import nn
 from torch.nn import functional as F
 
-from scsam_monai.networks.compiling import compile_blocks
-from scsam_monai.networks.sam import EMBED_DIM, PATCH, SAM_ENCODERS, SAMImageEncoder
+from scsam_monai.networks.compose import compile_encoders
+from scsam_monai.networks.sam_encoder import EMBED_DIM, PATCH, SAM_ENCODERS, SAMImageEncoder
 
 SMALL = ("vit_t", 256)
 HEADER = [
@@ -104,7 +104,7 @@ def compiled_row(name: str, size: int, rounds: int) -> list[str]:
     """Measure our encoder with its blocks compiled and without."""
     torch.compiler.reset()
     ours, compiled = pair(name, size)[1], pair(name, size)[1]
-    compile_blocks(compiled)
+    compile_encoders(compiled)
     pixels = torch.randn(1, 3, size, size)
     expected, start = ours.encode_normalised(pixels).embedding, time.perf_counter()
     error = relative_error(compiled.encode_normalised(pixels).embedding, expected)

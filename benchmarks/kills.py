@@ -34,7 +34,7 @@ from measuring import machine, markdown
 from scsam_monai.data.synthetic import generate_volume
 from scsam_monai.errors import InputError
 from scsam_monai.inference.manifest import Manifest
-from scsam_monai.weights.factory import build_scsam
+from scsam_monai.weights.build import build_scsam
 
 SHAPE = (96, 272, 272)
 VOXEL_NM, PIXEL_NM = 16.0, 96.0  # few network pixels, so that reading, writing and moving take their share

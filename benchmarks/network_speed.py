@@ -19,8 +19,8 @@ import torch
 from measuring import in_fresh_process, interleaved_medians, machine, markdown, peak_growth_mib
 from torch import nn
 
-from scsam_monai.networks.factory import compose_scsam
-from scsam_monai.networks.peers import DynUNet2d
+from scsam_monai.baselines.unet import DynUNet2d
+from scsam_monai.networks.compose import compose_scsam
 
 
 class Case(NamedTuple):

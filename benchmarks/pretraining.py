@@ -25,7 +25,7 @@ from typing import Any
 
 from compare import CONFIGS, spread, train
 
-from scsam_monai.io.atomic import atomic_path
+from scsam_monai.filesystem.atomic import atomic_path
 
 
 @dataclass(frozen=True)

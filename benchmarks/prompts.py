@@ -21,11 +21,11 @@ import numpy as np
 import torch
 
 from scsam_monai.data.synthetic import CLASSES, TRAINING_STYLES, UNSEEN_STYLES, generate_volume
-from scsam_monai.networks.promptable import PromptableSAM
-from scsam_monai.training.instance_volumes import InstanceVolume, instance_volume, load_corpus
-from scsam_monai.training.instances import InstanceCropDataset
-from scsam_monai.training.prompt_validation import prompt_objects
-from scsam_monai.weights.promptable import build_promptable_sam
+from scsam_monai.networks.promptable_sam import PromptableSAM
+from scsam_monai.training.pretraining.instance_crops import InstanceCropDataset
+from scsam_monai.training.pretraining.instance_volumes import InstanceVolume, instance_volume, load_corpus
+from scsam_monai.training.pretraining.prompt_validation import prompt_objects
+from scsam_monai.weights.pretrained import build_promptable_sam
 
 FIRST_SEED = 770_000
 """Far from the seeds of the sample data set and of pre-training corpora."""

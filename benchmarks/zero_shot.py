@@ -21,7 +21,7 @@ from scsam_monai.errors import InputError, check_choice
 from scsam_monai.inference import SliceWiseInferer
 from scsam_monai.io import crop, intensity_range, normalise, read_image, read_labels
 from scsam_monai.metrics.confusion import ConfusionIoU, dice_per_class, iou_per_class
-from scsam_monai.weights.loading import load_weights, read_record, rebuild_scsam
+from scsam_monai.weights.build import load_weights, read_record, rebuild_scsam
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -2,8 +2,12 @@
 
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from scsam_monai._version import __version__
+from scsam_monai.moved import keep_old_names
+
 __all__ = ["Segmentation", "__version__", "segment"]
+
+keep_old_names()
 
 if TYPE_CHECKING:
     from scsam_monai.inference.segment import Segmentation, segment

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from scsam_monai.networks.promptable import PromptableSAM
+from scsam_monai.networks.promptable_sam import PromptableSAM
 
 PATH = Path(__file__).resolve().parents[1] / "benchmarks" / "prompts.py"
 

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 import scsam_monai
 from scsam_monai.cli import app
-from scsam_monai.data.description import load_dataset
+from scsam_monai.data.dataset import load_dataset
 
 RAW = np.random.default_rng(0).integers(0, 200, (6, 8, 10)).astype(np.uint8)
 

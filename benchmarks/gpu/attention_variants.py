@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from scsam_monai.networks import attention
-from scsam_monai.networks.sam import SAM_ENCODERS
+from scsam_monai.networks.sam_encoder import SAM_ENCODERS
 
 Attend = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, float], Tensor]
 ROUNDS = 5

@@ -15,11 +15,10 @@ from encoder_speed import model_flop, pair, wall_median
 from measuring import relative_error
 from torch import Tensor, nn
 
-from scsam_monai.networks.compiling import compile_blocks
-from scsam_monai.networks.factory import compose_scsam
+from scsam_monai.networks.compose import compile_encoders, compose_scsam
 from scsam_monai.networks.graphed import GraphedNetwork
 from scsam_monai.networks.mae import MAEEncoder
-from scsam_monai.networks.sam import SAMImageEncoder
+from scsam_monai.networks.sam_encoder import SAMImageEncoder
 from scsam_monai.networks.scsam import ScSAM
 
 Row = dict[str, Any]
@@ -174,7 +173,7 @@ def compiled(rehearse: bool) -> Iterator[Row]:
         before = graph_seconds(eager, pixels, ROUNDS, device)
         start = time.perf_counter()
         if not rehearse:  # needs a compiler of C++ on a CPU, and half a minute
-            compile_blocks(encoder)
+            compile_encoders(encoder)
         error = relative_error(eager(pixels).float(), expected)
         first = time.perf_counter() - start
         seconds = wall_median(partial(eager, pixels), ROUNDS, device)

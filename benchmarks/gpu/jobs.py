@@ -21,11 +21,11 @@ from encoders import Row, device_of, graph_seconds, half
 from monai.inferers import SliceInferer
 from torch import Tensor
 
+from scsam_monai.baselines.unet import DynUNet2d
 from scsam_monai.cli import app
 from scsam_monai.data.synthetic import write_sample_dataset
-from scsam_monai.inference import sections
+from scsam_monai.inference import predictor as predictor_module
 from scsam_monai.inference.model import open_model
-from scsam_monai.networks.peers import DynUNet2d
 
 ROOT = Path(__file__).resolve().parents[2]
 MODEL = ROOT / "bundle" / "models" / "model.pt"
@@ -96,19 +96,19 @@ class counted:  # noqa: N801
 
     def __enter__(self) -> counted:
         self.number = self.graphs = 0
-        self.kept = sections.SectionPredictor._logits
+        self.kept = predictor_module.SectionPredictor._logits
         counter, kept = self, self.kept
 
-        def logits(predictor: sections.SectionPredictor, windows: Tensor) -> Tensor:
+        def logits(predictor: predictor_module.SectionPredictor, windows: Tensor) -> Tensor:
             counter.number += 1
             counter.graphs = getattr(predictor.network, "recorded", 0)
             return kept(predictor, windows)
 
-        setattr(sections.SectionPredictor, "_logits", logits)  # noqa: B010
+        setattr(predictor_module.SectionPredictor, "_logits", logits)  # noqa: B010
         return self
 
     def __exit__(self, *_: Any) -> None:
-        setattr(sections.SectionPredictor, "_logits", self.kept)  # noqa: B010
+        setattr(predictor_module.SectionPredictor, "_logits", self.kept)  # noqa: B010
 
 
 def micrographs(n_sections: int, side: int) -> np.ndarray:

@@ -12,8 +12,8 @@ from encoders import Row, device_of, graph_seconds, half
 from torch import Tensor, nn
 
 from scsam_monai.networks.class_prompt import ClassPromptEncoder
-from scsam_monai.networks.factory import compose_scsam
-from scsam_monai.networks.freezing import Freezable
+from scsam_monai.networks.compose import compose_scsam
+from scsam_monai.networks.frozen_encoders import Freezable
 from scsam_monai.networks.mae import MAEEncoder
 from scsam_monai.networks.mask_decoder import ClassMaskDecoder
 from scsam_monai.training.losses import ScSAMLoss

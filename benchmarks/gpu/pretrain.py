@@ -22,15 +22,15 @@ import torch
 from safetensors.torch import load_file
 
 from scsam_monai.data.synthetic import CLASSES
-from scsam_monai.io.atomic import atomic_path
+from scsam_monai.filesystem.atomic import atomic_path
 from scsam_monai.networks.pyramid import PyramidEncoder
 from scsam_monai.training.pretraining.drawing import anywhere, around_objects, choose_objects
 from scsam_monai.training.pretraining.growing_corpus import GrowingCorpus
+from scsam_monai.training.pretraining.prompt_validation import prompt_objects
 from scsam_monai.training.pretraining.stages import MaskedStage, PromptedStage
 from scsam_monai.training.pretraining.teachers import PatchTargets
 from scsam_monai.training.pretraining.timed_training import TimedTraining
 from scsam_monai.training.pretraining.volume_bank import VolumeBank
-from scsam_monai.training.prompt_validation import prompt_objects
 
 MAE_SHARE = 0.42
 """Of the training time; the promptable SAM has the rest."""

@@ -26,12 +26,12 @@ fi
 
 bundle=$folder/app/model/scsam
 mkdir -p "$bundle"
-cp -R "$here/app/." "$folder/app"
+cp "$repository/scsam_monai/monai_label/app/main.py" "$folder/app"
 cp -R "$repository/bundle/configs" "$repository/bundle/docs" "$repository/bundle/LICENSE" "$bundle"
 rm -rf "$bundle/models.new"  # of a start that was interrupted
 [ -e "$bundle/models" ] || { cp -R "$repository/bundle/models" "$bundle/models.new" && mv "$bundle/models.new" "$bundle/models"; }
 [ -e "$folder/images" ] || "$env/bin/python" "$here/sample_images.py" "$folder"
 
 cd "$folder"
-exec "$env/bin/python" -m monailabel.main start_server --uvicorn_app app.loopback:app --app "$folder/app" \
+exec "$env/bin/python" -m monailabel.main start_server --uvicorn_app scsam_monai.monai_label.app.loopback:app --app "$folder/app" \
     --studies "$folder/images" --host 127.0.0.1 "$@"

@@ -10,11 +10,10 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from scsam_monai import __version__
+from scsam_monai._version import __version__
 from scsam_monai.cli.bundle import bundle_app
-from scsam_monai.cli.datasets import check, corpus, generate
+from scsam_monai.cli.datasets import check, corpus, generate, import_app
 from scsam_monai.cli.export import export_app
-from scsam_monai.cli.importing import import_app
 from scsam_monai.cli.predict import predict
 from scsam_monai.cli.weights import weights_app
 from scsam_monai.errors import InputError

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from scsam_monai.cli.table import print_table
+from scsam_monai.cli.options import print_table
 
 bundle_app = typer.Typer(no_args_is_help=True, help="MONAI bundles: audit a stranger's, verify your own.")
 
@@ -21,7 +21,7 @@ def audit_command(
 
     Ends with code 1 if something wants a closer look. That nothing does is no proof of innocence.
     """
-    from scsam_monai.audit import audit_bundle
+    from scsam_monai.bundle_tools.audit import audit_bundle
 
     findings = audit_bundle(folder)
     doubtful = [finding for finding in findings if finding.suspicious]
@@ -48,8 +48,8 @@ def verify_command(
 
     Needs no network. It runs the bundle's configs, on generated sections: audit a stranger's first.
     """
+    from scsam_monai.bundle_tools.verify import CHECKS, verify_bundle
     from scsam_monai.command_line import locate_bundle
-    from scsam_monai.signoff import CHECKS, verify_bundle
 
     width, failed, done = max(map(len, CHECKS)), 0, 0
     for outcome in verify_bundle(folder or locate_bundle(), only or ()):

@@ -1,22 +1,32 @@
-"""``scsam check``, ``scsam generate`` and ``scsam corpus``."""
+"""``scsam import``, ``scsam check``, ``scsam generate`` and ``scsam corpus``: make data sets and look at them."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from scsam_monai.cli.table import print_table
+from scsam_monai.cli.options import numbers, print_table, with_z_ranges
+from scsam_monai.errors import InputError
 
 if TYPE_CHECKING:
     from scsam_monai.data.checks import DatasetReport, ItemReport
+
+import_app = typer.Typer(no_args_is_help=True, help="Make a data set folder out of somebody's files.")
+
+Source = Annotated[Path, typer.Argument(help="Folder with the files.")]
+Target = Annotated[Path, typer.Argument(help="Folder to write dataset.json into.")]
+VoxelSize = Annotated[str | None, typer.Option(metavar="Z,Y,X", help="Voxel size in nm.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a data set in TARGET.")]
+Patterns = Annotated[list[str] | None, typer.Option(metavar="PATTERN", help="Image file names.")]
+ZRanges = dict[str, tuple[int, int]] | None
 
 
 def check(folder: Annotated[Path, typer.Argument(help="Folder with dataset.json.")]) -> None:
     """Read every image and label of a data set and tell what is in it."""
     from scsam_monai.data.checks import inspect_dataset
-    from scsam_monai.data.description import load_dataset
+    from scsam_monai.data.dataset import load_dataset
 
     description = load_dataset(folder)
     report = inspect_dataset(description)
@@ -60,7 +70,7 @@ def _print_report(report: DatasetReport, class_names: list[str]) -> None:
 
 
 def _row(report: ItemReport, class_names: list[str]) -> list[str]:
-    from scsam_monai.data.labels import IGNORE_LABEL
+    from scsam_monai.data.items import IGNORE_LABEL
 
     annotated = set(report.item["annotated"])
     # "-" marks a class that is not annotated: its voxels are unknown, not absent.
@@ -75,3 +85,92 @@ def _row(report: ItemReport, class_names: list[str]) -> list[str]:
         *counts,
         str(report.voxels[IGNORE_LABEL]),
     ]
+
+
+@import_app.command("files")
+@with_z_ranges
+def import_files_command(
+    source: Source,
+    target: Target,
+    image: Annotated[list[str], typer.Option(metavar="GLOB", help="Image files below SOURCE.")],
+    label: Annotated[list[str], typer.Option(metavar="GLOB", help="Label files, paired in sorted order.")],
+    class_: Annotated[
+        list[str],
+        typer.Option("--class", metavar="VALUE=NAME", help="Meaning of a label value; background, unknown."),
+    ],
+    z_ranges: ZRanges,
+    gap: int,
+    voxel_size_nm: VoxelSize = None,
+    annotated: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Default: all.")] = None,
+    train: Patterns = None,
+    validation: Patterns = None,
+    test: Patterns = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Any image and label files (TIFF, PNG, NIfTI, NumPy)."""
+    patterns = {"training": train, "validation": validation, "test": test}
+    _import(
+        "files",
+        source,
+        target,
+        images=image,
+        labels=label,
+        classes=_classes(class_),
+        voxel_size_nm=numbers("--voxel-size-nm", voxel_size_nm, float, "three lengths like 50,4.6,4.6"),
+        annotated=annotated or None,
+        z_ranges=z_ranges,
+        file_patterns={part: names for part, names in patterns.items() if names} or None,
+        gap=gap,
+        overwrite=overwrite,
+    )
+
+
+@import_app.command("vnc")
+@with_z_ranges
+def import_vnc_command(
+    source: Source,
+    target: Target,
+    z_ranges: ZRanges,
+    gap: int,
+    voxel_size_nm: VoxelSize = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Drosophila ventral nerve cord, Gerhard et al. 2013 (default z: 0:10, 11:13, 14:17)."""
+    size = numbers("--voxel-size-nm", voxel_size_nm, float, "three lengths like 50,4.6,4.6")
+    _import(
+        "vnc",
+        source,
+        target,
+        z_ranges=z_ranges,
+        gap=gap,
+        overwrite=overwrite,
+        **({} if size is None else {"voxel_size_nm": size}),
+    )
+
+
+@import_app.command("betaseg")
+def import_betaseg_command(
+    source: Source,
+    target: Target,
+    split: Annotated[str, typer.Option(help="high, low, cross or cross-back.")] = "high",
+    validation: Annotated[list[str] | None, typer.Option(metavar="CELL", help="Taken from training.")] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Mouse beta cells, Müller et al. 2021."""
+    _import("betaseg", source, target, split=split, validation=validation or (), overwrite=overwrite)
+
+
+def _import(kind: str, source: Path, target: Path, **options: Any) -> None:
+    from scsam_monai.data.importers import import_dataset
+
+    typer.echo(import_dataset(kind, source, target, **options))
+
+
+def _classes(pairs: list[str]) -> dict[str, str]:
+    parts = [pair.partition("=") for pair in pairs]
+    for value, _, name in parts:
+        if not value.isdigit() or not name:
+            raise InputError(
+                "--class", expected="VALUE=NAME like 1=membrane", met=value or "=", remedy="correct it"
+            )
+    return {value: name for value, _, name in parts}

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from scsam_monai.cli.numbers import numbers
-from scsam_monai.cli.table import print_table
+from scsam_monai.cli.options import numbers, print_table
 from scsam_monai.errors import InputError
 
 if TYPE_CHECKING:
@@ -86,7 +85,7 @@ def predict(
 ) -> None:
     """Segment an image or a volume of any size, block by block from disk to disk."""
     from scsam_monai.io import open_volume, voxel_size_of
-    from scsam_monai.weights.locate import check_model
+    from scsam_monai.weights.registry import check_model
 
     # What needs no torch is told before it is imported, which takes seconds.
     size = numbers("--voxel-size-nm", voxel_size_nm, float, "numbers (z, y, x) like 50,4.6,4.6")
@@ -94,12 +93,12 @@ def predict(
     with open_volume(source, dataset) as volume:
         voxel_size_of(volume, size)
     model = check_model(model or _shipped_model())
-    from scsam_monai.bars import stage_bars
     from scsam_monai.inference.estimate import estimate
     from scsam_monai.inference.planning import plan_job
-    from scsam_monai.inference.predict import run_job
+    from scsam_monai.inference.run import run_job
     from scsam_monai.inference.runners import Shard
     from scsam_monai.inference.windows import Windows
+    from scsam_monai.progress import stage_bars
     from scsam_monai.report.palette import class_colours
 
     share = None if shard is None else Shard.parse(shard)
@@ -155,7 +154,7 @@ def predict(
 
 
 def _threads_of_workers(runner: RunnerName, workers: int | None, scheduler: str | None) -> int | None:
-    from scsam_monai.inference.runners.local_cluster import divide_cores
+    from scsam_monai.inference.runners.dask import divide_cores
 
     if runner == RunnerName.SERIAL:
         return None
@@ -178,7 +177,7 @@ def _refuse_for_serial(workers: int | None, scheduler: str | None) -> None:
 
 
 def _shipped_model() -> Path:
-    from scsam_monai.weights.locate import folders
+    from scsam_monai.weights.registry import folders
 
     for folder in folders():
         if (folder / "model.pt").is_file():

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from scsam_monai.cli.table import print_table
+from scsam_monai.cli.options import print_table
 
 weights_app = typer.Typer(no_args_is_help=True, help="Named encoder weights: list, fetch, verify, pack.")
 
@@ -22,8 +22,7 @@ Target = Annotated[Path | None, typer.Option(metavar="DIR", help="Folder to fetc
 @weights_app.command("list")
 def list_command() -> None:
     """Show every name, its size and licence, and where its files lie."""
-    from scsam_monai.weights.locate import find
-    from scsam_monai.weights.registry import WEIGHTS
+    from scsam_monai.weights.registry import WEIGHTS, find
 
     rows = [["name", "size", "licence", "where", "what"]]
     for weights in WEIGHTS.values():
@@ -48,7 +47,7 @@ def fetch_command(name: Name, target: Target = None) -> None:
 @weights_app.command("path")
 def path_command(name: Name) -> None:
     """Print where the files of some weights lie."""
-    from scsam_monai.weights.locate import locate
+    from scsam_monai.weights.registry import locate
 
     for path in locate(name):
         typer.echo(path)
@@ -57,8 +56,7 @@ def path_command(name: Name) -> None:
 @weights_app.command("verify")
 def verify_command(names: Names = None) -> None:
     """Hash the files that are here and compare them; ends with code 2 if one is wrong."""
-    from scsam_monai.weights.registry import WEIGHTS
-    from scsam_monai.weights.verify import WRONG, verify
+    from scsam_monai.weights.registry import WEIGHTS, WRONG, verify
 
     rows = [row for name in names or WEIGHTS for row in verify(name)]
     print_table([[row.state, row.file, str(row.path or "")] for row in rows])
@@ -76,7 +74,7 @@ def pack_command(
     ] = None,
 ) -> None:
     """For maintainers: write trained weights in half precision, in files of at most 20 MB."""
-    from scsam_monai.weights.pack import MANIFEST, pack_model, pack_weights
+    from scsam_monai.bundle_tools.pack import MANIFEST, pack_model, pack_weights
 
     if name == "model":
         paths = pack_model(source, target)

@@ -1,20 +1,24 @@
-"""Look at every voxel of a data set before hours are spent on it."""
+"""Look at every voxel of a data set before hours are spent on it, and open the one that a run is to use."""
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+import ignite.distributed as idist
 import numpy as np
 
-from scsam_monai.data.description import DatasetDescription
-from scsam_monai.data.items import as_uint8, volume_shape
-from scsam_monai.data.labels import IGNORE_LABEL
+from scsam_monai.data.dataset import DatasetDescription, load_dataset
+from scsam_monai.data.items import IGNORE_LABEL, as_uint8, volume_shape
 from scsam_monai.errors import InputError
 from scsam_monai.io import crop, intensity_range, read_header, read_image, read_labels
-from scsam_monai.io.contents import check_values
+from scsam_monai.io.checks import check_values
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -208,3 +212,39 @@ def _overlap(one: list[list[int]] | None, other: list[list[int]] | None) -> bool
     if one is None or other is None:
         return True
     return all(a[0] < b[1] and b[0] < a[1] for a, b in zip(one, other, strict=True))
+
+
+def open_dataset(dataset_dir: str | Path, sample_dir: str | Path | None = None) -> DatasetDescription:
+    """Read and check a data set before anything is computed from it.
+
+    Args:
+        dataset_dir: folder with a ``dataset.json``.
+        sample_dir: where the generated sample data set stands; when ``dataset_dir`` is this folder, the data set
+            is generated if it is not there yet.
+
+    Returns:
+        The description; every image and label that it names was read once and found sound.
+
+    Raises:
+        InputError: for the first thing that is wrong.
+    """
+    if sample_dir is not None and Path(dataset_dir).resolve() == Path(sample_dir).resolve():
+        _generate(Path(sample_dir))
+        if idist.get_world_size() > 1:
+            idist.barrier()  # the others read what the first process writes
+    description = load_dataset(dataset_dir)
+    report = check_dataset(description, deep=True)
+    for warning in report.warnings:
+        logger.warning(warning)
+    counts = ", ".join(f"{len(items)} {name}" for name, items in description.sections.items())
+    logger.info("data set %s: %s; classes %s", dataset_dir, counts, ", ".join(description.class_names))
+    return description
+
+
+def _generate(folder: Path) -> None:
+    from scsam_monai.data.synthetic import write_sample_dataset  # only this path needs it
+
+    if idist.get_rank():
+        return
+    logger.info("no data set named: using generated sample data in %s", folder)
+    write_sample_dataset(folder)

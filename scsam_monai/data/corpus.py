@@ -26,18 +26,18 @@ FIB25_SPLIT = (200, 210)
 Progress = Callable[[float, str], None]
 
 
-class _Kind(NamedTuple):
+class Kind(NamedTuple):
     """Shape and voxel size (z, y, x in nm) of a generated volume."""
 
     shape: tuple[int, int, int]
     voxel_size_nm: tuple[float, float, float]
 
 
-GENERATED_KINDS = (
-    _Kind((24, 512, 512), (16.0, 16.0, 16.0)),
-    _Kind((12, 640, 640), (8.0, 8.0, 8.0)),
-    _Kind((160, 160, 160), (16.0, 16.0, 16.0)),
-    _Kind((6, 768, 768), (40.0, 5.0, 5.0)),
+KINDS = (
+    Kind((24, 512, 512), (16.0, 16.0, 16.0)),
+    Kind((12, 640, 640), (8.0, 8.0, 8.0)),
+    Kind((160, 160, 160), (16.0, 16.0, 16.0)),
+    Kind((6, 768, 768), (40.0, 5.0, 5.0)),
 )
 
 
@@ -80,7 +80,7 @@ def write_corpus(
     for position, (name, index, own_seed) in enumerate(wanted):
         report(position / len(wanted), name)
         if not (folder / "instances" / f"{name}.tif").is_file():
-            kind, style = GENERATED_KINDS[index % len(GENERATED_KINDS)], styles[index % len(styles)]
+            kind, style = KINDS[index % len(KINDS)], styles[index % len(styles)]
             volume = generate_volume(kind.shape, kind.voxel_size_nm, own_seed, style)
             _add(folder, name, volume.image, volume.instances, kind.voxel_size_nm)
     report(1.0, "done")

@@ -14,8 +14,7 @@ from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform, Transform
 
-from scsam_monai.data.items import parse_voxel_size
-from scsam_monai.data.labels import IGNORE_LABEL
+from scsam_monai.data.items import IGNORE_LABEL, parse_voxel_size
 from scsam_monai.io.intensity import intensity_range, normalise
 
 Item = dict[Hashable, Any]

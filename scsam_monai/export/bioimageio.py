@@ -1,4 +1,8 @@
-"""A network as a BioImage.IO package, for Fiji, ilastik and napari."""
+"""A network as a BioImage.IO package, for Fiji, ilastik and napari.
+
+The package holds the weights, the description of the model in format 0.5 of BioImage.IO's model RDF, documentation
+and a cover picture.
+"""
 
 from __future__ import annotations
 
@@ -6,24 +10,235 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 
-from scsam_monai.errors import InputError
-from scsam_monai.export.cover import write_cover
-from scsam_monai.export.description import Description, describe
-from scsam_monai.export.example import as_input, example_section
-from scsam_monai.export.onnx_file import write_onnx
-from scsam_monai.export.rdf import model_description, spdx_licence
-from scsam_monai.export.readme import documentation
-from scsam_monai.export.target import check_target
+from scsam_monai.errors import InputError, optional_library
+from scsam_monai.export.description import (
+    PERCENTILES,
+    Description,
+    as_input,
+    check_target,
+    describe,
+    example_section,
+)
+from scsam_monai.export.onnx_file import INPUT, OPSET, OUTPUT, write_onnx
 from scsam_monai.export.torchscript import write_torchscript
+from scsam_monai.filesystem.atomic import atomic_path
 from scsam_monai.inference.model import Model
-from scsam_monai.io.atomic import atomic_path
-from scsam_monai.io.libraries import optional_library
+
+TAGS = (
+    "electron-microscopy",
+    "2d",
+    "semantic-segmentation",
+    "cells",
+    "mitochondria",
+    "pytorch",
+    "fiji",
+    "deepimagej",
+    "ilastik",
+    "organelles",
+)
+CITATIONS = (
+    (
+        "Fang et al.: ScSAM: Debiasing Morphology and Distributional Variability in Subcellular Semantic "
+        "Segmentation, ECAI 2025",
+        "10.48550/arXiv.2507.17149",
+    ),
+    ("Kirillov et al.: Segment Anything, ICCV 2023", "10.48550/arXiv.2304.02643"),
+    ("He et al.: Masked Autoencoders Are Scalable Vision Learners, CVPR 2022", "10.48550/arXiv.2111.06377"),
+)
 
 SUFFIX = ".zip"
+
+
+def write_cover(path: str | Path, section: np.ndarray, labels: np.ndarray, colours: np.ndarray) -> None:
+    """Draw a section, and beside it the same with its labels in colour.
+
+    Args:
+        path: a ``.png``.
+        section: (y, x) uint8.
+        labels: (y, x) class ids; background stays grey.
+        colours: (K', 3) uint8, of each class.
+    """
+    grey = np.repeat(section[..., None], 3, axis=2)
+    mixed = (grey.astype(np.uint16) + colours[labels]) // 2
+    painted = np.where((labels > 0)[..., None], mixed.astype(np.uint8), grey)
+    Image.fromarray(np.concatenate([grey, painted], axis=1)).save(path, format="PNG")
+
+
+def halo(window: int) -> int:
+    """Return the pixels at each edge of a window whose labels are better taken from the neighbouring window."""
+    return window // 8  # windows of scsam predict overlap by a quarter
+
+
+def documentation(description: Description) -> str:
+    """Return what a user of the package has to know, as Markdown."""
+    low, high = PERCENTILES
+    size = "an unknown size" if description.pixel_size_nm is None else f"{description.pixel_size_nm:g} nm"
+    classes = "\n".join(f"| {index} | {name} |" for index, name in enumerate(description.class_names))
+    window = description.window
+    return f"""# ScSAM {description.as_metadata()["version"]}: organelles in electron micrographs
+
+Semantic segmentation of grey electron micrographs, without prompts, by ScSAM (Fang et al., ECAI 2025).
+
+## Input
+
+One grey channel, {window} x {window} pixels of {size}. Resample an image of another pixel size before. Grey
+values are scaled so that the {low} and {high} percentiles of the whole image become 0 and 1, and clipped; that is
+declared as preprocessing. Tools that apply it to every tile by itself give poorer labels: scale the image first in
+those.
+
+Larger images are cut into windows. Leave a margin of {halo(window)} pixels at
+each edge to the neighbouring windows.
+
+## Output
+
+Logits of {len(description.class_names)} classes, on the pixels of the input. The class of a pixel is the channel
+with the largest value.
+
+| channel | class |
+|---|---|
+{classes}
+
+## Validation
+
+Compare the classes with sections that you annotated and that no training saw: intersection over union of each
+class, counted over all voxels of a volume. Do so before you count anything: a network knows the tissue that it was
+trained on. The weights that come with scsam-monai have seen generated cells alone, and so does the cover show one:
+expect less of them on real micrographs.
+
+## Limits
+
+For research, not for diagnosis. Sections are segmented one by one.
+"""
+
+
+def model_description(folder: Path, description: Description) -> Any:
+    """Return a ``bioimageio.spec`` model description.
+
+    Args:
+        folder: holds ``model.ts``, ``model.onnx``, ``input.npy``, ``output.npy``, ``cover.png`` and ``README.md``.
+        description: of the network.
+
+    Raises:
+        InputError: if the licence is no SPDX identifier.
+    """
+    from bioimageio.spec.common import FileDescr
+    from bioimageio.spec.model import v0_5
+
+    metadata = description.as_metadata()
+    names = ", ".join(description.class_names)
+    size = "" if description.pixel_size_nm is None else f" at {description.pixel_size_nm:g} nm per pixel"
+    return v0_5.ModelDescr(
+        name="ScSAM organelle segmentation",
+        description=f"Organelles in electron micrographs{size}, without prompts: {names}",
+        version=v0_5.Version(metadata["version"]),
+        authors=[v0_5.Author(name=name) for name in description.authors],
+        cite=[v0_5.CiteEntry(text=text, doi=v0_5.Doi(doi)) for text, doi in CITATIONS],
+        license=spdx_licence(description.licence or ""),
+        tags=list(TAGS),
+        covers=[FileDescr(source=folder / "cover.png")],
+        documentation=FileDescr(source=folder / "README.md"),
+        inputs=[_input(folder, description)],
+        outputs=[_output(folder, description)],
+        weights=_weights(folder),
+        config=v0_5.Config.model_validate({"scsam": metadata}),
+    )
+
+
+def spdx_licence(licence: str) -> Any:
+    """Return a licence as BioImage.IO takes it.
+
+    Raises:
+        InputError: if it is no SPDX identifier.
+    """
+    from bioimageio.spec.model.v0_5 import LicenseId
+    from pydantic import ValidationError
+
+    try:
+        return LicenseId(licence)
+    except ValidationError:
+        raise InputError(
+            "licence",
+            expected="an identifier of spdx.org/licenses, like CC-BY-4.0",
+            met=licence,
+            remedy="name that of your weights",
+        ) from None
+
+
+def _space(description: Description) -> dict[str, Any]:
+    """What an axis says of the pixel size."""
+    if description.pixel_size_nm is None:
+        return {}
+    return {"unit": "nanometer", "scale": description.pixel_size_nm}
+
+
+def _input(folder: Path, description: Description) -> Any:
+    from bioimageio.spec.common import FileDescr
+    from bioimageio.spec.model import v0_5
+
+    plane = [v0_5.AxisId("y"), v0_5.AxisId("x")]
+    low, high = PERCENTILES
+    scale = v0_5.ScaleRangeKwargs(
+        axes=[v0_5.AxisId("channel"), *plane], min_percentile=low, max_percentile=high
+    )
+    return v0_5.InputTensorDescr(
+        id=v0_5.TensorId(INPUT),
+        description="grey electron micrograph, as the microscope gives it",
+        axes=[
+            v0_5.BatchAxis(),
+            v0_5.ChannelAxis(channel_names=["grey"]),
+            *(
+                v0_5.SpaceInputAxis(
+                    id=axis, size=description.window, concatenable=True, **_space(description)
+                )
+                for axis in plane
+            ),
+        ],
+        test_tensor=FileDescr(source=folder / "input.npy"),
+        data=v0_5.IntervalOrRatioDataDescr(type="float32"),
+        preprocessing=[
+            v0_5.ScaleRangeDescr(kwargs=scale),
+            v0_5.ClipDescr(kwargs=v0_5.ClipKwargs(min=0.0, max=1.0)),
+        ],
+    )
+
+
+def _output(folder: Path, description: Description) -> Any:
+    from bioimageio.spec.common import FileDescr
+    from bioimageio.spec.model import v0_5
+
+    edge = halo(description.window)
+    axes = [
+        v0_5.SpaceOutputAxisWithHalo(
+            id=axis,
+            size=v0_5.SizeReference(tensor_id=v0_5.TensorId(INPUT), axis_id=axis),
+            halo=edge,
+            **_space(description),
+        )
+        for axis in (v0_5.AxisId("y"), v0_5.AxisId("x"))
+    ]
+    return v0_5.OutputTensorDescr(
+        id=v0_5.TensorId(OUTPUT),
+        description="logits of each class; the largest one is the class",
+        axes=[v0_5.BatchAxis(), v0_5.ChannelAxis(channel_names=list(description.class_names)), *axes],
+        test_tensor=FileDescr(source=folder / "output.npy"),
+        data=v0_5.IntervalOrRatioDataDescr(type="float32"),
+    )
+
+
+def _weights(folder: Path) -> Any:
+    from bioimageio.spec.model import v0_5
+
+    version = v0_5.Version(torch.__version__.split("+")[0])
+    return v0_5.WeightsDescr(
+        torchscript=v0_5.TorchscriptWeightsDescr(source=folder / "model.ts", pytorch_version=version),
+        onnx=v0_5.OnnxWeightsDescr(source=folder / "model.onnx", opset_version=OPSET, parent="torchscript"),
+    )
 
 
 def export_bioimageio(

@@ -1,18 +1,54 @@
-"""What an exported file says of its network."""
+"""What every export needs: a free place to write to, a description of the network, and a section to try it on.
+
+The section is generated; it shows no specimen.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from scsam_monai import __version__
+import numpy as np
+import torch
+from torch import Tensor
+
+from scsam_monai._version import __version__
+from scsam_monai.data.synthetic import generate_volume
 from scsam_monai.errors import InputError
 from scsam_monai.inference.model import Model
 from scsam_monai.inference.windows import STEP
+from scsam_monai.io import intensity_range, normalise
 
 PERCENTILES = (0.5, 99.5)
 LARGEST_WINDOW = 1024
+
+SEED = 20_250_717
+USUAL_NM = 16.0
+
+
+def check_target(path: str | Path, suffix: str) -> Path:
+    """Return where to write.
+
+    Args:
+        path: of the file to be.
+        suffix: that it must have.
+
+    Raises:
+        InputError: for another suffix, or if something is there already.
+    """
+    path = Path(path)
+    if path.suffix.lower() != suffix:
+        met = path.suffix or "no suffix"
+        raise InputError(
+            path, expected=f"the suffix {suffix}", met=met, remedy=f"name it {path.stem}{suffix}"
+        )
+    if path.exists():
+        raise InputError(
+            path, expected="a new file", met="one that exists", remedy="remove it or choose another name"
+        )
+    return path
 
 
 @dataclass(frozen=True)
@@ -76,3 +112,22 @@ def describe(
             remedy="use 256, the size that scsam predict looks through",
         )
     return Description(model.class_names, model.pixel_size_nm, window, licence, tuple(authors))
+
+
+def example_section(window: int, pixel_size_nm: float | None) -> np.ndarray:
+    """Draw a section (window, window) uint8 of cells; the same arguments give the same bits."""
+    nm = pixel_size_nm or USUAL_NM
+    return np.asarray(generate_volume((1, window, window), (nm, nm, nm), seed=SEED).image[0])
+
+
+def as_input(section: np.ndarray) -> Tensor:
+    """Return a section (y, x) as what the network takes, ``(1, 1, H, W)`` in [0, 1]."""
+    low, high = intensity_range(section, *PERCENTILES)
+    return torch.from_numpy(normalise(section, low, high))[None, None]
+
+
+def example_batch(section: np.ndarray) -> Tensor:
+    """Return a section, one that is turned, and noise: ``(3, 1, H, W)`` in [0, 1]."""
+    image = as_input(section)
+    noise = torch.rand(image.shape, generator=torch.Generator().manual_seed(SEED))
+    return torch.cat([image, image.transpose(2, 3), noise])

@@ -12,14 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from scsam_monai.export.agreement import check_agreement
-from scsam_monai.export.description import Description, describe
-from scsam_monai.export.example import example_batch, example_section
-from scsam_monai.export.recording import fixed_sizes
-from scsam_monai.export.target import check_target
+from scsam_monai.errors import optional_library
+from scsam_monai.export.description import Description, check_target, describe, example_batch, example_section
+from scsam_monai.export.recording import check_agreement, fixed_sizes
+from scsam_monai.filesystem.atomic import atomic_path
 from scsam_monai.inference.model import Model
-from scsam_monai.io.atomic import atomic_path
-from scsam_monai.io.libraries import optional_library
 
 SUFFIX = ".onnx"
 OPSET = 17

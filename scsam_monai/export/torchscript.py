@@ -16,13 +16,10 @@ import torch
 from monai.data.torchscript_utils import save_net_with_metadata
 from torch import Tensor, nn
 
-from scsam_monai.export.agreement import check_agreement
-from scsam_monai.export.description import Description, describe
-from scsam_monai.export.example import example_batch, example_section
-from scsam_monai.export.recording import fixed_sizes
-from scsam_monai.export.target import check_target
+from scsam_monai.export.description import Description, check_target, describe, example_batch, example_section
+from scsam_monai.export.recording import check_agreement, fixed_sizes
+from scsam_monai.filesystem.atomic import atomic_path
 from scsam_monai.inference.model import Model
-from scsam_monai.io.atomic import atomic_path
 
 SUFFIX = ".ts"
 

@@ -1,12 +1,11 @@
 """From a network to labels: windows, slices and volumes."""
 
-from scsam_monai.inference.argmax import argmax_labels
-from scsam_monai.inference.drawing import Product
+from scsam_monai.inference.maps import Product, argmax_labels
 from scsam_monai.inference.model import Model, open_model
+from scsam_monai.inference.monai_inferer import SliceWiseInferer
 from scsam_monai.inference.planning import plan_job
-from scsam_monai.inference.predict import run_job
+from scsam_monai.inference.run import run_job
 from scsam_monai.inference.segment import Segmentation, segment
-from scsam_monai.inference.slices import SliceWiseInferer
 from scsam_monai.inference.windows import Windows
 
 __all__ = [

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from scsam_monai.inference.drawing import Product
-from scsam_monai.inference.grid import SectionGrid
 from scsam_monai.inference.job import Job, is_zarr
-from scsam_monai.inference.memory import memory_errors, per_section, per_voxel, resident_bytes
+from scsam_monai.inference.maps import Product
 from scsam_monai.inference.model import Model
-from scsam_monai.inference.planes import PLANES, XY, Plane
+from scsam_monai.inference.predictor import PLANES, XY, Plane
+from scsam_monai.inference.sizing import memory_errors, per_section, per_voxel, resident_bytes
+from scsam_monai.inference.tiling import SectionGrid
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,11 @@ import torch
 from scsam_monai.errors import InputError
 from scsam_monai.inference.job import progress_folder, stamp, stem_of
 from scsam_monai.inference.planning import plan_job
-from scsam_monai.inference.predict import run_job
+from scsam_monai.inference.run import run_job
 from scsam_monai.inference.store import Progress
 from scsam_monai.inference.windows import Windows
 from scsam_monai.io import LabelVolume
-from scsam_monai.weights.locate import sha256_of
+from scsam_monai.weights.registry import sha256_of
 
 logger = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from scsam_monai.errors import InputError
 from scsam_monai.inference.blocks import BlockPlan
-from scsam_monai.inference.drawing import Product
+from scsam_monai.inference.maps import Product
 from scsam_monai.inference.windows import Windows
 
 ZARR = (".ome.zarr", ".zarr")

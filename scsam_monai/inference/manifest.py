@@ -16,11 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from scsam_monai.errors import InputError
-from scsam_monai.inference.lease import held, holder, lease
-from scsam_monai.inference.runners.shard import Shard
-from scsam_monai.io.atomic import atomic_path
-from scsam_monai.io.durable import sync_files
-from scsam_monai.weights.lock import exclusive
+from scsam_monai.filesystem.atomic import atomic_path, sync_files
+from scsam_monai.filesystem.locks import exclusive, held, holder, lease
+from scsam_monai.inference.runners.local import Shard
 
 JOB = "job.json"
 GATE = "gate.lock"

@@ -10,9 +10,9 @@ import torch
 from scsam_monai.errors import InputError
 from scsam_monai.inference.pixel_size import network_pixel_size
 from scsam_monai.networks.scsam import ScSAM
-from scsam_monai.weights.loading import load_weights, rebuild_scsam
-from scsam_monai.weights.locate import check_model
+from scsam_monai.weights.build import load_weights, rebuild_scsam
 from scsam_monai.weights.record import read_record
+from scsam_monai.weights.registry import check_model
 
 
 @dataclass(frozen=True)

@@ -11,16 +11,16 @@ from pathlib import Path
 import torch
 
 from scsam_monai.errors import InputError
-from scsam_monai.inference.division import divide
 from scsam_monai.inference.job import Job, Source, is_zarr, output_suffix, stamp
 from scsam_monai.inference.manifest import JOB, Manifest, sweep
 from scsam_monai.inference.model import Model, open_model
 from scsam_monai.inference.segment import as_products
+from scsam_monai.inference.sizing import divide
 from scsam_monai.inference.store import Progress, Store
 from scsam_monai.inference.windows import Windows, volume_factors
 from scsam_monai.io import VolumeReader, intensity_range_of, open_volume, voxel_size_of
 from scsam_monai.io.label_export import check_export
-from scsam_monai.weights.locate import sha256_of
+from scsam_monai.weights.registry import sha256_of
 
 logger = logging.getLogger(__name__)
 

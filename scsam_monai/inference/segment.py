@@ -10,9 +10,9 @@ import numpy as np
 
 from scsam_monai.errors import InputError
 from scsam_monai.inference.blocks import Block, BlockPlan
-from scsam_monai.inference.division import divide
-from scsam_monai.inference.drawing import Product
+from scsam_monai.inference.maps import Product
 from scsam_monai.inference.model import Model, open_model
+from scsam_monai.inference.sizing import divide
 from scsam_monai.inference.streaming import Stream
 from scsam_monai.inference.windows import Windows, volume_factors
 from scsam_monai.io import ArrayVolume, as_voxel_size, intensity_range_of

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from scsam_monai.errors import InputError
+from scsam_monai.filesystem.atomic import write_errors
 from scsam_monai.inference.blocks import Block
-from scsam_monai.inference.drawing import Product
 from scsam_monai.inference.job import Job, is_zarr, output_suffix
+from scsam_monai.inference.maps import Product
 from scsam_monai.inference.runners import Cancel
 from scsam_monai.io import (
     ImageVolume,
@@ -23,7 +24,6 @@ from scsam_monai.io import (
     export_labels,
     write_block,
 )
-from scsam_monai.io.durable import write_errors
 
 Progress = Callable[[str, float, float], None]
 """Called with what is being done, how much of it is done, and how much there is in all."""
@@ -94,7 +94,7 @@ class Store:
                 named = _named(progress, f"pyramid of {product.value}")
                 if not build_pyramid(place, block=self.job.block, progress=named, cancel=cancel):
                     return False
-                _move(place, target)
+                move_into_place(place, target)
         return True
 
     def _export(self, progress: Progress | None) -> None:
@@ -106,7 +106,7 @@ class Store:
             with write_errors(place):
                 place.rename(place.with_suffix(".exported"))
         if exported.exists():
-            _move(exported, target)
+            move_into_place(exported, target)
 
     def _create(self, product: Product, colours: np.ndarray) -> None:
         job, place = self.job, self._place(product)
@@ -147,7 +147,12 @@ def _named(progress: Progress | None, name: str) -> Callable[[int, int], None] |
     return None if progress is None else lambda done, total: progress(name, done, total)
 
 
-def _move(place: Path, target: Path) -> None:
+def move_into_place(place: Path, target: Path) -> None:
+    """Give a finished output its name.
+
+    Raises:
+        InputError: if something has that name by now, or the system refuses.
+    """
     if target.exists():
         raise InputError(
             target,

@@ -14,11 +14,9 @@ import numpy as np
 import torch
 
 from scsam_monai.inference.blocks import Block, BlockPlan
-from scsam_monai.inference.drawing import Drawing, OnePlaneDrawing, Product, ThreePlanesDrawing
-from scsam_monai.inference.memory import release_freed
-from scsam_monai.inference.planes import PlanePredictor, Readable
-from scsam_monai.inference.sections import Blended
-from scsam_monai.inference.threads import one_thread
+from scsam_monai.inference.maps import Drawing, OnePlaneDrawing, Product, ThreePlanesDrawing
+from scsam_monai.inference.predictor import Blended, PlanePredictor, Readable, one_thread
+from scsam_monai.inference.sizing import release_freed
 
 
 class Sink(Protocol):

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 import torch
 
 from scsam_monai.errors import InputError, check_choice
-from scsam_monai.inference.grid import SectionGrid, section_grid
 from scsam_monai.inference.pixel_size import scale_factors
-from scsam_monai.inference.planes import PLANES, XY, Plane, PlanePredictor
-from scsam_monai.inference.sections import Network, SectionPredictor
+from scsam_monai.inference.predictor import PLANES, XY, Network, Plane, PlanePredictor, SectionPredictor
+from scsam_monai.inference.tiling import SectionGrid, section_grid
 
 STEP = 32
 """Pixels: the network fills up its input to a multiple of this."""

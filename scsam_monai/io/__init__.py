@@ -1,6 +1,6 @@
 """Readers and writers of images, and voxel sizes in nm. Nothing here knows of data sets or networks."""
 
-from scsam_monai.io.atomic import atomic_path
+from scsam_monai.filesystem.atomic import atomic_path
 from scsam_monai.io.files import (
     image_suffix,
     is_supported,
@@ -9,18 +9,15 @@ from scsam_monai.io.files import (
     read_labels,
     write_labels_like,
 )
-from scsam_monai.io.image import EMImage, ImageHeader, VoxelSize
+from scsam_monai.io.formats import only_in_parts
+from scsam_monai.io.image import EMImage, ImageHeader, Region, VoxelSize, check_region, crop
 from scsam_monai.io.intensity import intensity_range, intensity_range_of, normalise
-from scsam_monai.io.label_export import export_labels
-from scsam_monai.io.ome_zarr_image import ImageVolume, create_image
-from scsam_monai.io.ome_zarr_labels import LabelVolume, create_labels
-from scsam_monai.io.ome_zarr_metadata import LabelLegend
+from scsam_monai.io.label_export import export_labels, write_stack
+from scsam_monai.io.ome_zarr import LabelLegend
+from scsam_monai.io.ome_zarr_volume import ImageVolume, LabelVolume, create_image, create_labels
 from scsam_monai.io.pyramid import build_pyramid, write_block
-from scsam_monai.io.region import Region, check_region, crop
-from scsam_monai.io.stack import write_stack
-from scsam_monai.io.volume import ArrayVolume, VolumeReader, open_volume
-from scsam_monai.io.volumes import only_in_parts
-from scsam_monai.io.voxel_size import as_voxel_size, voxel_size_of
+from scsam_monai.io.volume import ArrayVolume, VolumeReader, open_volume, voxel_size_of
+from scsam_monai.io.voxel_size import as_voxel_size
 
 __all__ = [
     "ArrayVolume",

@@ -7,15 +7,22 @@ from pathlib import Path
 import numpy as np
 
 from scsam_monai.errors import InputError
-from scsam_monai.io.atomic import atomic_path
-from scsam_monai.io.contents import as_label_array, check_dtype, check_grey, check_shape, check_values
-from scsam_monai.io.image import EMImage, ImageFormat, ImageHeader
-from scsam_monai.io.nifti import NiftiFormat
-from scsam_monai.io.npy import NpyFormat
-from scsam_monai.io.png import PngFormat
-from scsam_monai.io.reading import check_file, readable, suffix_among
-from scsam_monai.io.region import Region, crop
-from scsam_monai.io.tiff import TiffFormat
+from scsam_monai.filesystem.atomic import atomic_path
+from scsam_monai.io.checks import (
+    as_label_array,
+    check_dtype,
+    check_file,
+    check_grey,
+    check_shape,
+    check_values,
+    readable,
+    suffix_among,
+)
+from scsam_monai.io.formats.nifti import NiftiFormat
+from scsam_monai.io.formats.npy import NpyFormat
+from scsam_monai.io.formats.png import PngFormat
+from scsam_monai.io.formats.tiff import TiffFormat
+from scsam_monai.io.image import EMImage, ImageFormat, ImageHeader, Region, crop
 
 FORMATS: dict[str, ImageFormat] = {
     suffix: image_format

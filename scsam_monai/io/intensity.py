@@ -1,15 +1,101 @@
-"""Grey values of a volume brought to [0, 1] by percentiles."""
+"""Scale grey values to [0, 1] between two percentiles, taken from a sample of voxels where a volume is large.
+
+The sample is drawn the same way from an array and from an opened file, so that both give the same bits.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from scsam_monai.errors import InputError
-from scsam_monai.io.sampling import sample_positions, sample_volume
 from scsam_monai.io.volume import VolumeReader
+
+SAMPLE_SIZE = 1_000_000
+_SEED = 20250717
+
+_READ_WHOLE = 2**27
+"""Voxels up to which reading all of a volume for its sample takes seconds."""
+
+_PLACES = 64
+"""Boxes that stand for a larger volume, each with an equal share of the sample."""
+
+BOX_VOXELS = 2**22
+"""Voxels read at once of a volume that is read whole."""
+
+
+def sample_positions(size: int) -> np.ndarray | None:
+    """Sorted flat positions of the sample in an array of ``size`` voxels; None means all of them."""
+    # Random positions, not every n-th voxel: a stride can fall in step with rows or sections.
+    if size <= SAMPLE_SIZE:
+        return None
+    return np.sort(np.random.default_rng(_SEED).integers(size, size=SAMPLE_SIZE))
+
+
+def sample_volume(reader: VolumeReader, progress: Callable[[int, int], None] | None = None) -> np.ndarray:
+    """Grey values of the sample, in no particular order.
+
+    Up to 2**27 voxels these are the values at :func:`sample_positions`. Of a larger volume they lie in at
+    most 64 boxes of whole chunks, at random places.
+
+    Args:
+        reader: read box by box, never all of it at once.
+        progress: called with the number of boxes done and in all.
+    """
+    size = math.prod(reader.shape)
+    if size > _READ_WHOLE:
+        box = _box(reader, SAMPLE_SIZE // _PLACES)
+        return _values_at(reader, _positions_in_places(reader, box), box, progress)
+    flat = sample_positions(size)
+    positions = np.unravel_index(np.arange(size) if flat is None else flat, reader.shape)
+    return _values_at(reader, np.stack(positions), _box(reader, BOX_VOXELS), progress)
+
+
+def _box(reader: VolumeReader, voxels: int) -> np.ndarray:
+    """The chunk (z, y, x) and as many more along x, then y, then z as give ``voxels``."""
+    box = np.array(reader.chunk)
+    for axis in (2, 1, 0):
+        chunks = min(math.ceil(voxels / box.prod()), math.ceil(reader.shape[axis] / box[axis]))
+        box[axis] *= chunks
+    return box
+
+
+def _positions_in_places(reader: VolumeReader, box: np.ndarray) -> np.ndarray:
+    """Positions (3, N) in the boxes around random voxels, as many in each."""
+    random, shape = np.random.default_rng(_SEED), np.array(reader.shape)
+    starts = random.integers(shape, size=(_PLACES, 3)) // box * box
+    inside = [
+        random.integers(start, np.minimum(start + box, shape), size=(SAMPLE_SIZE // _PLACES, 3))
+        for start in starts
+    ]
+    return np.concatenate(inside).T
+
+
+def _values_at(
+    reader: VolumeReader,
+    positions: np.ndarray,
+    box: np.ndarray,
+    progress: Callable[[int, int], None] | None,
+) -> np.ndarray:
+    """Values at positions (3, N), by reading each box that holds some once."""
+    grid = -(-np.array(reader.shape) // box)
+    keys = np.ravel_multi_index(tuple(positions // box[:, None]), tuple(grid))
+    by_box = positions[:, np.argsort(keys, kind="stable")]
+    held, counts = np.unique(keys, return_counts=True)
+    values = np.empty(len(keys), reader.dtype)
+    done = 0
+    for number, (key, count) in enumerate(zip(held, counts, strict=True), 1):
+        start = np.array(np.unravel_index(key, tuple(grid))) * box
+        stop = np.minimum(start + box, reader.shape)
+        part = reader.read([(int(low), int(high)) for low, high in zip(start, stop, strict=True)])
+        values[done : done + count] = part[tuple(by_box[:, done : done + count] - start[:, None])]
+        done += count
+        if progress is not None:
+            progress(number, len(held))
+    return values
 
 
 def intensity_range(

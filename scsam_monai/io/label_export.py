@@ -1,4 +1,4 @@
-"""Label volumes as one file for programs that read no OME-Zarr: TIFF stacks and NIfTI, a few planes at a time."""
+"""Write finished labels as TIFF stacks or NIfTI files, plane by plane."""
 
 from __future__ import annotations
 
@@ -7,26 +7,81 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import nibabel as nib
 import numpy as np
 import tifffile
+from numpy.typing import DTypeLike
 
 from scsam_monai.errors import InputError
-from scsam_monai.io.atomic import atomic_path
-from scsam_monai.io.durable import write_errors
+from scsam_monai.filesystem.atomic import atomic_path, write_errors
+from scsam_monai.io.checks import suffix_among
 from scsam_monai.io.image import VoxelSize
-from scsam_monai.io.ome_zarr_labels import LabelVolume
-from scsam_monai.io.ome_zarr_metadata import LabelLegend
-from scsam_monai.io.reading import suffix_among
-from scsam_monai.io.stack import stack_options
+from scsam_monai.io.ome_zarr import LabelLegend
+from scsam_monai.io.ome_zarr_volume import LabelVolume
+
+CLASSIC_TIFF_BYTES = 2**32 - 2**25  # offsets are 32-bit; leave room for the tags
+_IMAGEJ_TYPES = ("uint8", "uint16", "float32")
 
 Progress = Callable[[int, int], None]
 
-_SLAB_BYTES = 2**28
-_NIFTI_VOXELS, _NIFTI_SIDE = 2**31, 2**15 - 1
+SLAB_BYTES = 2**28
+NIFTI_VOXELS, NIFTI_SIDE = 2**31, 2**15 - 1
 _MM_PER_NM = 1e-6
+
+
+def write_stack(path: str | Path, array: np.ndarray, voxel_size_nm: VoxelSize) -> None:
+    """Write an image or volume as a TIFF that Fiji opens with its scale; whole or not at all.
+
+    Args:
+        path: ends in ``.tif`` or ``.tiff``.
+        array: (y, x) or (z, y, x).
+        voxel_size_nm: (z, y, x) in nm.
+    """
+    options = stack_options(array.shape, array.dtype, voxel_size_nm)
+    with atomic_path(path) as temporary:
+        tifffile.imwrite(temporary, array, **options)
+
+
+def stack_options(
+    shape: tuple[int, ...],
+    dtype: DTypeLike,
+    voxel_size_nm: VoxelSize,
+    *,
+    imagej_metadata: dict[str, Any] | None = None,
+    ome_metadata: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """How :func:`tifffile.imwrite` is to write a stack.
+
+    ImageJ's flavour holds 8- and 16-bit integers and float32 up to 4 GiB; the rest is written as OME.
+
+    Args:
+        shape: (y, x) or (z, y, x).
+        dtype: of the values.
+        voxel_size_nm: (z, y, x) in nm.
+        imagej_metadata: what ImageJ's flavour shall state besides.
+        ome_metadata: what OME's flavour shall state besides.
+    """
+    z, y, x = (float(size) for size in voxel_size_nm)
+    dtype = np.dtype(dtype)
+    large = math.prod(shape) * dtype.itemsize >= CLASSIC_TIFF_BYTES
+    imagej = not large and dtype.name in _IMAGEJ_TYPES
+    metadata: dict[str, Any] = {"axes": "ZYX"[-len(shape) :]}
+    if imagej:
+        metadata |= {"unit": "nm", "spacing": z} | (imagej_metadata or {})
+    else:
+        metadata |= {f"PhysicalSize{axis}": size for axis, size in zip("ZYX", (z, y, x), strict=True)}
+        metadata |= {f"PhysicalSize{axis}Unit": "nm" for axis in "ZYX"} | (ome_metadata or {})
+    return {
+        "bigtiff": large,
+        "imagej": imagej,
+        "ome": not imagej,
+        "compression": "zlib",
+        "photometric": "minisblack",
+        "resolution": (1 / x, 1 / y) if imagej else None,
+        "metadata": metadata,
+    }
 
 
 def export_labels(zarr_path: str | Path, target: str | Path, progress: Progress | None = None) -> None:
@@ -72,7 +127,7 @@ def check_export(target: str | Path, shape: tuple[int, ...]) -> None:
 def _planes(volume: LabelVolume, progress: Progress | None) -> Iterator[np.ndarray]:
     """The planes (y, x) in order; a layer of chunks is decoded at once where it takes 256 MiB at most."""
     depth, height, width = volume.shape
-    step = max(1, min(volume.chunk[0], _SLAB_BYTES // (height * width)))
+    step = max(1, min(volume.chunk[0], SLAB_BYTES // (height * width)))
     for start in range(0, depth, step):
         stop = min(start + step, depth)
         for index, plane in enumerate(volume.read(((start, stop), (0, height), (0, width)))):
@@ -132,10 +187,10 @@ def _opened(path: Path) -> Iterator[IO[bytes] | gzip.GzipFile]:
 
 
 def _check_nifti_size(path: Path, shape: tuple[int, ...]) -> None:
-    if math.prod(shape) > _NIFTI_VOXELS or max(shape) > _NIFTI_SIDE:
+    if math.prod(shape) > NIFTI_VOXELS or max(shape) > NIFTI_SIDE:
         raise InputError(
             path,
-            expected=f"at most {_NIFTI_VOXELS} voxels and {_NIFTI_SIDE} along a side for NIfTI",
+            expected=f"at most {NIFTI_VOXELS} voxels and {NIFTI_SIDE} along a side for NIfTI",
             met=f"(z, y, x) = {shape}",
             remedy="export it as .tif, or open the OME-Zarr itself",
         )

@@ -1,27 +1,45 @@
-"""Our OME-Zarr groups opened: written by whole chunks, read by any region."""
+"""OME-Zarr images and label images that are written and read block by block."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
-from scsam_monai.errors import InputError
-from scsam_monai.io.durable import sync_files, write_errors
-from scsam_monai.io.image import VoxelSize
-from scsam_monai.io.ome_zarr_levels import Shape3
-from scsam_monai.io.ome_zarr_metadata import SCSAM, ome_metadata
-from scsam_monai.io.region import Region, check_region
+from scsam_monai.errors import InputError, check_choice
+from scsam_monai.filesystem.atomic import sync_files, write_errors
+from scsam_monai.io.image import Region, VoxelSize, check_region
+from scsam_monai.io.ome_zarr import (
+    SCSAM,
+    LabelLegend,
+    Shape3,
+    Version,
+    check_new,
+    create_group,
+    group_attributes,
+    image_label,
+    legend_of,
+    multiscales,
+    ome_metadata,
+    omero,
+    pyramid_levels,
+    volume_name,
+)
 
 if TYPE_CHECKING:
     import zarr
 
+CHUNK: Shape3 = (32, 256, 256)
+"""Default chunk (z, y, x): 2 MiB, a few slices at a time, and few files even in a volume of teravoxels."""
+
+_DTYPES = ("uint8", "uint16")
+
 
 class OmeZarrVolume:
-    """A group made by :func:`~scsam_monai.io.ome_zarr_group.create_group`, opened for reading and writing.
+    """A group made by :func:`~scsam_monai.io.ome_zarr.create_group`, opened for reading and writing.
 
     Threads and processes may write at the same time as long as their chunks differ. Instances can be pickled.
 
@@ -158,3 +176,123 @@ def not_ours(path: Path, met: str) -> InputError:
         met=met,
         remedy="name the folder that holds its multiscales",
     )
+
+
+def create_labels(
+    path: str | Path,
+    shape: Shape3,
+    voxel_size_nm: VoxelSize,
+    legend: LabelLegend,
+    *,
+    version: Version = "0.5",
+    chunk: Shape3 = CHUNK,
+    attributes: Mapping[str, Any] | None = None,
+) -> None:
+    """Create an empty label volume with all its metadata; it appears whole or not at all.
+
+    Args:
+        path: the folder to make, by habit ending in ``.zarr``, which napari asks for.
+        shape: (z, y, x).
+        voxel_size_nm: (z, y, x).
+        legend: class names and colours.
+        version: of OME-Zarr.
+        chunk: (z, y, x), the unit of writing.
+        attributes: JSON about how the labels are made, kept in the group.
+
+    Raises:
+        InputError: the output exists, the version is unknown or the place cannot be written to.
+    """
+    path = Path(path)
+    check_new(path, version)
+    levels = pyramid_levels(shape, voxel_size_nm)
+    ome = {
+        "multiscales": multiscales(version, levels, volume_name(path), channels=False, method="mode"),
+        "image-label": image_label(version, legend),
+    }
+    create_group(path, version, levels, chunk, group_attributes(version, ome, dict(attributes or {})))
+
+
+class LabelVolume(OmeZarrVolume):
+    """A label volume made by :func:`create_labels`, uint8 (z, y, x).
+
+    Attributes:
+        legend: class names and colours.
+
+    Raises:
+        InputError: ``path`` is none.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        super().__init__(path)
+        try:
+            self.legend: LabelLegend = legend_of(self.ome["image-label"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise not_ours(self.path, f"{type(error).__name__}: {error}") from error
+
+
+def create_image(
+    path: str | Path,
+    shape: Shape3 | tuple[int, int, int, int],
+    voxel_size_nm: VoxelSize,
+    channel_names: Sequence[str],
+    *,
+    dtype: str = "uint8",
+    version: Version = "0.5",
+    chunk: Shape3 = CHUNK,
+    attributes: Mapping[str, Any] | None = None,
+    colours: np.ndarray | None = None,
+) -> None:
+    """Create an empty image with all its metadata; it appears whole or not at all.
+
+    Args:
+        path: the folder to make, by habit ending in ``.zarr``, which napari asks for.
+        shape: (c, z, y, x), or (z, y, x) of a single channel without an axis of its own.
+        voxel_size_nm: (z, y, x).
+        channel_names: one for each channel.
+        dtype: ``uint8`` or ``uint16``; its whole range is shown.
+        version: of OME-Zarr.
+        chunk: (z, y, x), the unit of writing; channels are chunks of their own.
+        attributes: JSON about how the image is made, kept in the group.
+        colours: (C, 3) uint8; None shows all channels in grey.
+
+    Raises:
+        InputError: the output exists, the version or type is unknown or the place cannot be written to.
+        ValueError: names or colours do not match the channels.
+    """
+    path = Path(path)
+    check_choice("dtype", dtype, _DTYPES)
+    check_new(path, version)
+    *leading, depth, height, width = shape
+    channels = leading[0] if leading else None
+    painted = np.full((channels or 1, 3), 255, dtype=np.uint8) if colours is None else colours
+    if not len(channel_names) == len(painted) == (channels or 1):
+        raise ValueError(
+            f"expected {channels or 1} channel names and colours, met {len(channel_names)} and {len(painted)}"
+        )
+    levels = pyramid_levels((depth, height, width), voxel_size_nm)
+    ome = {
+        "multiscales": multiscales(
+            version, levels, volume_name(path), channels=channels is not None, method="mean"
+        ),
+        "omero": omero(channel_names, painted, int(np.iinfo(dtype).max)),
+    }
+    stated = group_attributes(version, ome, dict(attributes or {}))
+    create_group(path, version, levels, chunk, stated, dtype=dtype, channels=channels)
+
+
+class ImageVolume(OmeZarrVolume):
+    """An image made by :func:`create_image`, (z, y, x) or (c, z, y, x); regions are (z, y, x), channels whole.
+
+    Attributes:
+        channel_names: one for each channel.
+
+    Raises:
+        InputError: ``path`` is none.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        super().__init__(path)
+        try:
+            self.channel_names = tuple(str(channel["label"]) for channel in self.ome["omero"]["channels"])
+        except (KeyError, TypeError) as error:
+            raise not_ours(self.path, f"{type(error).__name__}: {error}") from error

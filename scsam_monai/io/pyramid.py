@@ -1,4 +1,7 @@
-"""Fill the coarser levels of our OME-Zarr volumes from the finest: what can be at once, the rest in the end."""
+"""The smaller levels of an OME-Zarr image: each halves the one before along chosen axes.
+
+A cell becomes its most frequent label or its mean grey value.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +13,119 @@ from pathlib import Path
 
 import numpy as np
 
-from scsam_monai.io.downsample import REDUCTIONS
-from scsam_monai.io.ome_zarr_levels import Shape3
+from scsam_monai.io.image import Region
+from scsam_monai.io.ome_zarr import Shape3
 from scsam_monai.io.ome_zarr_volume import OmeZarrVolume
-from scsam_monai.io.region import Region
+
+Reduction = Callable[[np.ndarray, Sequence[int]], np.ndarray]
+
+_PIECE = 2**14
+"""Cells whose mode is taken at once: what that needs besides fits a processor's cache."""
 
 AT_ONCE = 2
 """Chunks that are made at a time."""
+
+
+def mode_cells(labels: np.ndarray, factors: Sequence[int]) -> np.ndarray:
+    """The most frequent label of each cell.
+
+    Of equally frequent ones the lowest foreground id wins, and the background only where it is more frequent
+    than every other: thin structures then outlive one level more. Cells cut by the end of the volume count the
+    voxels they have.
+
+    Args:
+        labels: uint8, any number of axes.
+        factors: 1 or 2 for each axis.
+
+    Returns:
+        uint8, odd lengths rounded up.
+
+    Example:
+        >>> mode_cells(np.array([[0, 2, 1], [0, 2, 0]], dtype=np.uint8), (2, 2)).tolist()
+        [[2, 1]]
+    """
+    labels = _whole_cells(labels, factors)
+    reduced = np.array(_corners(labels, factors)[0], order="C")
+    mixed = np.flatnonzero(_mixed(labels, factors))  # few: borders of objects
+    steps = [np.ravel_multi_index(start, labels.shape) for start in _starts(factors)]
+    for start in range(0, mixed.size, _PIECE):
+        piece = mixed[start : start + _PIECE]
+        places = np.unravel_index(piece, reduced.shape)
+        first = np.ravel_multi_index(tuple(map(np.multiply, places, factors)), labels.shape)
+        cells = np.stack([labels.reshape(-1).take(first + step) for step in steps])
+        reduced.reshape(-1)[piece] = _mode(cells)
+    return reduced
+
+
+def mean_cells(image: np.ndarray, factors: Sequence[int]) -> np.ndarray:
+    """The mean of each cell, halves rounded up; cells cut by the end of the volume average the voxels they have.
+
+    Args:
+        image: uint8 or uint16, any number of axes.
+        factors: 1 or 2 for each axis.
+
+    Returns:
+        Of the type of ``image``, odd lengths rounded up.
+    """
+    corners = _corners(_whole_cells(image, factors), factors)
+    sums = np.full(corners[0].shape, len(corners) // 2, np.uint32 if image.dtype.itemsize > 1 else np.uint16)
+    for corner in corners:
+        sums += corner
+    return (sums // sums.dtype.type(len(corners))).astype(image.dtype)
+
+
+REDUCTIONS: dict[str, Reduction] = {"mode": mode_cells, "mean": mean_cells}
+"""By the name that stands in the metadata."""
+
+
+def _whole_cells(values: np.ndarray, factors: Sequence[int]) -> np.ndarray:
+    """Values in whole cells, in order.
+
+    An end without a partner is repeated, which changes neither the mode nor the mean of a cell: all its voxels
+    count twice.
+    """
+    missing = [length % factor for length, factor in zip(values.shape, factors, strict=True)]
+    if any(missing):
+        values = np.pad(values, [(0, by) for by in missing], mode="edge")
+    return np.ascontiguousarray(values)
+
+
+def _starts(factors: Sequence[int]) -> Iterator[tuple[int, ...]]:
+    """Where a cell's voxels lie in it."""
+    return itertools.product(*(range(factor) for factor in factors))
+
+
+def _corners(values: np.ndarray, factors: Sequence[int]) -> list[np.ndarray]:
+    """The first, second, ... voxel of all cells, as views."""
+    return [
+        values[tuple(slice(start, None, factor) for start, factor in zip(corner, factors, strict=True))]
+        for corner in _starts(factors)
+    ]
+
+
+def _mixed(values: np.ndarray, factors: Sequence[int]) -> np.ndarray:
+    """Which cells hold more than one value: rows are compared whole, neighbours along the last axis in the end."""
+    *leading, last = factors
+    first, *others = _corners(values, (*leading, 1))
+    differs = np.zeros(first.shape, dtype=bool)
+    for other in others:
+        differs |= other != first
+    if last == 1:
+        return differs
+    left, right = slice(0, None, 2), slice(1, None, 2)
+    return differs[..., left] | differs[..., right] | (first[..., left] != first[..., right])
+
+
+def _mode(cells: np.ndarray) -> np.ndarray:
+    """The mode along the first axis of (voxels, cells), ties as in :func:`mode_cells`."""
+    counts = np.ones(cells.shape, np.uint8)
+    for one, other in itertools.combinations(range(len(cells)), 2):
+        same = cells[one] == cells[other]
+        counts[one] += same
+        counts[other] += same
+    order = np.negative(cells)  # modulo 256: the lowest foreground id first, the background last
+    best = (counts.astype(np.uint16) * 256 + order).max(axis=0)
+    return np.negative(best.astype(np.uint8))
 
 
 def write_block(volume: OmeZarrVolume, block: Region, values: np.ndarray) -> None:
@@ -84,7 +193,7 @@ def build_pyramid(
     pool = ThreadPoolExecutor(AT_ONCE)
     try:
         for level in levels:
-            for _ in _map_lazily(pool, partial(_fill, volume, level), _missing(volume, level, block)):
+            for _ in _map_lazily(pool, partial(fill_region, volume, level), _missing(volume, level, block)):
                 done += 1
                 if progress is not None:
                     progress(done, total)
@@ -116,7 +225,8 @@ def _map_lazily(
         yield from pool.map(work, some)
 
 
-def _fill(volume: OmeZarrVolume, level: int, region: Region) -> None:
+def fill_region(volume: OmeZarrVolume, level: int, region: Region) -> None:
+    """Compute a region of a level from the level before it, and write it."""
     values = volume.read(_source(volume, level, region), level - 1)
     volume.write(region, _reduced(volume, values, _factors(volume, level)), level)
 

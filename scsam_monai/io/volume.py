@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
 
 import numpy as np
 
-from scsam_monai.io.contents import check_dtype, check_grey, check_shape, check_values
-from scsam_monai.io.image import ImageHeader, VoxelSize
-from scsam_monai.io.reading import readable
-from scsam_monai.io.region import Region, check_region
-from scsam_monai.io.volumes import open_source
-from scsam_monai.io.volumes.source import Box, VolumeSource
+from scsam_monai.errors import InputError
+from scsam_monai.io.checks import check_dtype, check_grey, check_shape, check_values, readable
+from scsam_monai.io.formats import open_source
+from scsam_monai.io.formats.source import Box, VolumeSource
+from scsam_monai.io.image import ImageHeader, Region, VoxelSize, check_region
+from scsam_monai.io.voxel_size import as_voxel_size
 
 
 class VolumeReader(Protocol):
@@ -161,6 +162,27 @@ def open_volume(path: str | Path, dataset: str | None = None) -> VolumeReader:
     except Exception:
         source.close()
         raise
+
+
+def voxel_size_of(volume: VolumeReader, given: Sequence[float] | None) -> VoxelSize:
+    """Return the voxel size that the user gave, else the one that the file states.
+
+    Args:
+        volume: the opened file.
+        given: (z, y, x) in nm, or None.
+
+    Raises:
+        InputError: if there is neither, or the one given is none.
+    """
+    size = volume.voxel_size_nm if given is None else given
+    if size is None:
+        raise InputError(
+            volume.path,
+            expected="a voxel size in nm",
+            met="none in the file",
+            remedy="give it (z, y, x), like --voxel-size-nm 50,4.6,4.6",
+        )
+    return as_voxel_size(size, volume.ndim, "--voxel-size-nm")
 
 
 def _three(lengths: tuple[int, ...]) -> tuple[int, int, int]:

@@ -1,4 +1,4 @@
-"""Voxel sizes as users give them and as files state them, in nm."""
+"""Voxel sizes in nm: from the units that image formats write, and as users give them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,60 @@ from collections.abc import Sequence
 
 from scsam_monai.errors import InputError
 from scsam_monai.io.image import VoxelSize
-from scsam_monai.io.volume import VolumeReader
+
+NM_PER_UNIT: dict[str, float] = {
+    "pm": 1e-3,
+    "picometer": 1e-3,
+    "picometre": 1e-3,
+    "å": 0.1,
+    "angstrom": 0.1,
+    "angstroms": 0.1,
+    "ångström": 0.1,
+    "nm": 1.0,
+    "nanometer": 1.0,
+    "nanometre": 1.0,
+    "nanometers": 1.0,
+    "nanometres": 1.0,
+    "um": 1e3,
+    "µm": 1e3,  # micro sign
+    "μm": 1e3,  # Greek mu
+    "\\u00b5m": 1e3,  # ImageJ escapes the micro sign
+    "micron": 1e3,
+    "microns": 1e3,
+    "micrometer": 1e3,
+    "micrometre": 1e3,
+    "micrometers": 1e3,
+    "micrometres": 1e3,
+    "mm": 1e6,
+    "millimeter": 1e6,
+    "millimetre": 1e6,
+    "cm": 1e7,
+    "centimeter": 1e7,
+    "centimetre": 1e7,
+    "inch": 2.54e7,
+    "m": 1e9,
+    "meter": 1e9,
+    "metre": 1e9,
+}
+
+# 2540 dots per inch. Nobody images cells by electrons at 10 µm per pixel: a coarser statement is the
+# print or screen resolution that graphics programs put into every file (72, 96, 300 dpi).
+PRINT_RESOLUTION_NM = 10_000.0
+
+
+def nm_per_unit(unit: str | None) -> float | None:
+    """Nanometres per ``unit``, or None where the unit is no known length (``pixel``, empty, unknown).
+
+    Example:
+        >>> nm_per_unit("micron"), nm_per_unit("pixel")
+        (1000.0, None)
+    """
+    return NM_PER_UNIT.get((unit or "").strip().lower())
+
+
+def plausible_nm(size: float | None) -> float | None:
+    """The pixel size in nm if it can be that of an electron micrograph, else None."""
+    return size if size is not None and 0 < size < PRINT_RESOLUTION_NM else None
 
 
 def as_voxel_size(size: Sequence[float], ndim: int, where: str) -> VoxelSize:
@@ -33,24 +86,3 @@ def as_voxel_size(size: Sequence[float], ndim: int, where: str) -> VoxelSize:
         )
     z, y, x = lengths
     return z, y, x
-
-
-def voxel_size_of(volume: VolumeReader, given: Sequence[float] | None) -> VoxelSize:
-    """Return the voxel size that the user gave, else the one that the file states.
-
-    Args:
-        volume: the opened file.
-        given: (z, y, x) in nm, or None.
-
-    Raises:
-        InputError: if there is neither, or the one given is none.
-    """
-    size = volume.voxel_size_nm if given is None else given
-    if size is None:
-        raise InputError(
-            volume.path,
-            expected="a voxel size in nm",
-            met="none in the file",
-            remedy="give it (z, y, x), like --voxel-size-nm 50,4.6,4.6",
-        )
-    return as_voxel_size(size, volume.ndim, "--voxel-size-nm")

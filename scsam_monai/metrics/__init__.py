@@ -4,7 +4,7 @@ from scsam_monai.metrics.boundary import boundary_counts, boundary_f1
 from scsam_monai.metrics.confusion import ConfusionIoU, dice_per_class, iou_per_class, mean_foreground
 from scsam_monai.metrics.handlers import VolumeIoUHandler
 from scsam_monai.metrics.objects import SizeBin, find_objects, recall_by_size
-from scsam_monai.metrics.table import ClassScore, class_scores, format_markdown, format_text, write_metrics
+from scsam_monai.metrics.table import ClassScore, class_scores, format_text, write_metrics
 
 __all__ = [
     "ClassScore",
@@ -16,7 +16,6 @@ __all__ = [
     "class_scores",
     "dice_per_class",
     "find_objects",
-    "format_markdown",
     "format_text",
     "iou_per_class",
     "mean_foreground",

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from scipy import ndimage
 
-from scsam_monai.metrics.known import annotated_mask, scorable
+from scsam_monai.metrics.confusion import annotated_mask, scorable
 
 
 def boundary_counts(
@@ -31,7 +31,7 @@ def boundary_counts(
         n_classes: K', background included.
         tolerance_px: largest distance in the plane at which two boundaries agree.
         ignore_label: marks unknown voxels.
-        annotated: ids of the annotated classes; None for all. See :func:`scsam_monai.metrics.known.scorable`.
+        annotated: ids of the annotated classes; None for all. See :func:`scsam_monai.metrics.confusion.scorable`.
 
     Returns:
         (K', 4) int64 per class: predicted boundary pixels that agree and all of them, true boundary pixels

@@ -1,18 +1,24 @@
-"""Whole-volume scores for MONAI's evaluators."""
+"""Handlers that score an evaluation voxel by voxel and write the table of scores at its end."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from ignite.engine import Engine
+import ignite.distributed as idist
+from ignite.engine import Engine, Events
 from ignite.metrics.metric import reinit__is_reduced
 from monai.handlers import IgniteMetricHandler, from_engine
 from torch import Tensor
 
 from scsam_monai.metrics.confusion import ConfusionIoU, dice_per_class, iou_per_class, mean_foreground
+from scsam_monai.metrics.table import format_text, write_metrics
 
 MEAN_IOU = "mean_iou"
+
+logger = logging.getLogger(__name__)
 
 
 class VolumeIoUHandler(IgniteMetricHandler):
@@ -34,7 +40,7 @@ class VolumeIoUHandler(IgniteMetricHandler):
             when ``output_transform`` does not return them. Items without it are annotated in full.
         ignore_label: ground truth value of voxels that are not scored.
         elsewhere_key: marks items of the batch that another process counts; see
-            :func:`scsam_monai.data.sharding.shard_items`.
+            :func:`scsam_monai.training.distributed.shard_items`.
     """
 
     def __init__(
@@ -103,3 +109,30 @@ def _entry(engine: Engine, key: str) -> Any:
         entries = [item.get(key) for item in batch]
         return entries if any(entry is not None for entry in entries) else None
     return None
+
+
+class ScoreTable:
+    """Log an evaluator's per-class table and write it as ``metrics.json`` and ``metrics.csv``.
+
+    Args:
+        folder: where to.
+        class_names: name of each class id, background first.
+        metric: name under which a ``VolumeIoUHandler`` keeps its confusion matrix.
+    """
+
+    def __init__(self, folder: str | Path, class_names: Sequence[str], metric: str = MEAN_IOU) -> None:
+        self.folder = Path(folder)
+        self.class_names = list(class_names)
+        self.metric = metric
+
+    def attach(self, engine: Engine) -> None:
+        """Connect to an evaluator."""
+        engine.add_event_handler(Events.COMPLETED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        """Log and write the scores of the evaluation that has just ended."""
+        confusion = engine.state.metric_details[self.metric]  # type: ignore[attr-defined]
+        if idist.get_rank() != 0:
+            return
+        write_metrics(self.folder, confusion, self.class_names)
+        logger.info("scores in %s\n%s", self.folder, format_text(confusion, self.class_names))

@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
-from scsam_monai.io.atomic import atomic_path
+from scsam_monai.filesystem.atomic import atomic_path
 from scsam_monai.metrics.confusion import dice_per_class, iou_per_class, mean_foreground
 
 HEADER = ("class", "IoU", "Dice", "voxels")
@@ -67,13 +67,6 @@ def format_text(confusion: Tensor, class_names: Sequence[str]) -> str:
     rule = "  ".join("-" * width for width in widths)
     body = [_aligned(row, widths) for row in rows]
     return "\n".join([_aligned(HEADER, widths), rule, *body, rule, *(_aligned(row, widths) for row in means)])
-
-
-def format_markdown(confusion: Tensor, class_names: Sequence[str]) -> str:
-    """Return the table in GitHub's markdown."""
-    rows, means = class_scores(confusion, class_names)
-    lines = [HEADER, ("---", "---:", "---:", "---:"), *map(_cells, rows), *map(_cells, means)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def write_metrics(

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from scsam_monai.errors import InputError
-from scsam_monai.networks.freezing import Freezable
+from scsam_monai.networks.frozen_encoders import Freezable
 
 PYRAMID = "tf_efficientnet_lite0"
 

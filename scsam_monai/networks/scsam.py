@@ -11,11 +11,10 @@ from torch.nn import functional as F
 from scsam_monai.errors import InputError
 from scsam_monai.networks.class_prompt import ClassPromptEncoder
 from scsam_monai.networks.fafm import Fused
-from scsam_monai.networks.freezing import refreeze
-from scsam_monai.networks.light_state import LightState, refuse_other_encoders
+from scsam_monai.networks.frozen_encoders import LightState, refreeze, refuse_other_encoders
 from scsam_monai.networks.mae import DepthMixer, MAEEncoder
 from scsam_monai.networks.mask_decoder import ClassMaskDecoder
-from scsam_monai.networks.sam import PATCH, SAMFeatures, SAMImageEncoder
+from scsam_monai.networks.sam_encoder import PATCH, SAMFeatures, SAMImageEncoder
 from scsam_monai.networks.skip import HighResolutionSkip
 
 

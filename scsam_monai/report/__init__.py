@@ -1,8 +1,7 @@
 """Pictures for people: overlays, panels and contact sheets."""
 
-from scsam_monai.report.figures import comparison_panel, crop_sheet, prediction_panel, save_png
+from scsam_monai.report.figures import comparison_panel, crop_sheet, overlay, prediction_panel, save_png
 from scsam_monai.report.handlers import FirstBatchPicture, PredictionPictures, ValidationPictures
-from scsam_monai.report.overlay import overlay
 from scsam_monai.report.palette import class_colours
 from scsam_monai.report.volume_picture import volume_panel, write_volume_picture
 

@@ -14,7 +14,7 @@ from ignite.engine import Engine, Events
 from torch import Tensor
 
 from scsam_monai.report.figures import comparison_panel, crop_sheet, picture_sheet, prediction_panel, save_png
-from scsam_monai.report.planes import planes, richest_slice, unique_name, volume
+from scsam_monai.report.volume_picture import planes, richest_slice, unique_name, volume
 
 
 class FirstBatchPicture:

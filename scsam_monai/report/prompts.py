@@ -13,8 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from scsam_monai.report.figures import save_png
-from scsam_monai.report.overlay import overlay
+from scsam_monai.report.figures import overlay, save_png
 
 Arrays = Mapping[str, np.ndarray]
 

@@ -1,31 +1,152 @@
-"""The data set that training draws from: a finite pool of class-balanced crops."""
+"""The data set that training draws from: a finite pool of class-balanced crops, and the views it shows of each.
+
+A crop is shown in eight flips and quarter turns, and at several zooms. Encoders are not equivariant, so a cache of
+embeddings holds one entry per view: the numbering is part of its key. Random transforms are seeded by a number.
+"""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from itertools import product
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from monai.transforms import Randomizable
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from scsam_monai.data.description import IGNORE_LABEL
-from scsam_monai.errors import check_choice
+from scsam_monai.data.dataset import IGNORE_LABEL
+from scsam_monai.errors import InputError, check_choice
 from scsam_monai.io.resample import resize
 from scsam_monai.training.crop_pool import Crop, cut, draw_pool, widen
-from scsam_monai.training.seeded import apply_seeded
-from scsam_monai.training.variants import Variant, Variants
-from scsam_monai.training.views import apply_view
 from scsam_monai.training.volumes import load_volumes
+
+N_VIEWS = 8
+
+ZOOM_RANGE = (0.25, 4.0)
+_VIEW_STREAM = 1
+"""Sets this randomness apart from that of other draws from the same seed and index."""
 
 logger = logging.getLogger(__name__)
 
 AUGMENTATION = ("epoch", "view")
-_STREAM = 2
+_AUGMENTATION_STREAM = 2
 """Sets the augmentation of a view apart from other draws from the same seed and index."""
 Sample = dict[str, Tensor]
+
+
+def apply_view(image: Tensor, view: int) -> Tensor:
+    """Flip and turn the last two axes.
+
+    Args:
+        image: (..., H, W).
+        view: 0 to 7; 0 is the image itself, ``view % 4`` quarter turns follow a left-right flip if ``view >= 4``.
+
+    Example:
+        >>> import torch
+        >>> image = torch.arange(4).view(2, 2)
+        >>> apply_view(image, 5).tolist()
+        [[0, 2], [1, 3]]
+    """
+    if not 0 <= view < N_VIEWS:
+        raise ValueError(f"view must be 0 to {N_VIEWS - 1}, got {view}")
+    flipped = image.flip(-1) if view >= 4 else image
+    return flipped.rot90(view % 4, dims=(-2, -1))
+
+
+class Variant(NamedTuple):
+    """One picture of a crop."""
+
+    view: int
+    """0 to 7, see :func:`~scsam_monai.training.crops.apply_view`."""
+    zoom: float
+    """Edge of what is shown, in crops: 2 shows twice the width at half the size."""
+    number: int
+    """Tells the picture from the others of its crop."""
+
+
+class Variants:
+    """Which pictures a crop has, and which of them an epoch shows.
+
+    Successive epochs go through all pictures of a crop before any comes again, each crop in an order of its own.
+
+    Args:
+        views: ``"d4"`` for all eight, ``"none"`` for the crop as it is, a number of views, drawn anew for each
+            crop, or a list of views, the same for all crops.
+        zooms: combined with every view.
+        seed: of draws and orders.
+
+    Example:
+        >>> variants = Variants("d4", seed=3)
+        >>> sorted(variants.shown(index=5, epoch=epoch).view for epoch in range(8))
+        [0, 1, 2, 3, 4, 5, 6, 7]
+    """
+
+    def __init__(
+        self, views: str | int | Sequence[int] = "d4", zooms: Sequence[float] = (1.0,), seed: int = 0
+    ) -> None:
+        self.views, self.zooms, self.seed = _checked_views(views), _checked_zooms(zooms), seed
+        n_views = self.views if isinstance(self.views, int) else len(self.views)
+        self.count = n_views * len(self.zooms)
+
+    def shown(self, index: int, epoch: int) -> Variant:
+        """The picture of crop ``index`` that ``epoch`` shows."""
+        return self.of(index)[epoch % self.count]
+
+    def of(self, index: int) -> list[Variant]:
+        """All pictures of crop ``index``, in the order in which they are shown."""
+        rng = np.random.default_rng((self.seed, index, 0, _VIEW_STREAM))
+        views = rng.permutation(N_VIEWS)[: self.views] if isinstance(self.views, int) else self.views
+        pairs = product(views, enumerate(self.zooms))
+        all_ = [Variant(int(view), zoom, int(view) + N_VIEWS * place) for view, (place, zoom) in pairs]
+        return [all_[position] for position in rng.permutation(len(all_))]
+
+
+def _checked_views(views: str | int | Sequence[int]) -> int | tuple[int, ...]:
+    named: dict[object, int | tuple[int, ...]] = {"d4": tuple(range(N_VIEWS)), "none": (0,)}
+    if isinstance(views, str) and views in named:
+        return named[views]
+    if isinstance(views, int) and not isinstance(views, bool) and 1 <= views <= N_VIEWS:
+        return views
+    if isinstance(views, Sequence) and not isinstance(views, str):
+        numbers = tuple(views)
+        if numbers and len(set(numbers)) == len(numbers) and set(numbers) <= set(range(N_VIEWS)):
+            return numbers
+    raise InputError(
+        "views",
+        expected=f"one of d4, none, a number from 1 to {N_VIEWS}, or a list of views from 0 to {N_VIEWS - 1}",
+        met=repr(views),
+        remedy="correct the config",
+    )
+
+
+def _checked_zooms(zooms: Sequence[float]) -> tuple[float, ...]:
+    low, high = ZOOM_RANGE
+    numbers = tuple(float(zoom) for zoom in zooms)
+    if not numbers or len(set(numbers)) < len(numbers) or not all(low <= zoom <= high for zoom in numbers):
+        expected = f"different factors from {low:g} to {high:g}"
+        raise InputError("zooms", expected=expected, met=repr(list(zooms)), remedy="correct the config")
+    return numbers
+
+
+def apply_seeded(
+    transform: Callable[[dict[str, Any]], Any] | None, sample: dict[str, Any], seed: int
+) -> dict[str, Any]:
+    """Transform a sample; MONAI's random transforms, also those inside a ``Compose``, are seeded first.
+
+    Args:
+        transform: dictionary transform; None leaves the sample as it is.
+        sample: what it takes.
+        seed: the same one gives the same result.
+    """
+    if transform is None:
+        return sample
+    if isinstance(transform, Randomizable):
+        transform.set_random_state(seed=seed)
+    transformed: dict[str, Any] = transform(sample)
+    return transformed
 
 
 class BalancedCropDataset(Dataset[Sample]):
@@ -37,7 +158,7 @@ class BalancedCropDataset(Dataset[Sample]):
     crop; with augmentation ``"view"`` each of them is one constant image, whose embeddings can be kept.
 
     Args:
-        data: items as ``scsam_monai.data.description.load_dataset`` gives them.
+        data: items as ``scsam_monai.data.dataset.load_dataset`` gives them.
         n_classes: K', background included.
         crop_size: edge of the square crop in pixels, after resampling.
         pool_size: number of crops.
@@ -180,7 +301,7 @@ class BalancedCropDataset(Dataset[Sample]):
 
     def _augmentation_seed(self, index: int, variant: Variant) -> int:
         if self.augmentation == "view":
-            draws = np.random.default_rng((self.seed, index, variant.number, _STREAM))
+            draws = np.random.default_rng((self.seed, index, variant.number, _AUGMENTATION_STREAM))
         else:
             draws = np.random.default_rng((self.seed, self.epoch, index))
         return int(draws.integers(2**32 - 1))

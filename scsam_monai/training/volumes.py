@@ -9,12 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from scsam_monai.data.description import IGNORE_LABEL
+from scsam_monai.data.dataset import IGNORE_LABEL
 from scsam_monai.errors import InputError
 from scsam_monai.io.files import read_header, read_image, read_labels
-from scsam_monai.io.image import VoxelSize
+from scsam_monai.io.image import VoxelSize, crop
 from scsam_monai.io.intensity import intensity_range, normalise
-from scsam_monai.io.region import crop
 from scsam_monai.io.resample import SAME, check_factor, resample
 
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
-from warm import WarmBundle
 
 from scsam_monai.data.synthetic import generate_volume
+from tests.bundle.warm import WarmBundle
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 Command = Callable[..., subprocess.CompletedProcess[str]]

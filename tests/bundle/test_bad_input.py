@@ -10,7 +10,7 @@ import pytest
 import tifffile
 import torch
 
-from scsam_monai.data.opening import open_dataset
+from scsam_monai.data.checks import open_dataset
 from scsam_monai.errors import InputError
 
 
@@ -146,8 +146,7 @@ def test_weights_of_another_architecture_are_refused(trained, monai_bundle, conf
 
 
 def test_weights_of_another_number_of_classes_are_refused(trained, tmp_path):
-    from scsam_monai.weights.factory import build_scsam
-    from scsam_monai.weights.loading import load_weights
+    from scsam_monai.weights.build import build_scsam, load_weights
 
     network = build_scsam(5, sam_weights="scsam_vit_t", mae_weights="scsam_mae_tiny")
     before = {key: value.clone() for key, value in network.state_dict().items()}

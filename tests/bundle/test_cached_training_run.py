@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from scsam_monai.weights.files import read_state_dict
+from scsam_monai.weights.state_dicts import read_state_dict
 
 FROZEN = ["--network_def::freeze_encoders", "True", "--epochs", "4", "--views", "2", "--prototype_crops", "4"]
 

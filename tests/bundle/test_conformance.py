@@ -12,9 +12,9 @@ from monai.bundle import ConfigWorkflow
 
 from scsam_monai import __version__
 from scsam_monai._torchvision import ensure_torchvision
+from scsam_monai.bundle_tools.verify.files import SCHEMA
 from scsam_monai.data.synthetic import CLASSES
 from scsam_monai.networks.mae import MAEEncoder
-from scsam_monai.signoff.metadata import SCHEMA
 from scsam_monai.weights.registry import WEIGHTS, find_weights
 
 

@@ -11,8 +11,8 @@ import tifffile
 import torch
 
 from scsam_monai.errors import InputError
-from scsam_monai.weights.files import read_state_dict
-from scsam_monai.weights.loading import build_or_continue
+from scsam_monai.weights.build import build_or_continue
+from scsam_monai.weights.state_dicts import read_state_dict
 
 
 def test_starts_from_the_weights_and_keeps_them_unless_others_are_better(

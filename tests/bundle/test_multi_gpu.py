@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from scsam_monai.weights.files import read_state_dict
+from scsam_monai.weights.state_dicts import read_state_dict
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 
 from scsam_monai.errors import InputError
 from scsam_monai.networks.mae import MAEEncoder
-from scsam_monai.networks.promptable import PromptableSAM
+from scsam_monai.networks.promptable_sam import PromptableSAM
 from scsam_monai.weights.registry import WEIGHTS, Weights, WeightsFile
 
 

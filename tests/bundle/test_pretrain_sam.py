@@ -7,9 +7,9 @@ import json
 import pytest
 import torch
 
-from scsam_monai.weights.factory import build_scsam
-from scsam_monai.weights.files import read_state_dict
-from scsam_monai.weights.promptable import build_promptable_sam
+from scsam_monai.weights.build import build_scsam
+from scsam_monai.weights.pretrained import build_promptable_sam
+from scsam_monai.weights.state_dicts import read_state_dict
 from tests.corpora import write_cells
 
 FLAGS = {

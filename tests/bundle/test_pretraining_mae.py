@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from scsam_monai.weights.factory import build_scsam
+from scsam_monai.weights.build import build_scsam
 
 
 @pytest.fixture(scope="session")

@@ -10,10 +10,8 @@ import torch
 
 from scsam_monai.data.synthetic import CLASSES, generate_volume
 from scsam_monai.io import write_stack
-from scsam_monai.weights.factory import build_scsam
-from scsam_monai.weights.loading import load_weights, rebuild_scsam
-from scsam_monai.weights.registry import WEIGHTS
-from scsam_monai.weights.verify import verify
+from scsam_monai.weights.build import build_scsam, load_weights, rebuild_scsam
+from scsam_monai.weights.registry import WEIGHTS, verify
 
 SHIPPED = [weights.name for weights in WEIGHTS.values() if weights.shipped]
 

@@ -11,7 +11,7 @@ import sys
 import pytest
 import torch
 
-from scsam_monai.weights.files import read_state_dict
+from scsam_monai.weights.state_dicts import read_state_dict
 
 
 def test_leaves_weights_scores_events_and_pictures(trained):

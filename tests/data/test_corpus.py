@@ -13,8 +13,8 @@ from tests.bundle.conftest import write_description
 
 @pytest.fixture
 def small_kinds(monkeypatch):
-    kinds = (module._Kind((2, 96, 96), (16.0, 16.0, 16.0)), module._Kind((1, 80, 80), (40.0, 8.0, 8.0)))
-    monkeypatch.setattr(module, "_KINDS", kinds)
+    kinds = (module.Kind((2, 96, 96), (16.0, 16.0, 16.0)), module.Kind((1, 80, 80), (40.0, 8.0, 8.0)))
+    monkeypatch.setattr(module, "KINDS", kinds)
 
 
 @pytest.fixture

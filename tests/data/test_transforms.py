@@ -14,7 +14,7 @@ from scsam_monai.data.transforms import (
 )
 from scsam_monai.errors import InputError
 from scsam_monai.io import intensity_range, normalise, write_stack
-from scsam_monai.io.monai_reader import EMReader
+from scsam_monai.io.monai_adapters import EMReader
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from scsam_monai.export.example import as_input
+from scsam_monai.export.description import as_input
 from scsam_monai.export.onnx_file import runner
 from scsam_monai.inference.model import Model
 from scsam_monai.inference.segment import segment

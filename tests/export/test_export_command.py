@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from scsam_monai.cli import app
 from scsam_monai.export import export_onnx, export_torchscript
 from scsam_monai.inference.model import Model
-from scsam_monai.networks.factory import compose_scsam
+from scsam_monai.networks.compose import compose_scsam
 
 MODELS = Path(__file__).resolve().parents[2] / "bundle" / "models"
 SUFFIXES = {"torchscript": ".ts", "onnx": ".onnx", "bioimageio": ".zip"}
@@ -104,7 +104,7 @@ def small(**architecture) -> Model:
 
 
 def test_a_network_that_came_out_wrong_leaves_no_file(tmp_path, monkeypatch):
-    monkeypatch.setattr("scsam_monai.export.agreement.TOLERANCE", 1e-12)
+    monkeypatch.setattr("scsam_monai.export.recording.TOLERANCE", 1e-12)
     with pytest.raises(
         ValueError, match=r"a\.ts.*expected logits within 1e-12 of PyTorch's, met a difference"
     ):

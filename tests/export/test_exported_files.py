@@ -16,7 +16,7 @@ from monai.data import load_net_with_metadata
 
 from scsam_monai import __version__
 from scsam_monai.data.synthetic import CLASSES, generate_volume
-from scsam_monai.export.example import example_section
+from scsam_monai.export.description import example_section
 
 ENOUGH = 0.999
 ROOT = Path(__file__).resolve().parents[2]

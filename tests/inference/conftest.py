@@ -11,7 +11,7 @@ import torch
 from front_door import CLASSES, PIXEL_NM
 
 from scsam_monai.inference import Model, open_model
-from scsam_monai.weights.factory import build_scsam
+from scsam_monai.weights.build import build_scsam
 
 
 @pytest.fixture(scope="session")

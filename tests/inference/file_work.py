@@ -13,9 +13,9 @@ from pathlib import Path
 import torch
 
 from scsam_monai.errors import InputError
+from scsam_monai.filesystem.atomic import atomic_path
 from scsam_monai.inference.manifest import Manifest
 from scsam_monai.inference.runners import Cancel, Shard, run_dask, run_serial
-from scsam_monai.io.atomic import atomic_path
 
 
 class FileWork:

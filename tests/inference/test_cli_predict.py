@@ -24,11 +24,11 @@ from front_door import grey, whole
 from typer.testing import CliRunner
 
 from scsam_monai.cli import app
-from scsam_monai.inference.lease import held
+from scsam_monai.filesystem.locks import held
 from scsam_monai.inference.manifest import GATE, Manifest
 from scsam_monai.io import ome_zarr_volume
 from scsam_monai.networks.scsam import ScSAM
-from tests.io import volume_files as files
+from tests.io.formats import volume_files as files
 
 
 class Front:
@@ -215,7 +215,7 @@ def test_outputs_that_do_not_fit(front: Front) -> None:
 def test_an_output_too_large_for_nifti_is_refused_before_it_is_computed(
     front: Front, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("scsam_monai.io.label_export._NIFTI_VOXELS", 4 * 560 * 40 - 1)
+    monkeypatch.setattr("scsam_monai.io.label_export.NIFTI_VOXELS", 4 * 560 * 40 - 1)
     front.refuses("along a side for NIfTI", output=front.folder / "labels.nii.gz")
 
 

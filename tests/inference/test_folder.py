@@ -12,10 +12,10 @@ import pytest
 import zarr
 from front_door import VOXEL_NM, WINDOWS, grey, whole
 
-from scsam_monai.bars import stage_bars
 from scsam_monai.errors import InputError
 from scsam_monai.inference import Model, Windows, segment
 from scsam_monai.inference.folder import stream_volumes
+from scsam_monai.progress import stage_bars
 from scsam_monai.report.palette import class_colours
 
 

@@ -16,8 +16,8 @@ import file_work
 import pytest
 
 from scsam_monai.errors import InputError
-from scsam_monai.inference import lease as lease_module
-from scsam_monai.inference.lease import lease
+from scsam_monai.filesystem import locks as lease_module
+from scsam_monai.filesystem.locks import lease
 from scsam_monai.inference.manifest import Manifest
 from scsam_monai.inference.runners import Shard, run_serial
 

@@ -90,16 +90,16 @@ def test_a_run_stopped_in_its_pyramid_goes_on(
 @pytest.mark.parametrize(
     ("name", "point", "call"),
     [
-        (NAMES[0], "inference.predict:Manifest.begin", 1),
+        (NAMES[0], "inference.manifest:Manifest.begin", 1),
         (NAMES[0], "inference.store:create_labels", 1),
         (NAMES[0], "io.ome_zarr_volume:sync_files", 3),  # labels of a block are there, probabilities are not
-        (NAMES[0], "inference.predict:Manifest.mark", 1),
-        (NAMES[0], "inference.predict:Manifest.mark", 3),
-        (NAMES[0], "io.pyramid:_fill", 1),
-        (NAMES[0], "inference.store:_move", 1),
-        (NAMES[0], "inference.store:_move", 2),
+        (NAMES[0], "inference.manifest:Manifest.mark", 1),
+        (NAMES[0], "inference.manifest:Manifest.mark", 3),
+        (NAMES[0], "io.pyramid:fill_region", 1),
+        (NAMES[0], "inference.store:move_into_place", 1),
+        (NAMES[0], "inference.store:move_into_place", 2),
         (NAMES[1], "inference.store:export_labels", 1),
-        (NAMES[1], "inference.store:_move", 1),
+        (NAMES[1], "inference.store:move_into_place", 1),
     ],
 )
 def test_a_killed_run_goes_on(
@@ -133,8 +133,8 @@ def test_killed_over_and_over(
     processes: Any, volume: Path, model_path: Path, tmp_path: Path, expected: Trees
 ) -> None:
     output = tmp_path / NAMES[0]
-    die(processes, "inference.predict:Manifest.mark", 1, volume, output, model_path)
-    for point, call in (("io.ome_zarr_volume:sync_files", 2), ("io.pyramid:_fill", 2)):
+    die(processes, "inference.manifest:Manifest.mark", 1, volume, output, model_path)
+    for point, call in (("io.ome_zarr_volume:sync_files", 2), ("io.pyramid:fill_region", 2)):
         process = processes.Process(
             target=predict_and_die,
             args=(point, call, volume, output, model_path),

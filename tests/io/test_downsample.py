@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from scsam_monai.io.downsample import mean_cells, mode_cells
+from scsam_monai.io.pyramid import mean_cells, mode_cells
 
 SHAPES = hnp.array_shapes(min_dims=3, max_dims=3, min_side=1, max_side=7)
 FACTORS = st.tuples(*[st.sampled_from((1, 2))] * 3)

@@ -30,7 +30,7 @@ def source(tmp_path: Path) -> Path:
 def test_imagej_opens_it_with_scale_and_names(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slab: int
 ) -> None:
-    monkeypatch.setattr("scsam_monai.io.label_export._SLAB_BYTES", slab)
+    monkeypatch.setattr("scsam_monai.io.label_export.SLAB_BYTES", slab)
     calls: list[tuple[int, int]] = []
     export_labels(source, tmp_path / "a.tif", progress=lambda *call: calls.append(call))
     assert calls == [(done, 7) for done in range(1, 8)]
@@ -47,7 +47,7 @@ def test_imagej_opens_it_with_scale_and_names(
 def test_a_large_volume_becomes_ome_bigtiff(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("scsam_monai.io.stack._CLASSIC_TIFF_BYTES", LABELS.nbytes)
+    monkeypatch.setattr("scsam_monai.io.label_export.CLASSIC_TIFF_BYTES", LABELS.nbytes)
     export_labels(source, tmp_path / "a.tiff")
     with tifffile.TiffFile(tmp_path / "a.tiff") as tif:
         assert tif.is_bigtiff

@@ -187,7 +187,7 @@ def test_an_interrupted_creation_leaves_nothing(tmp_path: Path, monkeypatch: pyt
     def full(*args: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("scsam_monai.io.ome_zarr_group._plain_zstd", full)
+    monkeypatch.setattr("scsam_monai.io.ome_zarr._plain_zstd", full)
     with pytest.raises(InputError, match="met disk full"):
         make(tmp_path / "a.zarr")
     assert not list(tmp_path.iterdir())

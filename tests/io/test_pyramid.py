@@ -22,8 +22,8 @@ from scsam_monai.io import (
     export_labels,
     write_block,
 )
-from scsam_monai.io.downsample import mean_cells, mode_cells
-from scsam_monai.io.ome_zarr_levels import pyramid_levels
+from scsam_monai.io.ome_zarr import pyramid_levels
+from scsam_monai.io.pyramid import mean_cells, mode_cells
 
 SHAPE, CHUNK = (9, 70, 530), (4, 32, 64)
 WHOLE = ((0, 9), (0, 70), (0, 530))

@@ -69,7 +69,7 @@ def test_a_single_image_has_the_range_of_its_array():
 
 
 def test_a_volume_is_never_read_at_once(monkeypatch):
-    monkeypatch.setattr("scsam_monai.io.sampling._BOX_VOXELS", 2**16)
+    monkeypatch.setattr("scsam_monai.io.intensity.BOX_VOXELS", 2**16)
     ramp = Ramp((64, 128, 256), (1, 1, 256))
     intensity_range_of(ramp)
     assert max(math.prod(stop - start for start, stop in region) for region in ramp.regions) <= 2**16

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from scsam_monai.metrics import class_scores, format_markdown, format_text, write_metrics
+from scsam_monai.metrics import class_scores, format_text, write_metrics
 
 NAMES = ["background", "nucleus", "golgi"]
 CONFUSION = torch.tensor([[1_000_000, 0, 0], [100, 300, 0], [0, 0, 0]])
@@ -20,13 +20,6 @@ def test_text_is_aligned() -> None:
     assert lines[3].split() == ["nucleus", "0.750", "0.857", "400"]
     assert lines[4].split() == ["golgi", "-", "-", "0"]
     assert lines[6].split() == ["mean", "foreground", "0.750", "0.857", "400"]
-
-
-def test_markdown_has_a_row_per_class_and_mean() -> None:
-    lines = format_markdown(CONFUSION, NAMES).splitlines()
-    assert lines[:2] == ["| class | IoU | Dice | voxels |", "| --- | ---: | ---: | ---: |"]
-    assert "| background | 1.000 | 1.000 | 1,000,000 |" in lines
-    assert len(lines) == 2 + 3 + 2
 
 
 def test_means_leave_classes_without_truth_out() -> None:

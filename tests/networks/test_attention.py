@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from scsam_monai.networks import attention
 from scsam_monai.networks.attention import MAX_BIAS_TOKENS, RelPosAttention
-from scsam_monai.networks.sam import _fuse_attention
+from scsam_monai.networks.sam_encoder import _fuse_attention
 
 WIDTH, HEADS, TABLE = 48, 3, (7, 7)
 GRIDS = [(7, 7), (4, 4), (1, 1), (1, 9), (5, 11), (12, 3), (16, 16)]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from scsam_monai.networks.factory import compose_scsam
-from scsam_monai.networks.peers import DynUNet2d
+from scsam_monai.baselines.unet import DynUNet2d
+from scsam_monai.networks.compose import compose_scsam
 from scsam_monai.training.losses import ScSAMLoss
 
 OPTIONS = [

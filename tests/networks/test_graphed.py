@@ -10,7 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
 from scsam_monai.networks import attention, graphed
-from scsam_monai.networks.factory import compose_scsam
+from scsam_monai.networks.compose import compose_scsam
 from scsam_monai.networks.graphed import EAGER_CALLS, GraphedNetwork
 
 cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from scsam_monai.errors import InputError
-from scsam_monai.networks.factory import compose_scsam
+from scsam_monai.networks.compose import compose_scsam
 from scsam_monai.networks.scsam import ScSAM, ScSAMOutput
 
 N_CLASSES = 3

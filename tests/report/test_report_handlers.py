@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from scsam_monai.report import FirstBatchPicture, PredictionPictures, ValidationPictures
 from scsam_monai.report import handlers as module
-from scsam_monai.report.planes import item_name, richest_slice
+from scsam_monai.report.volume_picture import item_name, richest_slice
 
 NAMES = ["background", "nucleus"]
 

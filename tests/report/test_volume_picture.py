@@ -20,7 +20,7 @@ from scsam_monai.io import (
 )
 from scsam_monai.report import class_colours, volume_panel, write_volume_picture
 from scsam_monai.report import volume_picture as module
-from scsam_monai.report.overlay import grey_to_rgb, overlay
+from scsam_monai.report.figures import grey_to_rgb, overlay
 
 NAMES = ("background", "membrane", "nucleus", "granule")
 SIZE_NM = (8.0, 8.0, 8.0)

@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
+from ignite.engine import Engine, Events
 from monai.optimizers import WarmupCosineSchedule
 from torch import nn
 
 from scsam_monai.errors import InputError
-from scsam_monai.training.optimiser import parameter_groups
+from scsam_monai.training.optimiser import BudgetCosine, CpuBudget, parameter_groups
+from tests.two_processes import needs_fork, run_in_two
 
 
 class Network(nn.Module):
@@ -65,3 +69,38 @@ def test_the_schedule_warms_up_every_group_and_never_steps_at_zero() -> None:
     assert base[2] == pytest.approx(0.1)
     assert min(base) > 0
     assert base[2:] == sorted(base[2:], reverse=True)
+
+
+def run(rank: int, before: float) -> Any:
+    """Steps of 6 s in the one process and 10 s in the other, of which a minute is given."""
+    now = [0.0]
+    budget = CpuBudget(1, clock=lambda: now[0])
+    now[0] += 5 * rank
+    optimiser = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    schedule = BudgetCosine(optimiser, budget)
+    rates = [optimiser.param_groups[0]["lr"]]
+    schedule.load_state_dict({"spent": before + rank, "last_epoch": 0})
+
+    def step(engine: Engine, batch: int) -> None:
+        now[0] += 6 + 4 * rank
+        rates.append(optimiser.param_groups[0]["lr"])
+
+    engine = Engine(step)
+    engine.add_event_handler(Events.ITERATION_COMPLETED, lambda: schedule.step())
+    budget.attach(engine)
+    engine.run(range(100), max_epochs=1)
+    return engine.state.iteration, rates
+
+
+@needs_fork
+def test_two_processes_end_together(tmp_path) -> None:
+    (steps, rates), (others, same) = run_in_two(run, tmp_path, 0.0)
+    assert steps == others == 6
+    assert rates == same
+
+
+@needs_fork
+def test_a_resumed_run_has_what_was_left(tmp_path) -> None:
+    (steps, rates), (others, same) = run_in_two(run, tmp_path, 30.0)
+    assert steps == others == 3
+    assert rates == same

@@ -9,13 +9,12 @@ import torch
 from ignite.engine import Events
 from monai.engines import SupervisedTrainer
 
-from scsam_monai.networks.factory import compose_scsam
-from scsam_monai.training.batches import prepare_batch
+from scsam_monai.networks.compose import compose_scsam
+from scsam_monai.training.batches import epoch_loader, prepare_batch
 from scsam_monai.training.crops import BalancedCropDataset
 from scsam_monai.training.handlers import PrototypeInit, RunCheckpoint, SetEpoch
 from scsam_monai.training.losses import ScSAMLoss
 from scsam_monai.training.optimiser import parameter_groups
-from scsam_monai.training.sampler import epoch_loader
 
 
 def test_scsam_learns_a_little_and_its_encoders_stay(items: list[dict[str, Any]], tmp_path: Path) -> None:

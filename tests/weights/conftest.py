@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from scsam_monai.networks.mae import MAEEncoder
-from scsam_monai.networks.sam import SAM_ENCODERS
+from scsam_monai.networks.sam_encoder import SAM_ENCODERS
 
 from segment_anything.modeling import (  # isort: skip (torchvision must have been made importable)
     ImageEncoderViT,

@@ -9,10 +9,10 @@ from file_server import serve
 from registered import register
 from typer.testing import CliRunner
 
+from scsam_monai.bundle_tools.pack import MANIFEST
 from scsam_monai.cli import app
 from scsam_monai.networks.mae import MAEEncoder
-from scsam_monai.weights.locate import cache_dir
-from scsam_monai.weights.pack import MANIFEST
+from scsam_monai.weights.registry import cache_dir
 
 
 @pytest.fixture(autouse=True)

@@ -10,10 +10,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from scsam_monai.errors import InputError
-from scsam_monai.weights import convert, locate
-from scsam_monai.weights.convert import converted
-from scsam_monai.weights.named import read_weights
+from scsam_monai.weights import registry, state_dicts
 from scsam_monai.weights.registry import Weights
+from scsam_monai.weights.state_dicts import converted, read_weights
 
 
 @pytest.fixture(autouse=True)
@@ -61,23 +60,23 @@ def test_later_uses_neither_hash_nor_unpickle(weights: Weights, pth: Path, monke
     def must_not(*_: object, **__: object) -> None:
         raise AssertionError("read again")
 
-    monkeypatch.setattr(locate, "sha256_of", must_not)
+    monkeypatch.setattr(registry, "sha256_of", must_not)
     monkeypatch.setattr(torch, "load", must_not)
     assert read_weights("tiny", pth.parent).keys() == {"weight", "bias"}
 
 
 def test_the_cache_takes_the_twin_of_a_read_only_folder(weights: Weights, pth: Path, monkeypatch) -> None:
-    genuine = convert.atomic_path
+    genuine = state_dicts.atomic_path
 
     def refuse(path: Path):
         if path.parent == pth.parent:
             raise PermissionError(13, "Permission denied", str(path))
         return genuine(path)
 
-    monkeypatch.setattr(convert, "atomic_path", refuse)
-    assert converted(weights.files[0], pth) == locate.cache_dir() / "tiny.safetensors"
+    monkeypatch.setattr(state_dicts, "atomic_path", refuse)
+    assert converted(weights.files[0], pth) == registry.cache_dir() / "tiny.safetensors"
     assert list(pth.parent.iterdir()) == [pth]
-    assert converted(weights.files[0], pth) == locate.cache_dir() / "tiny.safetensors"
+    assert converted(weights.files[0], pth) == registry.cache_dir() / "tiny.safetensors"
 
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), SafetensorError("I/O error")])
@@ -87,7 +86,7 @@ def test_without_a_place_for_the_twin_the_file_itself_is_read(
     def fail(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr(convert, "save_file", fail)
+    monkeypatch.setattr(state_dicts, "save_file", fail)
     assert converted(weights.files[0], pth) == pth
     assert_same(read_weights("tiny", pth.parent), state)
     assert list(pth.parent.iterdir()) == [pth]

@@ -15,19 +15,18 @@ from file_server import FileServer, serve
 from registered import register
 
 from scsam_monai.errors import InputError
-from scsam_monai.weights import lock, transfer
-from scsam_monai.weights.download import fetch
-from scsam_monai.weights.locate import cache_dir
-from scsam_monai.weights.registry import Weights
-from scsam_monai.weights.transfer import CancelledError
+from scsam_monai.filesystem import locks as file_locks
+from scsam_monai.weights import download
+from scsam_monai.weights.download import CancelledError, fetch
+from scsam_monai.weights.registry import Weights, cache_dir
 
 CONTENT = np.random.default_rng(0).bytes(300_000)
 
 
 @pytest.fixture(autouse=True)
 def _quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transfer, "PAUSE_S", 0.0)
-    monkeypatch.setattr(transfer, "CHUNK", 1 << 14)
+    monkeypatch.setattr(download, "PAUSE_S", 0.0)
+    monkeypatch.setattr(download, "CHUNK", 1 << 14)
     monkeypatch.setenv("no_proxy", "*")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.delenv("SCSAM_WEIGHTS_DIR", raising=False)
@@ -105,7 +104,7 @@ def test_a_cut_connection_is_taken_up(server: FileServer, weights: Weights, fold
 def test_cut_every_time_it_ends_in_one_line_and_is_taken_up_later(
     server: FileServer, weights: Weights, folder: Path
 ) -> None:
-    server.cuts = [10_000] * transfer.TRIES
+    server.cuts = [10_000] * download.TRIES
     with pytest.raises(
         InputError, match=r"met cut off after 30000 .*3 times; run the same command again"
     ) as caught:
@@ -268,7 +267,7 @@ def test_space_counts_what_is_there_already(weights: Weights, folder: Path, monk
 def test_a_disk_that_fills_up_leaves_a_part(
     server: FileServer, weights: Weights, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    genuine, written = transfer._write, []
+    genuine, written = download._write, []
 
     class Full:
         def write(self, chunk: bytes) -> None:
@@ -278,11 +277,11 @@ def test_a_disk_that_fills_up_leaves_a_part(
         written.append(chunk)
         genuine(stream if len(written) < 5 else Full(), chunk, part)
 
-    monkeypatch.setattr(transfer, "_write", fill)
+    monkeypatch.setattr(download, "_write", fill)
     with pytest.raises(InputError, match=r"models: expected more space, met a full disk; free some space"):
         fetch("tiny", folder)
     assert names(folder) == ["tiny.pth.part"]
-    monkeypatch.setattr(transfer, "_write", genuine)
+    monkeypatch.setattr(download, "_write", genuine)
     fetch("tiny", folder)
     assert_arrived(folder)
     assert server.asked[-1].startswith("bytes=")
@@ -342,10 +341,10 @@ def test_without_locks_each_process_has_a_part_of_its_own(
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
     if locks == "none":
-        monkeypatch.setattr(lock, "fcntl", None)
+        monkeypatch.setattr(file_locks, "fcntl", None)
     else:
-        monkeypatch.setattr(lock.fcntl, "flock", refuse)
-    server.cuts = [10_000] * transfer.TRIES
+        monkeypatch.setattr(file_locks.fcntl, "flock", refuse)
+    server.cuts = [10_000] * download.TRIES
     with pytest.raises(InputError, match="cut off after 30000"):
         fetch("tiny", folder)
     assert not [name for name in names(folder) if name.endswith(str(os.getpid()))]
@@ -355,5 +354,5 @@ def test_without_locks_each_process_has_a_part_of_its_own(
 
 def test_a_waiting_process_can_be_cancelled(weights: Weights, folder: Path) -> None:
     folder.mkdir()
-    with lock.exclusive(folder / "tiny.pth.part"), pytest.raises(CancelledError):
+    with file_locks.exclusive(folder / "tiny.pth.part"), pytest.raises(CancelledError):
         fetch("tiny", folder, cancel=lambda: True)

@@ -9,10 +9,9 @@ import torch
 from torch import Tensor
 
 from scsam_monai.errors import InputError
-from scsam_monai.networks.light_state import ENCODERS
+from scsam_monai.networks.frozen_encoders import ENCODERS
 from scsam_monai.networks.scsam import ScSAM
-from scsam_monai.weights.factory import build_scsam
-from scsam_monai.weights.loading import build_or_continue
+from scsam_monai.weights.build import build_or_continue, build_scsam
 
 PROTOTYPES = "prompt_encoder.prototypes"
 OWN = {PROTOTYPES, "pixel_size_nm", "encoders_sha256"}

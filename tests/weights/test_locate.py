@@ -6,7 +6,7 @@ import pytest
 from registered import register
 
 from scsam_monai.errors import InputError
-from scsam_monai.weights.locate import cache_dir, check_content, folders, locate, registered_name
+from scsam_monai.weights.registry import cache_dir, check_content, folders, locate, registered_name
 
 
 @pytest.fixture(autouse=True)

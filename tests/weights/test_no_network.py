@@ -20,7 +20,7 @@ for module in pkgutil.walk_packages(scsam_monai.__path__, "scsam_monai."):
     __import__(module.name)
 
 from scsam_monai.errors import InputError
-from scsam_monai.weights.factory import build_scsam
+from scsam_monai.weights.build import build_scsam
 from scsam_monai.weights.registry import WEIGHTS, Weights, WeightsFile
 
 SETS = (("sam", "sam", ("encoder", "prompts")), ("mae", "mae", ("mae",)), ("absent", "sam", ("absent",)))

@@ -11,12 +11,11 @@ from registered import register
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from scsam_monai.bundle_tools import pack
+from scsam_monai.bundle_tools.pack import MANIFEST, half, pack_model, pack_weights
 from scsam_monai.errors import InputError
 from scsam_monai.networks.mae import MAEEncoder
-from scsam_monai.weights import pack
-from scsam_monai.weights.factory import build_scsam
-from scsam_monai.weights.loading import load_weights, rebuild_scsam
-from scsam_monai.weights.pack import MANIFEST, half, pack_model, pack_weights
+from scsam_monai.weights.build import build_scsam, load_weights, rebuild_scsam
 from scsam_monai.weights.registry import WEIGHTS, read_manifest
 
 N_CLASSES = 3

@@ -10,11 +10,10 @@ from timm.models.vision_transformer import VisionTransformer
 
 from scsam_monai.errors import InputError
 from scsam_monai.networks.mae import PIXEL_MEAN, PIXEL_STD, MAEEncoder
-from scsam_monai.networks.promptable import PromptableSAM
-from scsam_monai.networks.sam import SAMImageEncoder
-from scsam_monai.weights.factory import build_scsam
-from scsam_monai.weights.mae_init import load_mae_into_sam
-from scsam_monai.weights.promptable import build_promptable_sam
+from scsam_monai.networks.promptable_sam import PromptableSAM
+from scsam_monai.networks.sam_encoder import SAMImageEncoder
+from scsam_monai.weights.build import build_scsam
+from scsam_monai.weights.pretrained import build_promptable_sam, load_mae_into_sam
 
 
 @pytest.fixture(scope="module")

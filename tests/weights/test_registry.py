@@ -6,7 +6,7 @@ import pytest
 
 from scsam_monai.errors import InputError
 from scsam_monai.networks.mae import MAE_ENCODERS
-from scsam_monai.networks.sam import SAM_ENCODERS
+from scsam_monai.networks.sam_encoder import SAM_ENCODERS
 from scsam_monai.weights.registry import WEIGHTS, Weights, WeightsFile, find_weights
 
 HEX = set("0123456789abcdef")

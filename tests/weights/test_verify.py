@@ -6,8 +6,17 @@ import pytest
 from registered import register
 
 from scsam_monai.errors import InputError
-from scsam_monai.weights.registry import WEIGHTS, Weights, WeightsFile
-from scsam_monai.weights.verify import MISSING, OK, UNRECORDED, WRONG, Verified, verify
+from scsam_monai.weights.registry import (
+    MISSING,
+    OK,
+    UNRECORDED,
+    WEIGHTS,
+    WRONG,
+    Verified,
+    Weights,
+    WeightsFile,
+    verify,
+)
 
 
 @pytest.fixture(autouse=True)

@@ -15,8 +15,7 @@ import numpy as np
 
 from scsam_monai.data.importers.splits import Item, Sections
 from scsam_monai.data.importers.target import prepare_target, source_folder, write_description
-from scsam_monai.data.items import parse_voxel_size
-from scsam_monai.data.labels import BACKGROUND, IGNORE_LABEL
+from scsam_monai.data.items import BACKGROUND, IGNORE_LABEL, parse_voxel_size
 from scsam_monai.errors import InputError
 from scsam_monai.io import read_header, read_labels, write_stack
 

@@ -8,10 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from scsam_monai.data.importers.splits import Item, Sections, ZRanges, split_by_file, split_by_z
-from scsam_monai.data.importers.target import prepare_target, source_folder, write_description
-from scsam_monai.data.importers.value_map import ValueMap
-from scsam_monai.data.items import parse_voxel_size
-from scsam_monai.data.labels import class_ids
+from scsam_monai.data.importers.target import ValueMap, prepare_target, source_folder, write_description
+from scsam_monai.data.items import class_ids, parse_voxel_size
 from scsam_monai.errors import InputError
 from scsam_monai.io import read_header, read_labels, write_stack
 

@@ -8,7 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from scsam_monai.data.description import SECTIONS
+from scsam_monai.data.dataset import SECTIONS
 from scsam_monai.errors import InputError
 
 Item = dict[str, Any]

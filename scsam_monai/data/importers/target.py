@@ -1,18 +1,99 @@
-"""What every importer does at the end: write ``dataset.json`` last, whole, and only if it is right."""
+"""What importers share: values of label files become class ids, and ``dataset.json`` is written last and whole."""
 
 from __future__ import annotations
 
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scsam_monai.data.description import DESCRIPTION_NAME, load_dataset
+import numpy as np
+
+from scsam_monai.data.dataset import DESCRIPTION_NAME, load_dataset
 from scsam_monai.data.importers.splits import Sections
-from scsam_monai.data.labels import IGNORE_LABEL
+from scsam_monai.data.items import BACKGROUND, IGNORE_LABEL
 from scsam_monai.errors import InputError
 from scsam_monai.io import atomic_path
+
+UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class ValueMap:
+    """Class ids for source values; values that are not listed become unknown, except 0, the background.
+
+    Attributes:
+        labels: class names by id.
+        table: class id by source value.
+    """
+
+    labels: dict[int, str]
+    table: dict[int, int]
+
+    @classmethod
+    def parse(cls, names: Mapping[str, str] | Mapping[int, str]) -> ValueMap:
+        """Number the classes in the order of their first mention.
+
+        Args:
+            names: class name by source value. Several values may share a name; "background" and
+                "unknown" are no classes of their own.
+
+        Raises:
+            InputError: a value is no whole number, or there is no class.
+
+        Example:
+            >>> ValueMap.parse({"5": "membrane", "7": "nucleus", "9": "unknown"}).labels
+            {0: 'background', 1: 'membrane', 2: 'nucleus'}
+        """
+        classes = [name for name in dict.fromkeys(names.values()) if name not in (BACKGROUND, UNKNOWN)]
+        if not classes or not all(str(value).isdigit() for value in names) or not all(names.values()):
+            raise InputError(
+                "classes",
+                expected="one or more class names by label value, like 1=membrane",
+                met=repr(dict(names)),
+                remedy="list every value of the label files",
+            )
+        ids = {name: index for index, name in enumerate(classes, start=1)}
+        special = {BACKGROUND: 0, UNKNOWN: IGNORE_LABEL}
+        table = {0: 0} | {int(value): (special | ids)[name] for value, name in names.items()}
+        return cls({0: BACKGROUND} | {index: name for name, index in ids.items()}, table)
+
+    def check(self, label: np.ndarray, where: str | Path) -> None:
+        """Refuse values that nobody gave a meaning.
+
+        Raises:
+            InputError: naming them and how many voxels they have.
+        """
+        values, counts = np.unique(label, return_counts=True)
+        strange = [
+            (v, n) for v, n in zip(values.tolist(), counts.tolist(), strict=True) if v not in self.table
+        ]
+        if strange:
+            raise InputError(
+                where,
+                expected=f"label values {', '.join(map(str, sorted(self.table)))}",
+                met=", ".join(f"{value} in {count} voxels" for value, count in strange[:5]),
+                remedy=f"say what they mean, like {strange[0][0]}=mitochondrion or {strange[0][0]}=unknown",
+            )
+
+    def fits(self, label: np.ndarray) -> bool:
+        """Whether every value present already is its own class id."""
+        return all(self._id(value) == value for value in np.unique(label).tolist())
+
+    def apply(self, label: np.ndarray) -> np.ndarray:
+        """Class ids uint8 in the shape of ``label``."""
+        if label.dtype.kind == "u" and label.dtype.itemsize <= 2:
+            lookup = [self._id(value) for value in range(np.iinfo(label.dtype).max + 1)]
+            return np.array(lookup, np.uint8)[label]
+        values, positions = np.unique(label, return_inverse=True)
+        return np.array([self._id(value) for value in values.tolist()], np.uint8)[positions].reshape(
+            label.shape
+        )
+
+    def _id(self, value: int) -> int:
+        return self.table.get(value, IGNORE_LABEL)
 
 
 def prepare_target(target: str | Path, overwrite: bool) -> Path:

@@ -14,8 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from scsam_monai.data.importers.splits import ZRanges, split_by_z
-from scsam_monai.data.importers.target import prepare_target, source_folder, write_description
-from scsam_monai.data.importers.value_map import ValueMap
+from scsam_monai.data.importers.target import ValueMap, prepare_target, source_folder, write_description
 from scsam_monai.data.items import parse_voxel_size
 from scsam_monai.errors import InputError
 from scsam_monai.io import EMImage, read_image, read_labels, write_stack

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from scsam_monai.data.synthetic.imaging import Style
 from scsam_monai.data.synthetic.noise import Field, fine_noise, smooth_noise
-from scsam_monai.data.synthetic.style import Style
 
 Box = tuple[slice, slice, slice]
 Point = NDArray[np.float64]

@@ -13,11 +13,11 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
-from scsam_monai.data.labels import IGNORE_LABEL
+from scsam_monai.data.items import IGNORE_LABEL
 from scsam_monai.data.synthetic.canvas import CLASSES
 from scsam_monai.data.synthetic.volume import generate_volume
 from scsam_monai.errors import InputError
-from scsam_monai.io.atomic import atomic_path
+from scsam_monai.filesystem.atomic import atomic_path
 
 GENERATOR = "scsam_monai.data.synthetic"
 GENERATOR_VERSION = 1

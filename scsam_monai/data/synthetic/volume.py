@@ -9,9 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scsam_monai.data.synthetic.canvas import Canvas, Grid
-from scsam_monai.data.synthetic.imaging import image, integrate_sections, quantise
+from scsam_monai.data.synthetic.imaging import Style, draw_style, image, integrate_sections, quantise
 from scsam_monai.data.synthetic.scene import draw_scene
-from scsam_monai.data.synthetic.style import Style, draw_style
 from scsam_monai.errors import InputError
 
 Progress = Callable[[float, str], None]

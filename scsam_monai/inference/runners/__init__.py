@@ -7,9 +7,7 @@ from typing import Any
 
 from scsam_monai.errors import check_choice
 from scsam_monai.inference.runners.dask import run_dask
-from scsam_monai.inference.runners.serial import run_serial
-from scsam_monai.inference.runners.shard import Shard
-from scsam_monai.inference.runners.work import Cancel, OpenWork, Work
+from scsam_monai.inference.runners.local import Cancel, OpenWork, Shard, Work, run_serial
 
 __all__ = ["RUNNERS", "Cancel", "OpenWork", "Shard", "Work", "get_runner", "run_dask", "run_serial"]
 

@@ -14,7 +14,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from scsam_monai.io.atomic import atomic_path
+from scsam_monai.filesystem.atomic import atomic_path
 
 logger = logging.getLogger(__name__)
 

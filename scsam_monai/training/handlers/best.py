@@ -1,4 +1,4 @@
-"""The weights that scored best, as a bare state dict with its record beside it."""
+"""Weights that a run leaves behind: the best by score, with its record, or a part of the network."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing import Any
 
 import ignite.distributed as idist
 import torch
-from ignite.engine import Events
+from ignite.engine import Engine, Events
 from monai.engines import Workflow
 from safetensors.torch import save_file
 from torch import nn
 
 from scsam_monai.errors import InputError
-from scsam_monai.io.atomic import atomic_path
+from scsam_monai.filesystem.atomic import atomic_path
 from scsam_monai.training.handlers.record import RunRecord, write_json
 
 logger = logging.getLogger(__name__)
@@ -113,3 +113,31 @@ class BestWeights:
             "model_sha256": sha256,
         }
         write_json(self.path.with_suffix(".json"), own | facts)
+
+
+class SavePart:
+    """Writes the state of a module as safetensors after every epoch, such as the encoder of a pre-training.
+
+    Args:
+        path: ends in ``.safetensors``.
+        module: what is saved, in float32.
+    """
+
+    def __init__(self, path: str | Path, module: nn.Module) -> None:
+        self.path, self.module = Path(path), module
+
+    def attach(self, engine: Engine) -> None:
+        """Register with the trainer."""
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self)
+        engine.add_event_handler(Events.COMPLETED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        """Write the file whole or not at all."""
+        if idist.get_rank():
+            return
+        state = {
+            name: value.detach().float().cpu().contiguous()
+            for name, value in self.module.state_dict().items()
+        }
+        with atomic_path(self.path) as temporary:
+            save_file(state, temporary)

@@ -1,32 +1,67 @@
-"""A run that was stopped at any moment goes on as if nothing had happened."""
+"""Checkpoints from which a run that was stopped at any moment goes on as if nothing had happened."""
 
 from __future__ import annotations
 
 import logging
+import random
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 import ignite.distributed as idist
+import numpy as np
 import torch
 from ignite.engine import Events
 from monai.engines import Workflow
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from scsam_monai.errors import InputError, check_choice
-from scsam_monai.io.atomic import atomic_path
-from scsam_monai.networks.digest import digest
-from scsam_monai.networks.layout import check_layout
-from scsam_monai.training.handlers.network_state import split_state
-from scsam_monai.training.handlers.random_state import random_state, set_random_state
+from scsam_monai.filesystem.atomic import atomic_path
+from scsam_monai.networks.frozen_encoders import Freezable, check_layout, digest, full_state
 from scsam_monai.training.handlers.record import RunRecord
 
 logger = logging.getLogger(__name__)
 
 FORMAT = 1
 RESUME = (True, False, "auto")
+
+
+def split_state(network: nn.Module) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Trained and frozen entries of the network's whole state.
+
+    Frozen encoders are most of a network's bytes and never change; a checkpoint every epoch can do without.
+    """
+    frozen = tuple(
+        f"{name}." for name, part in network.named_modules() if isinstance(part, Freezable) and part.frozen
+    )
+    state = full_state(network)
+    trained = {name: value for name, value in state.items() if not name.startswith(frozen)}
+    return trained, {name: value for name, value in state.items() if name not in trained}
+
+
+def random_state() -> dict[str, Any]:
+    """States of torch (CPU and every GPU), numpy and Python, loadable with ``weights_only=True``."""
+    state: Any = np.random.get_state()  # noqa: NPY002 - that is the global one
+    algorithm, keys, position, has_gauss, gauss = state
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "numpy": (algorithm, torch.from_numpy(keys.astype(np.int64)), position, has_gauss, gauss),
+        "python": random.getstate(),
+    }
+
+
+def set_random_state(state: dict[str, Any]) -> None:
+    """Restore what :func:`random_state` returned; GPUs only if there are as many as there were."""
+    torch.set_rng_state(state["torch"])
+    if state["cuda"] and len(state["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(state["cuda"])
+    algorithm, keys, *rest = state["numpy"]
+    np.random.set_state((algorithm, keys.numpy().astype(np.uint32), *rest))  # noqa: NPY002
+    version, numbers, gauss = state["python"]
+    random.setstate((version, tuple(numbers), gauss))
 
 
 def parse_resume(value: bool | str) -> bool | str:

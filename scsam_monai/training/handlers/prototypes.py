@@ -13,7 +13,7 @@ from ignite.engine import Engine, Events
 from torch import Tensor, nn
 
 from scsam_monai.training.crops import BalancedCropDataset
-from scsam_monai.training.losses.similarity import pool_labels
+from scsam_monai.training.losses.prototypes import pool_labels
 
 logger = logging.getLogger(__name__)
 

@@ -15,8 +15,8 @@ import ignite.distributed as idist
 import torch
 from ignite.engine import Engine, Events
 
-from scsam_monai import __version__
-from scsam_monai.io.atomic import atomic_path
+from scsam_monai._version import __version__
+from scsam_monai.filesystem.atomic import atomic_path
 
 PACKAGES = ("torch", "monai", "pytorch-ignite", "numpy", "timm", "segment-anything")
 

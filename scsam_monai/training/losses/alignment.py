@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from scsam_monai.training.losses.processes import sum_over_processes
+from scsam_monai.training.distributed import sum_over_processes
 
 
 class AlignmentLoss(nn.Module):

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from scsam_monai.networks.promptable import UNAMBIGUOUS, PromptedMasks
-from scsam_monai.networks.prompts import MASK_STRIDE
+from scsam_monai.networks.prompt_window import MASK_STRIDE
+from scsam_monai.networks.promptable_sam import UNAMBIGUOUS, PromptedMasks
 
 LEAST_CELLS = 4.0
 """Objects that cover less count as this much, or slivers would outweigh everything."""

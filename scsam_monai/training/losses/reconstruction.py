@@ -6,8 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from scsam_monai.networks.layers import full_precision
-from scsam_monai.networks.mae import PATCH
-from scsam_monai.networks.masked_autoencoder import MaskedPrediction, patchify, unpatchify
+from scsam_monai.networks.mae import PATCH, MaskedPrediction, patchify, unpatchify
 
 EPSILON = 1e-4
 """Added to a patch's variance: a patch that is black throughout has nothing to predict, and no noise to blow up."""

@@ -9,9 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from scsam_monai.training.losses.alignment import AlignmentLoss, effective_rank
-from scsam_monai.training.losses.contrast import PrototypeContrast
+from scsam_monai.training.losses.prototypes import PrototypeContrast, SimilarityLoss
 from scsam_monai.training.losses.segmentation import SegmentationLoss
-from scsam_monai.training.losses.similarity import SimilarityLoss
 
 if TYPE_CHECKING:
     from scsam_monai.networks.scsam import ScSAMOutput

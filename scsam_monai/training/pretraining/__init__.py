@@ -1,1 +1,1 @@
-"""Both pre-training stages on the device: crops drawn there, in the time that is given."""
+"""Pre-training of both encoders: crops, prompts and steps that the main training does not need."""

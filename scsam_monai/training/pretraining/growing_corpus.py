@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scsam_monai.data.corpus import FIB25_SPLIT, FIB25_VOXEL_NM, GENERATED_KINDS, HELD_OUT_SEEDS
+from scsam_monai.data.corpus import FIB25_SPLIT, FIB25_VOXEL_NM, HELD_OUT_SEEDS, KINDS
 from scsam_monai.data.synthetic import TRAINING_STYLES, generate_volume
 from scsam_monai.io import intensity_range, read_image, read_labels
 from scsam_monai.io.intensity import eight_bits
-from scsam_monai.training.instance_volumes import instance_volume
+from scsam_monai.training.pretraining.instance_volumes import instance_volume
 from scsam_monai.training.pretraining.volume_bank import BankVolume, section_parts
 
 logger = logging.getLogger(__name__)
@@ -107,7 +107,7 @@ FIB25_BLOCKS = {"sample2": "sample2_raw.tif", "sample1": "sample1_raw_unlabelled
 def generated_volume(index: int, held_out: bool = False, shrink: int = 1) -> BankVolume:
     """Draw the ``index``-th volume of a corpus; the same as ``scsam corpus`` draws."""
     styles = list(TRAINING_STYLES)
-    kind, style = GENERATED_KINDS[index % len(GENERATED_KINDS)], styles[index % len(styles)]
+    kind, style = KINDS[index % len(KINDS)], styles[index % len(styles)]
     shape = tuple(max(4, edge // shrink) for edge in kind.shape)
     seed = FIRST_SEED + index + HELD_OUT_SEEDS * held_out
     drawn = generate_volume((shape[0], shape[1], shape[2]), kind.voxel_size_nm, seed, style)

@@ -10,10 +10,9 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from scsam_monai.io.atomic import atomic_path
-from scsam_monai.networks.mae import MAEEncoder
-from scsam_monai.networks.masked_autoencoder import MaskedAutoencoder, start_from_sincos
-from scsam_monai.networks.promptable import PromptableSAM
+from scsam_monai.filesystem.atomic import atomic_path
+from scsam_monai.networks.mae import MAEEncoder, MaskedAutoencoder, start_from_sincos
+from scsam_monai.networks.promptable_sam import PromptableSAM
 from scsam_monai.training.losses.promptable import PromptLoss
 from scsam_monai.training.losses.reconstruction import ReconstructionLoss
 from scsam_monai.training.optimiser import parameter_groups
@@ -25,11 +24,11 @@ from scsam_monai.training.pretraining.drawing import (
     outlines_and_insides,
     turned,
 )
+from scsam_monai.training.pretraining.prompt_step import PromptStep
 from scsam_monai.training.pretraining.teachers import EmbeddingHelpers, PatchTargets
 from scsam_monai.training.pretraining.volume_bank import VolumeBank
-from scsam_monai.training.promptable import PromptStep
-from scsam_monai.weights.mae_init import sam_names
-from scsam_monai.weights.pack import half
+from scsam_monai.weights.pretrained import sam_names
+from scsam_monai.weights.state_dicts import half
 
 BETAS = (0.9, 0.95)
 WEIGHT_DECAY = 0.05

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from scsam_monai.networks.prompts import MASK_STRIDE
+from scsam_monai.networks.prompt_window import MASK_STRIDE
 from scsam_monai.networks.pyramid import PyramidEncoder
-from scsam_monai.networks.sam import EMBED_DIM, PATCH
-from scsam_monai.training.outlines import OutlineHelper
+from scsam_monai.networks.sam_encoder import EMBED_DIM, PATCH
+from scsam_monai.training.pretraining.prompt_step import OutlineHelper
 from scsam_monai.training.pretraining.volume_bank import UNKNOWN_CLASS
 
 CELLS = PATCH // MASK_STRIDE
@@ -39,7 +39,7 @@ class PatchTargets(nn.Module):
     def __init__(self, pyramid: PyramidEncoder, strides: Sequence[int] = (4, 8, 16, 32)) -> None:
         super().__init__()
         # Depthwise convolutions of a GPU are fast where channels come last.
-        self.pyramid, self.strides = pyramid.to(memory_format=torch.channels_last), tuple(strides)
+        self.pyramid, self.strides = pyramid.to(memory_format=torch.channels_last), tuple(strides)  # type: ignore[call-overload]
         widths = dict(zip(pyramid.strides, pyramid.widths, strict=True))
         self.lengths = [widths[s] * max(1, PATCH // s) ** 2 for s in self.strides]
         self.channels = sum(self.lengths)

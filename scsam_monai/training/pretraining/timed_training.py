@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from scsam_monai.io.atomic import atomic_path
+from scsam_monai.filesystem.atomic import atomic_path
 
 WARM_UP = 0.04
 """Share of the time in which the learning rate rises."""

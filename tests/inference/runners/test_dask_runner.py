@@ -17,7 +17,7 @@ from scsam_monai.errors import InputError
 from scsam_monai.inference.manifest import Manifest
 from scsam_monai.inference.runners import dask as dask_runner
 from scsam_monai.inference.runners import run_dask
-from scsam_monai.inference.runners.local_cluster import (
+from scsam_monai.inference.runners.dask import (
     divide_cores,
     local_cluster,
     visible_devices,
@@ -239,7 +239,7 @@ def test_cores_are_shared(
 ) -> None:
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setattr("torch.cuda.device_count", lambda: gpus)
-    monkeypatch.setattr("scsam_monai.inference.runners.local_cluster._cores", lambda: 16)
+    monkeypatch.setattr("scsam_monai.inference.runners.dask.usable_cores", lambda: 16)
     assert divide_cores(workers, threads) == division
 
 

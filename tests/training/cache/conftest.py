@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from scsam_monai.networks.scsam import ScSAM
+from scsam_monai.training.batches import EpochSampler
 from scsam_monai.training.cache import EmbeddingCache, FillCache
 from scsam_monai.training.crops import BalancedCropDataset
-from scsam_monai.training.sampler import EpochSampler
 
 sys.path.insert(0, str(Path(__file__).parent))
 

@@ -12,11 +12,11 @@ import torch
 from ignite.engine import Engine
 from monai.transforms import RandAdjustContrastd
 
-from scsam_monai.networks.factory import compose_scsam
+from scsam_monai.networks.compose import compose_scsam
 from scsam_monai.networks.scsam import ScSAM
+from scsam_monai.training.batches import EpochSampler
 from scsam_monai.training.cache import EmbeddingCache, FillCache
 from scsam_monai.training.crops import BalancedCropDataset
-from scsam_monai.training.sampler import EpochSampler
 
 
 def frozen_network(seed: int = 0, **options: Any) -> ScSAM:

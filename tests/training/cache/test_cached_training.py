@@ -11,12 +11,12 @@ from frozen_run import frozen_network, pool
 from ignite.engine import Events
 from monai.engines import SupervisedTrainer
 
-from scsam_monai.networks.peers import DynUNet2d
+from scsam_monai.baselines.unet import DynUNet2d
+from scsam_monai.training.batches import epoch_loader
 from scsam_monai.training.cache import EmbeddingCache, FillCache
 from scsam_monai.training.handlers import PrototypeInit, SetEpoch
 from scsam_monai.training.losses import ScSAMLoss
 from scsam_monai.training.optimiser import parameter_groups
-from scsam_monai.training.sampler import epoch_loader
 
 Items = list[dict[str, Any]]
 

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 from ignite.engine import Engine
+from safetensors.torch import load_file
 from torch import nn
 
 from scsam_monai.errors import InputError
-from scsam_monai.training.handlers import BestWeights, RunRecord
+from scsam_monai.training.handlers import BestWeights, RunRecord, SavePart
 
 
 @pytest.fixture
@@ -83,3 +84,16 @@ def test_a_score_that_is_not_a_number_is_logged(
 def test_an_unknown_metric_is_named(tmp_path: Path, network: nn.Linear) -> None:
     with pytest.raises(InputError, match="key_metric: expected a metric dice, met mean_iou"):
         validate(BestWeights(tmp_path / "model.pt", network, "dice"), 1, 0.5)
+
+
+def test_the_part_is_written_after_every_epoch(tmp_path):
+    network = torch.nn.Sequential(torch.nn.Linear(2, 3).half(), torch.nn.Linear(3, 1))
+    path = tmp_path / "runs" / "encoder.safetensors"
+    engine = Engine(lambda engine, batch: network[0].bias.data.add_(1))
+    SavePart(path, network[0]).attach(engine)
+    engine.run([0], max_epochs=2)
+    state = load_file(path)
+    assert set(state) == {"weight", "bias"}
+    assert state["bias"].dtype == torch.float32
+    assert torch.equal(state["bias"], network[0].bias.detach().float())
+    assert list(path.parent.iterdir()) == [path]

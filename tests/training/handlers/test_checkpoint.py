@@ -12,7 +12,10 @@ from ignite.engine import Events
 from tiny_run import EPOCHS, STEPS, Run
 
 from scsam_monai.errors import InputError
+from scsam_monai.networks.compose import compose_scsam
+from scsam_monai.networks.frozen_encoders import KEY
 from scsam_monai.training.handlers import RunRecord
+from scsam_monai.training.handlers.checkpoint import split_state
 
 Items = list[dict[str, Any]]
 State = dict[str, torch.Tensor]
@@ -164,3 +167,19 @@ def test_a_file_with_code_is_refused(items: Items, tmp_path: Path) -> None:
     torch.save({"format": 1, "network": Path("x")}, tmp_path / "last.pt")
     with pytest.raises(InputError, match=r"broken file \(UnpicklingError\)"):
         Run(items, tmp_path, resume=True)()
+
+
+def test_frozen_encoders_are_told_apart_whether_left_out_or_not() -> None:
+    torch.manual_seed(0)
+    network = compose_scsam(3, preset="paper")
+    network.sam_encoder.freeze()
+    network.mae_encoder.freeze()
+    whole = split_state(network)
+    network.leave_out(["sam_encoder", "mae_encoder"])
+    light = split_state(network)
+    for before, after in zip(whole, light, strict=True):
+        assert before.keys() == after.keys()
+        same = before.keys() - {KEY, "pixel_size_nm"}
+        assert all(torch.equal(before[key], after[key]) for key in same)
+    assert {key.partition(".")[0] for key in light[1]} == {"sam_encoder", "mae_encoder"}
+    assert KEY in light[0]

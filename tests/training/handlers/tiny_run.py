@@ -18,13 +18,12 @@ from monai.optimizers import WarmupCosineSchedule
 from monai.transforms import Compose, RandAdjustContrastd, RandGaussianNoised
 from torch import nn
 
-from scsam_monai.networks.freezing import Freezable
-from scsam_monai.training.batches import prepare_batch
+from scsam_monai.networks.frozen_encoders import Freezable
+from scsam_monai.training.batches import epoch_loader, prepare_batch
 from scsam_monai.training.crops import BalancedCropDataset
 from scsam_monai.training.handlers import BestWeights, MetricsLog, RunCheckpoint, SetEpoch
 from scsam_monai.training.losses import ScSAMLoss
 from scsam_monai.training.optimiser import parameter_groups
-from scsam_monai.training.sampler import epoch_loader
 
 EPOCHS, CROPS, BATCH = 4, 8, 2
 STEPS = CROPS // BATCH

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from scsam_monai.networks.scsam import ScSAMOutput
+from scsam_monai.training.distributed import sum_over_processes
 from scsam_monai.training.losses import ScSAMLoss, SegmentationLoss
-from scsam_monai.training.losses.processes import sum_over_processes
 from tests.two_processes import needs_fork, run_in_two
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from scsam_monai.networks.promptable import PromptedMasks
+from scsam_monai.networks.promptable_sam import PromptedMasks
 from scsam_monai.training.losses.promptable import PromptLoss, dice_loss, focal_loss, pixel_iou
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from scsam_monai.networks.masked_autoencoder import MaskedPrediction, patchify
+from scsam_monai.networks.mae import MaskedPrediction, patchify
 from scsam_monai.training.losses import ReconstructionLoss
 
 

@@ -1,0 +1,1 @@
+"""Networks and classifiers that ScSAM is measured against, trained and scored in the same way."""

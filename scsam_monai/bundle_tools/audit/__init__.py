@@ -1,0 +1,6 @@
+"""What a bundle that is not ours would run, read without running or importing any of it."""
+
+from scsam_monai.bundle_tools.audit.bundle import audit_bundle
+from scsam_monai.bundle_tools.audit.names import Finding
+
+__all__ = ["Finding", "audit_bundle"]

@@ -1,0 +1,175 @@
+"""What unpickling a file would import, read from its opcodes; nothing is unpickled."""
+
+from __future__ import annotations
+
+import itertools
+import lzma
+import pickletools
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from numpy.lib import format as npy
+
+from scsam_monai.bundle_tools.audit.names import Finding
+
+ZIP_START, PICKLE_START = b"PK\x03\x04", b"\x80"
+MAGIC = 0x1950A86A20F9469CFC6C
+LEGACY_PICKLES = 5
+"""torch's older format: magic number, version, system, the object, keys of the storages; raw bytes follow."""
+PLAIN = {
+    *("collections.OrderedDict", "builtins.set", "builtins.complex", "builtins.bytearray", "torch.Size"),
+    *("torch._utils._rebuild_tensor", "torch._utils._rebuild_tensor_v2", "torch._utils._rebuild_parameter"),
+    *("torch.nn.parameter.Parameter", "torch._tensor._rebuild_from_type_v2", "torch.device"),
+    *("torch.serialization._get_layout", "torch.storage.UntypedStorage", "torch.storage.TypedStorage"),
+    *("torch.float16", "torch.bfloat16", "torch.float32", "torch.float64", "torch.complex64", "torch.bool"),
+    *("torch.uint8", "torch.int8", "torch.int16", "torch.int32", "torch.int64", "torch.strided"),
+}
+"""What plain tensors and containers are rebuilt with."""
+STRINGS = {
+    "SHORT_BINUNICODE",
+    "BINUNICODE",
+    "BINUNICODE8",
+    "UNICODE",
+    "STRING",
+    "BINSTRING",
+    "SHORT_BINSTRING",
+}
+KEEPING = {"MEMOIZE", "PUT", "BINPUT", "LONG_BINPUT", "FRAME"}
+"""What leaves the two strings of a ``STACK_GLOBAL`` on top of the stack."""
+OPCODES = {opcode.code for opcode in pickletools.opcodes}
+UNFINISHED = "a pickle that cannot be read to its end"
+UNREADABLE = (
+    *(zipfile.BadZipFile, zlib.error, OSError, RuntimeError, NotImplementedError),
+    *(EOFError, ValueError, lzma.LZMAError, OverflowError, MemoryError),
+)
+
+
+def audit_weights(path: Path, file: str) -> Iterator[Finding]:
+    """Go through a file of PyTorch's or pickle's kind.
+
+    Args:
+        path: of the file.
+        file: how to call it.
+
+    Yields:
+        the file itself, with what its pickles import beyond plain tensors and whether it carries a program.
+    """
+    why: list[str] = []
+    try:
+        with path.open("rb") as stream:
+            start = stream.read(len(ZIP_START))
+            stream.seek(0)
+            for doubt in _archive(stream) if start == ZIP_START else _legacy(stream):
+                why.append(doubt)
+    except UNREADABLE as error:
+        why.append(f"cannot be read ({type(error).__name__})")
+    yield Finding(file, "", "weights", path.name, tuple(dict.fromkeys(why)))
+
+
+def audit_npy(path: Path, file: str) -> Iterator[Finding]:
+    """Go through the head of a NumPy file.
+
+    Args:
+        path: of the file.
+        file: how to call it.
+    """
+    with path.open("rb") as stream:
+        yield Finding(file, "", "array", path.name, tuple(array_doubts(stream)))
+
+
+def looks_pickled(start: bytes) -> bool:
+    r"""Whether a file that starts so is a zip archive or a pickle of protocol 2 or later.
+
+    Example:
+        >>> looks_pickled(b"\x80\x04K\x01."), looks_pickled((640).to_bytes(8, "little") + b"{")
+        (True, False)
+    """
+    if start.startswith(ZIP_START[:2]):
+        return True
+    return start.startswith(PICKLE_START) and start[2:3].decode("latin-1") in OPCODES
+
+
+def _archive(stream: IO[bytes]) -> Iterator[str]:
+    with zipfile.ZipFile(stream) as archive:
+        members = archive.infolist()
+        names = [member.filename.lower() for member in members]
+        if len(set(names)) < len(names):
+            yield "an archive with two members of one name"
+        if any("/code/" in name or name.endswith("constants.pkl") for name in names):
+            yield "TorchScript: a program, which runs when it is called"
+        elif any(name.endswith((".py", ".pyc", ".pyd", ".so", ".dll")) for name in names):
+            yield "an archive with code"
+        for name, member in zip(names, members, strict=True):
+            if name.endswith((".pkl", ".npy")):
+                with archive.open(member) as content:
+                    if name.endswith(".npy"):
+                        yield from array_doubts(content)
+                        continue
+                    yield from _imports_of(content, [])
+                    if content.read(1):
+                        yield "bytes after the end of a pickle"
+
+
+def _legacy(stream: IO[bytes]) -> Iterator[str]:
+    if tarfile.is_tarfile(stream):
+        yield "a tar archive, which is not looked into"
+    stream.seek(0)
+    numbers: list[int] = []
+    for count in itertools.count():
+        if not stream.peek(1):  # type: ignore[attr-defined]
+            if count == 0:
+                yield "neither a zip archive nor a pickle"
+            return
+        if count == LEGACY_PICKLES and numbers[:1] == [MAGIC]:
+            return
+        found = list(_imports_of(stream, numbers))
+        yield from found
+        if count == 0 and numbers != [MAGIC]:
+            numbers = [0]
+        if UNFINISHED in found:
+            yield "neither a zip archive nor a pickle" if count == 0 else "bytes after the end of a pickle"
+            return
+
+
+def array_doubts(stream: IO[bytes]) -> Iterator[str]:
+    """What speaks against a NumPy file."""
+    try:
+        version = npy.read_magic(stream)
+        read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+        if read(stream)[2].hasobject:
+            yield "an array of objects, which are pickled"
+    except ValueError:
+        yield "no NumPy file that can be read"
+
+
+def _imports_of(stream: IO[bytes], numbers: list[int]) -> Iterator[str]:
+    """What one pickle imports that is not plain; whole numbers met are added to ``numbers``."""
+    strings: list[str] = []
+    try:
+        for opcode, argument, _ in pickletools.genops(stream):
+            if opcode.name == "STACK_GLOBAL":
+                # Operands that were fetched from the memo, or pushed and popped, are not followed.
+                plain = len(strings) >= 2
+                yield from _unless_plain(".".join(strings[-2:])) if plain else ("imports what it hides",)
+            elif opcode.name in ("GLOBAL", "INST"):
+                yield from _unless_plain(str(argument).replace(" ", "."))
+            elif opcode.name in ("EXT1", "EXT2", "EXT4"):
+                yield "imports from the extension registry"
+            elif opcode.name in ("LONG", "LONG1", "LONG4"):
+                numbers.append(int(str(argument)))
+            if opcode.name in STRINGS:
+                strings.append(str(argument))
+            elif opcode.name not in KEEPING:
+                strings.clear()
+    except (ValueError, OverflowError, MemoryError, IndexError):
+        yield UNFINISHED
+
+
+def _unless_plain(name: str) -> Iterator[str]:
+    storage = name.startswith("torch.") and name.count(".") == 1 and name.endswith("Storage")
+    if not storage and name not in PLAIN:
+        yield f"unpickling imports {name}"

@@ -1,0 +1,1 @@
+"""Files and folders on disk: atomic writes, writes that last, and locks. Nothing here knows of images."""

@@ -1,0 +1,141 @@
+"""Write files and folders whole or not at all, push them to the disk, and say in one line why that failed."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from scsam_monai.errors import InputError
+
+_DISK_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
+
+
+@contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path beside ``path`` that takes its place when the block ends well.
+
+    The suffix is kept, because writers choose their format by it. When the block raises, the temporary
+    file is removed and whatever stood at ``path`` stays as it was.
+
+    Args:
+        path: where the finished file shall stand. Missing parent folders are made.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(
+        prefix=f".{path.name.split('.')[0]}-", suffix="".join(path.suffixes), dir=path.parent
+    )
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        with temporary.open("r+b") as stream:
+            os.fsync(stream.fileno())
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(path: str | Path) -> Iterator[Path]:
+    """Yield a new folder beside ``path`` that takes its name when the block ends well.
+
+    When the block raises, the folder is removed.
+
+    Args:
+        path: where the finished folder shall stand; nothing but an empty folder may be there by then. Missing
+            parent folders are made.
+
+    Raises:
+        OSError: ``path`` is taken, or the system refuses to write.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}-{uuid.uuid4().hex}")
+    temporary.mkdir()
+    try:
+        yield temporary
+        temporary.rename(path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+@contextmanager
+def write_errors(path: str | Path) -> Iterator[None]:
+    """Turn the system's refusal to write into one line.
+
+    Args:
+        path: the output to name.
+
+    Raises:
+        InputError: the disk is full, or the folder cannot be written to.
+    """
+    try:
+        yield
+    except OSError as error:
+        full = error.errno in _DISK_FULL
+        raise InputError(
+            path,
+            expected="room on the disk" if full else "a place that can be written to",
+            met="disk full" if full else f"{error.strerror or error}",
+            remedy="free some space and go on; finished chunks are intact" if full else "name another output",
+        ) from error
+
+
+def sync_files(files: Iterable[Path], root: Path) -> None:
+    """Push files, and the folders that lead to them from ``root``, to the disk.
+
+    Files that do not exist are passed over; their folders are synced all the same.
+    """
+    folders: set[Path] = {root}
+    for file in files:
+        _sync(file)
+        folders.update(folder for folder in file.parents if folder.is_relative_to(root))
+    for folder in folders:
+        _sync(folder)
+
+
+def _sync(path: Path) -> None:
+    # Windows opens no folders; it flushes renames with the file.
+    if path.is_dir() and os.name == "nt":
+        return
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def check_writable(folder: str | Path) -> None:
+    """Make a folder if need be and see that a file can be written into it.
+
+    Raises:
+        InputError: if not.
+    """
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise InputError(
+            folder,
+            expected="a folder that can be written to",
+            met=error.strerror or type(error).__name__,
+            remedy="name another output folder",
+        ) from error

@@ -1,0 +1,150 @@
+"""What a block's logits become: labels, and on request probabilities, confidence and disagreement."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import StrEnum
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+Where = tuple[slice, slice, slice]
+
+
+def argmax_labels(logits: Tensor) -> Tensor:
+    """Return the class of the highest logit; of equal ones the lowest class.
+
+    A running comparison, a section at a time: ``Tensor.argmax`` over the first axis takes several times as long on
+    a CPU, and temporaries of all sections twice as long.
+
+    Args:
+        logits: (K', ...) with at most 256 classes.
+
+    Returns:
+        (...) uint8.
+    """
+    if len(logits) > 256:
+        raise ValueError(f"label maps hold up to 256 classes, met {len(logits)}")
+    labels = torch.zeros(logits.shape[1:], dtype=torch.uint8, device=logits.device)
+    if logits.ndim == 4:
+        for section, drawn in zip(logits.unbind(1), labels, strict=True):
+            _draw_highest(section, drawn)
+    else:
+        _draw_highest(logits, labels)
+    return labels
+
+
+def _draw_highest(logits: Tensor, labels: Tensor) -> None:
+    """Write the class of the highest of ``logits`` (K', ...) into ``labels`` (...), which are zero."""
+    best = logits[0].clone()
+    higher = torch.empty_like(labels, dtype=torch.bool)
+    for index, logit in enumerate(logits[1:], start=1):
+        torch.gt(logit, best, out=higher)
+        labels.masked_fill_(higher, index)
+        torch.maximum(best, logit, out=best)
+
+
+class Product(StrEnum):
+    """A map over the volume, uint8."""
+
+    LABELS = "labels"
+    """Class ids (z, y, x)."""
+    PROBABILITIES = "probabilities"
+    """Of each class, (K', z, y, x); 255 is certain."""
+    CONFIDENCE = "confidence"
+    """Probability of the class drawn, (z, y, x)."""
+    DISAGREEMENT = "disagreement"
+    """Number of planes, of three, that alone would have drawn another class, (z, y, x)."""
+
+
+class Drawing(Protocol):
+    """Collects a block's logits piece by piece."""
+
+    def add(self, where: Where, logits: Tensor, plane: int = 0) -> None:
+        """Take the logits (K', z, y, x) that a plane sees in a part of the block."""
+
+    def products(self) -> dict[Product, np.ndarray]:
+        """Return the block's maps once all parts are there."""
+
+
+class OnePlaneDrawing:
+    """Every voxel is seen once: what is known of it is final at once.
+
+    Args:
+        shape: of the block, (z, y, x).
+        wanted: maps to make.
+    """
+
+    def __init__(self, shape: tuple[int, ...], wanted: Iterable[Product]) -> None:
+        self.shape, self.wanted = shape, frozenset(wanted)
+        self.maps: dict[Product, np.ndarray] = {}
+
+    def add(self, where: Where, logits: Tensor, plane: int = 0) -> None:
+        """Take the logits (K', z, y, x) of a part of the block."""
+        self._put(Product.LABELS, where, argmax_labels(logits))
+        if self.wanted & {Product.PROBABILITIES, Product.CONFIDENCE}:
+            probabilities = _as_bytes(torch.softmax(logits, dim=0))
+            if Product.CONFIDENCE in self.wanted:
+                self._put(Product.CONFIDENCE, where, probabilities.amax(dim=0))
+            if Product.PROBABILITIES in self.wanted:
+                self._put(Product.PROBABILITIES, where, probabilities)
+
+    def products(self) -> dict[Product, np.ndarray]:
+        """Return the block's maps."""
+        return self.maps
+
+    def _put(self, product: Product, where: Where, values: Tensor) -> None:
+        leading = values.shape[:-3]
+        if product not in self.maps:
+            self.maps[product] = np.empty((*leading, *self.shape), np.uint8)
+        self.maps[product][(..., *where)] = values.cpu().numpy()
+
+
+class ThreePlanesDrawing:
+    """Adds up the probabilities that three planes see in each voxel.
+
+    Sums are 16-bit integers, 1/10922 a step: a quarter of what they would take as float32 planes.
+
+    Args:
+        shape: of the block, (z, y, x).
+        wanted: maps to make.
+    """
+
+    STEPS = 10922  # three times it is the largest int16
+
+    def __init__(self, shape: tuple[int, ...], wanted: Iterable[Product]) -> None:
+        self.shape, self.wanted = shape, frozenset(wanted)
+        self.total: Tensor | None = None
+        self.own: Tensor | None = None
+
+    def add(self, where: Where, logits: Tensor, plane: int = 0) -> None:
+        """Take the logits (K', z, y, x) that a plane, 0 to 2, sees in a part of the block."""
+        if self.total is None:
+            self.total = logits.new_zeros((len(logits), *self.shape), dtype=torch.int16)
+            if Product.DISAGREEMENT in self.wanted:
+                self.own = logits.new_zeros((3, *self.shape), dtype=torch.uint8)
+        self.total[(slice(None), *where)] += (torch.softmax(logits, dim=0) * self.STEPS).round().short()
+        if self.own is not None:
+            self.own[plane][where] = argmax_labels(logits)
+
+    def products(self) -> dict[Product, np.ndarray]:
+        """Return the block's maps."""
+        assert self.total is not None
+        labels = argmax_labels(self.total)
+        maps = {Product.LABELS: labels}
+        if Product.CONFIDENCE in self.wanted:
+            maps[Product.CONFIDENCE] = self._share(self.total.amax(dim=0))
+        if Product.PROBABILITIES in self.wanted:
+            maps[Product.PROBABILITIES] = torch.stack([self._share(total) for total in self.total])
+        if self.own is not None:
+            maps[Product.DISAGREEMENT] = (self.own != labels).sum(0, dtype=torch.uint8)
+        return {product: values.cpu().numpy() for product, values in maps.items()}
+
+    def _share(self, total: Tensor) -> Tensor:
+        return _as_bytes(total.float() / (3 * self.STEPS))
+
+
+def _as_bytes(probabilities: Tensor) -> Tensor:
+    return (probabilities * 255).round().to(torch.uint8)

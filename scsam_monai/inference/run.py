@@ -1,0 +1,193 @@
+"""Segment a volume as it was planned: compute what is missing, then finish."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+
+from scsam_monai.errors import InputError
+from scsam_monai.filesystem.atomic import write_errors
+from scsam_monai.inference.job import Job, stamp
+from scsam_monai.inference.manifest import Manifest
+from scsam_monai.inference.model import Model, open_model
+from scsam_monai.inference.runners import Cancel, Shard, get_runner
+from scsam_monai.inference.sizing import memory_errors
+from scsam_monai.inference.store import Progress, Store
+from scsam_monai.inference.streaming import Stream
+from scsam_monai.io import VolumeReader, open_volume
+from scsam_monai.weights.registry import sha256_of
+
+Entered = TypeVar("Entered")
+
+
+def run_job(
+    job: Job,
+    colours: np.ndarray,
+    *,
+    resume: bool = False,
+    shard: Shard | None = None,
+    runner: str = "serial",
+    device: str | torch.device | None = None,
+    model: Model | None = None,
+    progress: Progress | None = None,
+    cancel: Cancel | None = None,
+    **cluster: Any,
+) -> bool:
+    """Compute what is missing of a job, and finish it once nothing is.
+
+    Args:
+        job: see :func:`~scsam_monai.inference.planning.plan_job`.
+        colours: of the classes, (K', 3) uint8.
+        resume: go on with a run that was stopped.
+        shard: compute this share of the blocks alone; whichever shard ends last finishes the job.
+        runner: ``serial`` or ``dask``.
+        device: where each worker computes; None takes a GPU where there is one.
+        model: the job's, if this process has opened it and computes itself.
+        progress: see :data:`Progress`.
+        cancel: asked now and then; True ends the run, which can be resumed.
+        cluster: what the runner takes besides.
+
+    Returns:
+        whether the job is finished.
+
+    Raises:
+        InputError: if another run works on the same output, or an unfinished one is there and not to be resumed.
+    """
+    store, share = Store(job), shard or Shard()
+    with write_errors(job.folder):
+        manifest = Manifest.begin(
+            job.folder, job.as_json(), len(job.plan), resume=resume or shard is not None
+        )
+    with _entered(manifest.claim(share), job.folder):
+        if manifest.missing():
+            store.create(colours)
+        done = manifest.done()
+        blocks = [number for number in share.take(range(len(job.plan))) if number not in done]
+        count = _Count(job, blocks, progress)
+        opening = partial(open_work, device=device)
+        if runner == "dask":
+            cluster = {"threads_per_worker": job.threads, **cluster}
+        else:
+            opening = partial(opening, model=model, progress=count.drawn)
+
+        def finished(number: int) -> None:
+            with write_errors(job.folder):
+                manifest.mark(number)
+            count.finished(number)
+
+        with memory_errors():
+            get_runner(runner)(opening, str(job.folder), blocks, finished, cancel, **cluster)
+    with _entered(manifest.finishing(), job.folder) as mine:
+        if mine and store.finish(progress, cancel):
+            with write_errors(job.folder):
+                manifest.remove()
+    return not job.folder.exists()
+
+
+def open_work(
+    folder: str,
+    device: str | torch.device | None = None,
+    model: Model | None = None,
+    progress: Callable[[float, float], None] | None = None,
+) -> OpenedJob:
+    """Open a job in a process that is to compute blocks of it: its volume, its network, its store.
+
+    Args:
+        folder: the job's, with its manifest.
+        device: where to compute; None takes a GPU where there is one.
+        model: the job's, if it is open already.
+        progress: called with the voxels drawn and asked for.
+
+    Raises:
+        InputError: if the volume or the model is not what it was when the job was planned.
+    """
+    job = Job.from_json(Manifest(Path(folder)).job)
+    _refuse_changes(job)
+    torch.set_num_threads(job.threads)
+    model = model or open_model(job.model, device)
+    volume = open_volume(job.source.path, job.source.dataset)
+    predictors = job.windows.predictors(model.network, volume.shape, job.factors, job.intensity, model.device)
+    return OpenedJob(volume, Stream(volume, predictors, job.plan, Store(job), job.products, progress))
+
+
+@dataclass(frozen=True)
+class OpenedJob:
+    """A job in one process.
+
+    Attributes:
+        volume: is read.
+        stream: draws its blocks.
+    """
+
+    volume: VolumeReader
+    stream: Stream
+
+    def run(self, blocks: Sequence[int], cancel: Cancel | None = None) -> Iterator[int]:
+        """Compute and write blocks in order; yield each once it is on the disk."""
+        return self.stream.run(blocks, cancel)
+
+    def close(self) -> None:
+        """Let go of the volume's file."""
+        self.volume.close()
+
+
+class _Count:
+    """Turns voxels and blocks into one count of voxels over the whole job or shard."""
+
+    def __init__(self, job: Job, blocks: Sequence[int], progress: Progress | None) -> None:
+        self.job, self.progress = job, progress
+        self.total = float(sum(self._voxels(number) for number in blocks))
+        self.done = 0.0
+        self.fine = False
+
+    def drawn(self, voxels: float, _: float) -> None:
+        """Take what a stream in this process says."""
+        self.fine = True
+        self._say(voxels)
+
+    def finished(self, number: int) -> None:
+        """Count a block, unless a stream in this process counts finer."""
+        self.done += self._voxels(number)
+        if not self.fine:
+            self._say(self.done)
+
+    def _say(self, voxels: float) -> None:
+        if self.progress is not None:
+            self.progress("segmenting", voxels, self.total)
+
+    def _voxels(self, number: int) -> int:
+        return int(np.prod([last - first for first, last in self.job.plan[number]]))
+
+
+@contextmanager
+def _entered(context: AbstractContextManager[Entered], folder: Path) -> Iterator[Entered]:
+    """Enter a context that writes to ``folder``; a refusal of the system to do so becomes one line."""
+    with ExitStack() as stack:
+        with write_errors(folder):
+            entered = stack.enter_context(context)
+        yield entered
+
+
+def _refuse_changes(job: Job) -> None:
+    now = stamp(job.source.path)
+    if now != job.source.modified:
+        raise InputError(
+            job.source.path,
+            expected=f"the volume that the run began with ({job.source.modified})",
+            met=now,
+            remedy="bring it back, or remove the unfinished output and start anew",
+        )
+    if (met := sha256_of(Path(job.model))) != job.model_sha256:
+        raise InputError(
+            job.model,
+            expected=f"the model that the run began with, sha256 {job.model_sha256[:12]}",
+            met=met[:12],
+            remedy="bring it back, or remove the unfinished output and start anew",
+        )

@@ -1,0 +1,174 @@
+"""Checks that all readers share: is the file there, can it be read, does it hold a grey image or labels?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from scsam_monai.errors import InputError
+from scsam_monai.io.image import ImageHeader
+
+_Result = TypeVar("_Result")
+
+
+def check_shape(header: ImageHeader) -> None:
+    """Refuse what is neither an image (y, x) nor a volume (z, y, x), or has no pixels.
+
+    Raises:
+        InputError: the shape does not fit.
+    """
+    if len(header.shape) not in (2, 3) or 0 in header.shape:
+        raise InputError(
+            header.path,
+            expected="an image (y, x) or a volume (z, y, x)",
+            met=f"{len(header.shape)} dimensions, shape {header.shape}",
+            remedy="save one time point and one channel as its own file",
+        )
+
+
+def check_dtype(header: ImageHeader) -> None:
+    """Refuse what is not made of real numbers.
+
+    Raises:
+        InputError: the type is complex, structured or not numeric.
+    """
+    if header.dtype.kind not in "biuf":
+        raise InputError(
+            header.path,
+            expected="integer or floating-point grey values",
+            met=f"type {header.dtype}",
+            remedy="save it as 8- or 16-bit grey",
+        )
+
+
+def check_grey(header: ImageHeader) -> None:
+    """Refuse inverted and palette colours, whose values are no brightness.
+
+    Raises:
+        InputError: the file's values are not grey.
+    """
+    if header.photometric != "grey":
+        raise InputError(
+            header.path,
+            expected="a grey image with dark as 0",
+            met=f"{header.photometric} colours",
+            remedy="save it as 8- or 16-bit grey",
+        )
+
+
+def colour_error(path: Path, met: str) -> InputError:
+    """The refusal of a file with colour channels."""
+    return InputError(
+        path, expected="one grey channel", met=met, remedy="convert it to grey, or save one channel alone"
+    )
+
+
+def check_values(path: str | Path, array: np.ndarray, *, whole: bool) -> None:
+    """Refuse images without information.
+
+    Args:
+        path: named in the error.
+        array: (y, x) or (z, y, x).
+        whole: the array is the whole image, so that one value only means an empty image.
+
+    Raises:
+        InputError: NaN or infinite values, or a constant image.
+    """
+    finite = array.dtype.kind != "f" or bool(np.isfinite(array).all())
+    if not finite:
+        bad = int(array.size - np.isfinite(array).sum())
+        raise InputError(
+            path,
+            expected="finite grey values",
+            met=f"{bad} NaN or infinite voxels",
+            remedy="replace them before importing",
+        )
+    if whole and array.min() == array.max():
+        raise InputError(
+            path,
+            expected="an image with contrast",
+            met=f"the value {array.flat[0]} everywhere",
+            remedy="check that the right file was exported",
+        )
+
+
+def as_label_array(path: str | Path, array: np.ndarray) -> np.ndarray:
+    """Integers as they are; bool and floating-point labels as integers where nothing is lost.
+
+    Raises:
+        InputError: the values are not whole numbers.
+    """
+    if array.dtype.kind in "iu":
+        return array
+    if array.dtype.kind == "b":
+        return array.astype(np.uint8)
+    with np.errstate(invalid="ignore"):
+        integers = array.astype(np.int64)
+    if not np.array_equal(integers, array):
+        raise InputError(
+            path,
+            expected="label values that are whole numbers",
+            met=f"fractions or NaN in type {array.dtype}",
+            remedy="make sure that this is the label file, saved without interpolation",
+        )
+    return integers
+
+
+def suffix_among(path: str | Path, suffixes: Iterable[str]) -> str:
+    """The longest of the known suffixes that ends the name of ``path``, as it is spelt there.
+
+    Raises:
+        InputError: none of them does.
+    """
+    suffixes, name = list(suffixes), Path(path).name
+    known = [suffix for suffix in suffixes if name.lower().endswith(suffix)]
+    if not known:
+        raise InputError(
+            path,
+            expected=f"an image file ({', '.join(suffixes)})",
+            met=f"suffix {Path(path).suffix or 'none'}",
+            remedy="convert it to one of these formats",
+        )
+    return name[-len(max(known, key=len)) :]
+
+
+def check_file(path: Path) -> None:
+    """Refuse what is no file or holds nothing.
+
+    Raises:
+        InputError: it is missing, a folder or empty.
+    """
+    if not path.is_file():
+        met = "a folder" if path.is_dir() else "no such file"
+        raise InputError(path, expected="an image file", met=met, remedy="check the path")
+    if path.stat().st_size == 0:
+        raise InputError(path, expected="an image", met="an empty file", remedy="copy or export it again")
+
+
+def readable(where: str | Path, read: Callable[[], _Result]) -> _Result:
+    """Turn whatever a library raises on a broken file into one line.
+
+    The libraries document no common error for broken files (struct.error, KeyError, zlib.error, EOFError
+    and more were met), hence the wide net; programming errors stay visible as the cause.
+
+    Args:
+        where: the file, and the part of it, to name in the error.
+        read: called once.
+
+    Raises:
+        InputError: ``read`` raised anything else than one of these or a MemoryError.
+    """
+    try:
+        return read()
+    except (InputError, MemoryError):
+        raise
+    except Exception as error:
+        raise InputError(
+            where,
+            expected="a readable image",
+            met=f"{type(error).__name__}: {error}".rstrip("."),
+            remedy="open it in another program, or copy or export it again",
+        ) from error

@@ -1,0 +1,134 @@
+"""NIfTI images and labels, whole and in parts."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from nibabel.volumeutils import apply_read_scaling
+
+from scsam_monai.errors import InputError
+from scsam_monai.io.checks import colour_error
+from scsam_monai.io.formats.source import Box, MappedArray
+from scsam_monai.io.image import ImageHeader, VoxelSize
+from scsam_monai.io.voxel_size import nm_per_unit
+
+LARGEST_GZIP_BYTES = 2**31
+"""A gzip stream has no parts: what it holds is unpacked at the first read and kept, up to this size."""
+
+
+@dataclass(frozen=True)
+class NiftiLayout:
+    """What a NIfTI file states beside its values.
+
+    Attributes:
+        affine: (4, 4), voxel indices (x, y, z) to the file's world, in the file's own unit.
+        header: the file's header.
+        image_class: NIfTI-1 or NIfTI-2.
+    """
+
+    affine: np.ndarray
+    header: nib.Nifti1Header
+    image_class: type[nib.Nifti1Image]
+
+
+class NiftiFormat:
+    """Images and volumes as they are stored: axes are reversed, never flipped or resampled."""
+
+    suffixes: tuple[str, ...] = (".nii", ".nii.gz")
+
+    def header(self, path: Path) -> ImageHeader:
+        """Read the header; lengths of 1 behind the third axis are left out of the shape."""
+        image = _load(path)
+        header = image.header
+        if header.get_data_dtype().fields is not None:
+            raise colour_error(path, "RGB voxels")
+        layout = NiftiLayout(np.array(image.affine), header.copy(), type(image))
+        dtype = image.dataobj[(0,) * len(image.shape)].dtype if 0 not in image.shape else np.dtype("u1")
+        return ImageHeader(path, _spatial_shape(image.shape), dtype, _voxel_size(header), "grey", layout)
+
+    def array(self, header: ImageHeader) -> np.ndarray:
+        """Read the values, with the file's slope and intercept applied."""
+        values = np.asanyarray(_load(header.path).dataobj)
+        return values.reshape(header.shape[::-1], order="F").T
+
+    def write_labels(self, path: Path, labels: np.ndarray, like: ImageHeader) -> None:
+        """Write labels with the affine, units and axes of ``like``, unscaled."""
+        layout: NiftiLayout = like.layout
+        header = layout.header.copy()
+        values = labels.T.reshape(header.get_data_shape(), order="F")
+        header.set_data_dtype(labels.dtype)
+        header["cal_min"] = header["cal_max"] = 0
+        layout.image_class(values, layout.affine, header).to_filename(path)
+
+
+def _load(path: Path) -> nib.Nifti1Image:
+    image = nib.load(path)
+    if not isinstance(image, nib.Nifti1Image):  # NIfTI-2 is a subclass
+        raise TypeError(f"{type(image).__name__} is not NIfTI")
+    return image
+
+
+def _spatial_shape(stored: tuple[int, ...]) -> tuple[int, ...]:
+    shape = list(stored)
+    while len(shape) > 3 and shape[-1] == 1:
+        shape.pop()
+    return tuple(reversed(shape))
+
+
+def _voxel_size(header: nib.Nifti1Header) -> VoxelSize | None:
+    scale = nm_per_unit(header.get_xyzt_units()[0])
+    zooms = [float(zoom) for zoom in header.get_zooms()[:3]]
+    if scale is None or len(zooms) < 2 or min(zooms) <= 0:
+        return None
+    # Zooms are stored in single precision: 7 digits are what the file states.
+    x, y, *z = (float(f"{zoom * scale:.7g}") for zoom in zooms)
+    return (z[0] if z else y, y, x)
+
+
+class NiftiSource:
+    """``.nii`` mapped, ``.nii.gz`` unpacked once; slope and intercept are applied to what is read."""
+
+    def __init__(self, path: Path) -> None:
+        self.header = NiftiFormat().header(path)
+        image: Any = nib.load(path)
+        self._proxy = image.dataobj
+        self._values: np.ndarray | None = None
+        self._mapped = MappedArray(path, self._proxy.offset, self.header.shape, self._proxy.dtype)
+        self._packed = path.name.lower().endswith(".gz")
+        if self._packed:
+            _check_unpacked_size(self._mapped)
+        else:
+            self._mapped.check_size()
+        self.chunk = self.header.shape if self._packed else self._mapped.chunk
+
+    def read(self, box: Box) -> np.ndarray:
+        """The values in ``box``, scaled."""
+        stored = self._unpacked()[box] if self._packed else self._mapped.read(box)
+        slope, intercept = np.float64(self._proxy.slope), np.float64(self._proxy.inter)
+        return apply_read_scaling(stored, slope, intercept)
+
+    def close(self) -> None:
+        """Forget what was unpacked."""
+        self._values = None
+
+    def _unpacked(self) -> np.ndarray:
+        if self._values is None:
+            stored = self._proxy.get_unscaled()
+            self._values = stored.reshape(self.header.shape[::-1], order="F").T
+        return self._values
+
+
+def _check_unpacked_size(array: MappedArray) -> None:
+    size = math.prod(array.shape) * array.dtype.itemsize
+    if size > LARGEST_GZIP_BYTES:
+        raise InputError(
+            array.path,
+            expected=f"at most {LARGEST_GZIP_BYTES / 1e9:.1f} GB in a gzip file, which can only be read whole",
+            met=f"{size / 1e9:.1f} GB",
+            remedy="gunzip it and name the .nii file, or convert it to OME-Zarr",
+        )

@@ -1,0 +1,209 @@
+"""OME-Zarr 0.4 and 0.5, and plain zarr arrays of either format.
+
+Source: https://ngff.openmicroscopy.org/0.5, sections axes and multiscales.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from scsam_monai.errors import InputError
+from scsam_monai.io.checks import colour_error
+from scsam_monai.io.formats.source import Box, choose_array
+from scsam_monai.io.image import ImageHeader, VoxelSize
+from scsam_monai.io.ome_zarr import ome_metadata
+from scsam_monai.io.voxel_size import nm_per_unit
+
+_ORDER = "tczyx"
+
+_METADATA = (".zgroup", ".zarray", ".zattrs", "zarr.json")
+_DEPTH = 5
+"""Levels of groups that are searched for arrays: a plate is refused before all its wells are listed."""
+
+
+@dataclass(frozen=True)
+class OmeLevel:
+    """One level of a multiscale image.
+
+    Attributes:
+        path: of the array, from the group.
+        axes: the metadata's entries.
+        transforms: of the level, then those of the whole image.
+    """
+
+    path: str
+    axes: list[dict[str, Any]]
+    transforms: list[dict[str, Any]]
+
+    @property
+    def _names(self) -> str:
+        return "".join(str(axis["name"]) for axis in self.axes)
+
+    def outer_axes(self, where: Path, shape: tuple[int, ...]) -> tuple[int, VoxelSize | None]:
+        """How many axes stand before (z,) y, x, and the voxel size (z, y, x) in nm, if it is stated.
+
+        Args:
+            where: the array, to name in errors.
+            shape: of the array.
+
+        Raises:
+            InputError: another order than t, c, z, y, x, or several time points or channels.
+        """
+        names = self._names
+        in_order = "".join(axis for axis in _ORDER if axis in names)
+        if names != in_order or not names.endswith("yx") or len(names) != len(shape):
+            raise InputError(
+                where,
+                expected="axes in the order t, c, z, y, x",
+                met=f"{', '.join(str(axis['name']) for axis in self.axes)} of shape {shape}",
+                remedy="write it again with its axes in this order",
+            )
+        outer = len(names.rstrip("zyx"))
+        if math.prod(shape[:outer]) != 1:
+            raise colour_error(where, f"axes {', '.join(names)} of shape {shape}")
+        return outer, self._voxel_size()
+
+    def _voxel_size(self) -> VoxelSize | None:
+        scales = [step["scale"] for step in self.transforms if step.get("type") == "scale"]
+        sizes: dict[str, float] = {}
+        for index, axis in enumerate(self.axes):
+            nm = nm_per_unit(axis.get("unit"))
+            if scales and nm is not None:
+                length = math.prod(float(scale[index]) for scale in scales) * nm
+                sizes[axis["name"]] = float(f"{length:.9g}")
+        y, x = sizes.get("y", 0.0), sizes.get("x", 0.0)
+        z = sizes.get("z", 0.0) if "z" in self._names else y
+        return (z, y, x) if min(z, y, x) > 0 else None
+
+
+def finest(path: Path, group: Any) -> OmeLevel | None:
+    """Level 0 of a group's image, or None where it is not a multiscale image.
+
+    Args:
+        path: of the zarr folder, to name in errors.
+        group: a group in it.
+
+    Raises:
+        InputError: its metadata are of a version before 0.4.
+    """
+    levels = _levels(path, group)
+    return levels[0] if levels else None
+
+
+def find_level(path: Path, root: Any, name: str) -> OmeLevel | None:
+    """The level that the array ``name`` is of a multiscale image of any group above it.
+
+    Args:
+        path: of the zarr folder, to name in errors.
+        root: its outermost group.
+        name: path of the array from there.
+    """
+    parts = name.split("/")
+    for depth in range(len(parts)):
+        group = root["/".join(parts[:depth])] if depth else root
+        inside = "/".join(parts[depth:])
+        for level in _levels(path, group):
+            if level.path == inside:
+                return level
+    return None
+
+
+def _levels(path: Path, group: Any) -> list[OmeLevel]:
+    images = ome_metadata(dict(group.attrs)).get("multiscales") or []
+    if not images:
+        return []
+    image = images[0]
+    if not all(isinstance(axis, dict) for axis in image.get("axes", [None])):
+        raise InputError(
+            path / group.path,
+            expected="multiscales with axes, as OME-Zarr 0.4 and 0.5 have",
+            met=f"version {image.get('version', 'unknown')} without them",
+            remedy="convert it to OME-Zarr 0.4 or 0.5",
+        )
+    common = image.get("coordinateTransformations") or []
+    return [
+        OmeLevel(
+            str(level["path"]), image["axes"], [*(level.get("coordinateTransformations") or []), *common]
+        )
+        for level in image["datasets"]
+    ]
+
+
+def is_zarr(folder: Path) -> bool:
+    """Whether a folder says that it is zarr, by its metadata or by its name."""
+    return folder.suffix.lower() == ".zarr" or any((folder / name).is_file() for name in _METADATA)
+
+
+class ZarrSource:
+    """One array of a zarr folder, its axes t and c, of length 1, left out.
+
+    Args:
+        path: the folder.
+        dataset: path inside of an array or of a multiscales group; None means level 0, or the only array.
+    """
+
+    def __init__(self, path: Path, dataset: str | None = None) -> None:
+        import zarr  # slow to import
+
+        if not any((path / name).is_file() for name in _METADATA):
+            raise InputError(
+                path,
+                expected=f"a zarr folder, with one of {', '.join(_METADATA)}",
+                met="none of them",
+                remedy="name the folder of the image itself, or copy it again",
+            )
+        array, level = _find(path, zarr.open(path, mode="r"), dataset)
+        where = path / array.path
+        outer, size = (0, None) if level is None else level.outer_axes(where, array.shape)
+        self._array, self._outer = array, (0,) * outer
+        self.header = ImageHeader(where, array.shape[outer:], array.dtype, size, "grey", layout=None)
+        self.chunk = tuple(array.chunks[outer:])
+
+    def read(self, box: Box) -> np.ndarray:
+        """Decode the chunks that ``box`` touches."""
+        return np.asarray(self._array[self._outer + box])
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+
+def _find(path: Path, root: Any, dataset: str | None) -> tuple[Any, OmeLevel | None]:
+    import zarr
+
+    if isinstance(root, zarr.Array):
+        if dataset is not None:
+            raise InputError(
+                path, expected="no data set beside an array", met=dataset, remedy="leave the data set out"
+            )
+        return root, None
+    name = (dataset or "").strip("/")
+    node = root.get(name) if name else root
+    if isinstance(node, zarr.Array):
+        return node, find_level(path, root, name)
+    level = finest(path, node) if node is not None else None
+    if level is not None:
+        return _level_array(path, node, level), level
+    arrays = {
+        f"/{member}": (item.shape, item.dtype)
+        for member, item in root.members(max_depth=_DEPTH)
+        if isinstance(item, zarr.Array)
+    }
+    chosen = choose_array(path, arrays, dataset).strip("/")
+    return root[chosen], find_level(path, root, chosen)
+
+
+def _level_array(path: Path, group: Any, level: OmeLevel) -> Any:
+    array = group.get(level.path)
+    if array is None:
+        raise InputError(
+            path,
+            expected=f"the array {level.path} that its multiscales metadata name",
+            met="no such array",
+            remedy="copy the folder again, or name another level",
+        )
+    return array

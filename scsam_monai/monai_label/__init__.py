@@ -1,0 +1,1 @@
+"""Everything that only a MONAI Label server needs: its app, its training, corrected labels."""

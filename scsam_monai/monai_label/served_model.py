@@ -1,0 +1,107 @@
+"""The model that a MONAI Label server serves: which images it has learned from, and how it is replaced.
+
+Scores on learned images must not be taken for scores on new ones. Weights and record change together, and one
+process at a time changes them.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from scsam_monai.filesystem.atomic import atomic_path
+from scsam_monai.filesystem.locks import exclusive
+from scsam_monai.training.handlers.record import write_json
+from scsam_monai.weights.record import read_record
+from scsam_monai.weights.registry import sha256_of
+
+KEY = "learned_images"
+"""In the ``model.json`` of a model that a server trained: SHA-256 of the images of all its trainings, in order."""
+
+
+def learned_images(model: str | Path) -> set[str]:
+    """Return the SHA-256 of the images that the trainings in a server showed to a model."""
+    return set(read_record(model).get(KEY) or [])
+
+
+def image_hashes(pairs: Iterable[Mapping[str, Any]]) -> list[str]:
+    """SHA-256 of the image file of each pair; a label that was drawn anew makes no image new."""
+    return [sha256_of(Path(pair["image"])) for pair in pairs]
+
+
+def hold_out(
+    pairs: Sequence[dict[str, Any]], number: int, model: str | Path
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Divide labels into those to learn from and those to score on.
+
+    Args:
+        pairs: ``{image, label}`` and what else belongs to them.
+        number: how many to hold out at most. Those whose image the model has learned are held out only if there are
+            no others.
+        model: the server's ``model.pt``.
+
+    Returns:
+        Pairs to learn from and pairs held out, each in the given order.
+    """
+    learned = learned_images(model)
+    new = [index for index, sha256 in enumerate(image_hashes(pairs)) if sha256 not in learned]
+    held = set((new or list(range(len(pairs))))[-number:] if number else [])
+    parts: tuple[list[dict[str, Any]], list[dict[str, Any]]] = ([], [])
+    for index, pair in enumerate(pairs):
+        parts[index in held].append(pair)
+    return parts
+
+
+@contextmanager
+def alone(model: Path) -> Iterator[None]:
+    """Keep other processes from replacing the model."""
+    with exclusive(model.with_name(f".{model.stem}.lock")) as lock:
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
+
+
+def replace(model: Path, better: Path, learned: Sequence[str]) -> str:
+    """Move weights and record to ``model``, each of them whole; returns the name of the earlier weights.
+
+    Args:
+        model: the server's ``model.pt``.
+        better: weights with their record beside them.
+        learned: SHA-256 of the images that they learned from, beyond those of ``model``.
+    """
+    names = (model.with_name(f"{model.stem}_earlier_{number}{model.suffix}") for number in count(1))
+    earlier = next(path for path in names if not path.exists())
+    record = read_record(better) | {KEY: list(dict.fromkeys([*read_record(model).get(KEY, []), *learned]))}
+    copy_whole(model.with_suffix(".json"), earlier.with_suffix(".json"))
+    copy_whole(model, earlier)
+    write_json(_next_record(model), record)
+    copy_whole(better, model)
+    _next_record(model).replace(model.with_suffix(".json"))
+    return earlier.name
+
+
+def finish_replacing(model: Path) -> None:
+    """Give a model its record, if a stop came between the two."""
+    record = _next_record(model)
+    if not record.exists():
+        return
+    with alone(model):
+        if read_record(record).get("model_sha256") == sha256_of(model):
+            record.replace(model.with_suffix(".json"))
+        else:
+            record.unlink(missing_ok=True)
+
+
+def _next_record(model: Path) -> Path:
+    return model.with_name(f"{model.stem}_next.json")
+
+
+def copy_whole(source: Path, target: Path) -> None:
+    """Copy a file; ``target`` is there whole or not at all."""
+    with atomic_path(target) as temporary:
+        shutil.copyfile(source, temporary)

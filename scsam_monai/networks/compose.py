@@ -1,0 +1,141 @@
+"""Compose a ScSAM from names and switches, with fresh weights; on request its encoders' blocks are compiled."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from torch import nn
+
+from scsam_monai.errors import check_choice
+from scsam_monai.networks.class_prompt import ClassPromptEncoder
+from scsam_monai.networks.fafm import build_fusion
+from scsam_monai.networks.mae import DepthMixer, MAEEncoder
+from scsam_monai.networks.mask_decoder import ClassMaskDecoder
+from scsam_monai.networks.sam_encoder import SAMImageEncoder
+from scsam_monai.networks.scsam import ScSAM
+from scsam_monai.networks.skip import HighResolutionSkip
+
+ZOOMS = (1, 2, 4)
+MAE_SCALES = (1.0, 0.5, 0.25)
+
+
+def compile_encoders(network: nn.Module) -> None:
+    """Have the transformer blocks of the encoders in ``network`` compiled at their first call.
+
+    Blocks share their code, so a few compilations serve all; every new size of input compiles again. The names in
+    the state dict stay. A network so prepared needs a C++ compiler where it runs; ``torch.jit.trace`` refuses it.
+
+    Args:
+        network: what holds SAM's or the MAE's encoder, or is one; changed in place.
+    """
+    for block in _blocks(network):
+        block.compile(dynamic=False)  # code for any size takes far longer to make, and is slower
+
+
+def _blocks(network: nn.Module) -> Iterator[nn.Module]:
+    for part in network.modules():
+        if isinstance(part, SAMImageEncoder):
+            yield from part.blocks
+        elif isinstance(part, MAEEncoder):
+            yield from part.vit.blocks
+
+
+@dataclass(frozen=True)
+class Preset:
+    """What the two presets differ in; every switch can also be set by itself."""
+
+    skip: bool
+
+
+PRESETS = {
+    "paper": Preset(skip=False),
+    "plus": Preset(skip=True),
+}
+
+
+def compose_scsam(
+    n_classes: int,
+    *,
+    preset: str = "plus",
+    sam: str = "vit_t",
+    mae: str = "mae_tiny",
+    zoom: int = 1,
+    mae_scale: float = 0.5,
+    fusion: str = "fafm",
+    learned_depths: bool = True,
+    prototypes: int = 4,
+    tokens: int = 4,
+    visible_tokens: str = "own",
+    dense: bool = True,
+    similarity: str = "cosine",
+    skip: bool | None = None,
+    skip_channels: int = 16,
+    chunk: int = 4,
+    amp: bool = True,
+    compile_blocks: bool = False,
+) -> ScSAM:
+    """Return a ScSAM with fresh weights.
+
+    Args:
+        n_classes: K', background included.
+        preset: ``paper`` keeps to the published description, ``plus`` adds the high-resolution skip.
+        sam: SAM encoder, ``vit_t``, ``vit_b``, ``vit_l`` or ``vit_h``.
+        mae: MAE encoder, ``mae_tiny``, ``mae_small`` or ``mae_base``.
+        zoom: 1, 2 or 4; enlarges the crop before the encoders, at its square in cost.
+        mae_scale: 1, 0.5 or 0.25; size of the MAE's input relative to SAM's.
+        fusion: ``fafm``, or for ablation ``add``, ``concat``, ``sam``, ``mae``.
+        learned_depths: learn the weights of the MAE's four depths.
+        prototypes: prototypes of each class.
+        tokens: sparse tokens of each class; 0 for none.
+        visible_tokens: ``own`` or ``all``.
+        dense: whether dense prompts are given.
+        similarity: ``cosine`` or ``dot``.
+        skip: high-resolution skip; None for the preset's choice.
+        skip_channels: channels of the skip at full resolution.
+        chunk: image-class pairs decoded at once on a CPU; 0 for all.
+        amp: compute in bfloat16 where CUDA allows.
+        compile_blocks: have the encoders' blocks compiled at the first call, which then takes tens of seconds.
+
+    Raises:
+        InputError: for a name or number that is not among the valid ones.
+
+    Example:
+        >>> import torch
+        >>> from scsam_monai.networks.compose import compose_scsam
+        >>> network = compose_scsam(n_classes=3).eval()
+        >>> network(torch.rand(1, 1, 50, 70)).shape
+        torch.Size([1, 3, 50, 70])
+    """
+    check_choice("preset", preset, PRESETS)
+    check_choice("zoom", zoom, ZOOMS)
+    check_choice("mae_scale", mae_scale, MAE_SCALES)
+    with_skip = PRESETS[preset].skip if skip is None else skip
+    fuse = build_fusion(fusion)
+    sam_encoder = SAMImageEncoder(sam) if fuse.uses_sam else None
+    mae_encoder = MAEEncoder(mae) if fuse.uses_mae else None
+    early = sam_encoder.width if sam_encoder is not None else 0
+    network = ScSAM(
+        sam_encoder=sam_encoder,
+        mae_encoder=mae_encoder,
+        depth_mixer=DepthMixer(mae_encoder.width, learned=learned_depths)
+        if mae_encoder is not None
+        else None,
+        fusion=fuse,
+        prompt_encoder=ClassPromptEncoder(
+            n_classes,
+            prototypes=prototypes,
+            tokens=tokens,
+            dense=dense,
+            similarity=similarity,
+            visible=visible_tokens,
+        ),
+        mask_decoder=ClassMaskDecoder(chunk=chunk, skip_channels=skip_channels if with_skip else 0),
+        skip=HighResolutionSkip(early, skip_channels) if with_skip else None,
+        zoom=zoom,
+        mae_scale=mae_scale,
+        amp=amp,
+    )
+    if compile_blocks:
+        compile_encoders(network)
+    return network

@@ -1,0 +1,55 @@
+"""Progress bars for a terminal. The engine draws none: it calls a function back, and these make one that draws."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from tqdm import tqdm
+
+Progress = Callable[[int, int], None]
+
+
+@contextmanager
+def stage_bars() -> Iterator[Callable[[str, float, float], None]]:
+    """Yield a callback of stage, voxels done and in all: one bar per stage, with the time left.
+
+    Nothing is drawn where stderr is no terminal.
+    """
+    bars: dict[str, tqdm] = {}
+
+    def progress(stage: str, done: float, total: float) -> None:
+        if stage not in bars:
+            for bar in bars.values():
+                bar.close()
+            bars[stage] = tqdm(
+                desc=stage, total=total, unit="", unit_scale=True, disable=None, dynamic_ncols=True
+            )
+        bars[stage].update(done - bars[stage].n)
+
+    try:
+        yield progress
+    finally:
+        for bar in bars.values():
+            bar.close()
+
+
+@contextmanager
+def terminal_bar(progress: Progress | None = None) -> Iterator[Progress | None]:
+    """Yield ``progress``, or one that draws a bar if stderr is a terminal, else None.
+
+    Of several processes the first draws.
+    """
+    import ignite.distributed as idist  # brings torch, which bars of other programs do without
+
+    if progress is not None or not sys.stderr.isatty() or idist.get_rank():
+        yield progress
+        return
+    with tqdm(unit="image", desc="encoding", file=sys.stderr, leave=False) as bar:
+
+        def draw(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        yield draw

@@ -1,5 +1,0 @@
-"""Everything that the model zoo asks of a bundle of this project, checked without a network."""
-
-from scsam_monai.signoff.checks import CHECKS, Outcome, verify_bundle
-
-__all__ = ["CHECKS", "Outcome", "verify_bundle"]

@@ -1,0 +1,168 @@
+"""Whether a run reads embeddings from a cache, and why; and which images it is going to show.
+
+Sampler and variants are deterministic, so the images are known beforehand.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from torch import nn
+
+from scsam_monai.errors import InputError, check_choice
+from scsam_monai.training.batches import EpochSampler
+from scsam_monai.training.cache.embeddings import encoders
+from scsam_monai.training.crops import BalancedCropDataset, Variant
+
+MODES = ("auto", "on", "off")
+PAYS = 1.5
+"""How often a run shows each image, under which ``auto`` spares the disk."""
+SPARED = 0.9
+"""Share of the free disk that a cache may fill: checkpoints need some, too."""
+MB, GB = 1e6, 1e9
+FIX = {
+    "encoders": "freeze them (network_def::freeze_encoders True, or name their weights), or set cache to off",
+    "constant": "set augmentation to view, or cache to off",
+}
+
+
+class Visits(NamedTuple):
+    """What the epochs ahead show."""
+
+    images: list[tuple[int, Variant]]
+    """Each image once, as index and variant, in the order in which it is first shown."""
+    total: int
+    """How many are shown in all, those shown again included."""
+
+
+def visits_ahead(
+    dataset: BalancedCropDataset, sampler: EpochSampler, first_epoch: int, last_epoch: int
+) -> Visits:
+    """Follow all processes through the epochs ahead, or until they have shown every image there is.
+
+    Args:
+        dataset: with augmentation that is constant for each variant.
+        sampler: of this process; it knows what all show.
+        first_epoch: 1 or more; the epoch that comes next.
+        last_epoch: inclusive.
+    """
+    n_images = len(dataset) * dataset.variants.count
+    seen: dict[tuple[int, int], tuple[int, Variant]] = {}
+    for epoch in range(first_epoch, last_epoch + 1):
+        for index in sampler.order(epoch):
+            variant = dataset.variants.shown(index, epoch)
+            seen.setdefault((index, variant.number), (index, variant))
+        if len(seen) == n_images:
+            break
+    epochs = max(last_epoch + 1 - first_epoch, 0)
+    return Visits(list(seen.values()), epochs * len(sampler) * sampler.world_size)
+
+
+def parse_mode(value: str | bool) -> str:
+    """Return ``auto``, ``on`` or ``off``; a command line turns the latter two into nothing else, JSON may.
+
+    Example:
+        >>> parse_mode(True), parse_mode("Auto")
+        ('on', 'auto')
+    """
+    mode = {True: "on", False: "off"}.get(value, value) if isinstance(value, bool) else str(value).lower()
+    check_choice("cache", mode, MODES)
+    return str(mode)
+
+
+def obstacle(network: nn.Module, dataset: BalancedCropDataset) -> tuple[str, str, str] | None:
+    """What makes caching impossible: what is expected, what was met and what to do; None if nothing does."""
+    parts = encoders(network)
+    trainable = [name for name, part in parts.items() if not part.frozen]
+    if not parts:
+        return "a network with frozen encoders", f"{type(network).__name__} without encoders", FIX["encoders"]
+    if trainable:
+        return "frozen encoders", f"trainable {' and '.join(trainable)}", FIX["encoders"]
+    if not dataset.constant:
+        return "images that come again", "augmentation drawn anew each epoch", FIX["constant"]
+    return None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What caching a run would take.
+
+    Attributes:
+        folder: of the cache.
+        shown: images shown in all.
+        images: different ones among them.
+        missing: those of them that are to be encoded.
+        entry_bytes: size of an entry on disk.
+        free_bytes: room on disk.
+    """
+
+    folder: Path
+    shown: int
+    images: int
+    missing: int
+    entry_bytes: int
+    free_bytes: int
+
+    @property
+    def bytes(self) -> int:
+        """Room that the missing entries take."""
+        return self.missing * self.entry_bytes
+
+    def fits(self) -> bool:
+        """Whether the disk has that much."""
+        return self.bytes <= SPARED * self.free_bytes
+
+    def pays(self) -> bool:
+        """Whether enough encoding is saved."""
+        return self.shown >= PAYS * self.images
+
+    def room(self) -> str:
+        """How much is needed and free, for people."""
+        return f"{amount(self.bytes)} needed in {self.folder}, {amount(self.free_bytes)} free"
+
+    def refuse_if_full(self) -> None:
+        """Ask for room before any work is done.
+
+        Raises:
+            InputError: if the disk has not enough.
+        """
+        if not self.fits():
+            raise InputError(
+                "cache",
+                expected=f"{amount(self.bytes / SPARED)} free in {self.folder} for {self.missing} images",
+                met=amount(self.free_bytes),
+                remedy="name another cache_dir, show fewer views or a smaller pool_size, or set cache to off",
+            )
+
+
+def choose(plan: Plan) -> tuple[bool, str]:
+    """What ``auto`` does, and why."""
+    per_image = plan.shown / max(plan.images, 1)
+    often = f"{plan.shown} images to show, {plan.images} different ones, {plan.missing} to encode"
+    if not plan.pays():
+        return False, f"{often}: each comes {per_image:.1f} times, too seldom to pay"
+    if not plan.fits():
+        return False, f"not enough room, {plan.room()}"
+    return True, often
+
+
+def free_bytes(folder: Path) -> int:
+    """Room on the disk that holds ``folder``, which need not exist yet."""
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    return shutil.disk_usage(folder).free
+
+
+def amount(size: float) -> str:
+    """A number of bytes for people.
+
+    Example:
+        >>> amount(3.2e5), amount(2.5e7), amount(1.2e10)
+        ('320 kB', '25.0 MB', '12.0 GB')
+    """
+    if size < MB:
+        return f"{size / 1e3:.0f} kB"
+    return f"{size / MB:.1f} MB" if size < GB else f"{size / GB:.1f} GB"

@@ -1,0 +1,185 @@
+"""Read state dicts, by name or by path, without ever running code from a file.
+
+Pickled checkpoints become safetensors on first use: quicker to load, and nothing in them can run.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from scsam_monai.errors import InputError
+from scsam_monai.filesystem.atomic import atomic_path
+from scsam_monai.networks.frozen_encoders import (
+    check_layout,
+    completed,
+    full_state,
+    other_encoders,
+    refuse_other_encoders,
+)
+from scsam_monai.weights.registry import (
+    Folders,
+    WeightsFile,
+    cache_dir,
+    check_content,
+    find_weights,
+    locate,
+    registered_name,
+)
+
+logger = logging.getLogger(__name__)
+
+SOURCE = "source_sha256"
+
+
+def read_state_dict(path: str | Path) -> dict[str, Tensor]:
+    """Read a state dict from ``.safetensors`` or a PyTorch file; the latter restricted to plain tensors.
+
+    A PyTorch file may hold the state dict itself or hold it under ``model`` or ``state_dict``.
+
+    Raises:
+        InputError: if the file is missing, unreadable, or holds anything but tensors.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(path, expected="a weights file", met="no such file", remedy="check the path")
+    try:
+        content: dict[str, Any] = load_file(path) if path.suffix == ".safetensors" else _read_torch(path)
+    except Exception as error:
+        first_line = str(error).strip().split("\n")[0][:120]
+        raise InputError(
+            path,
+            expected="a safetensors file or a PyTorch state dict of plain tensors",
+            met=f"{type(error).__name__} ({first_line})",
+            remedy="fetch or save the file again",
+        ) from error
+    if "optimizer" in content:
+        remedy = "use the model.pt beside it"
+        raise InputError(
+            path, expected="a network's weights", met="a checkpoint to resume from", remedy=remedy
+        )
+    for key in ("model", "state_dict"):
+        if isinstance(content.get(key), Mapping):
+            content = content[key]
+    strangers = [key for key, value in content.items() if not isinstance(value, Tensor)]
+    if strangers:
+        raise InputError(path, expected="tensors only", met=f"{strangers[0]!r}", remedy="save a state dict")
+    return dict(content)
+
+
+def _read_torch(path: Path) -> dict[str, Any]:
+    return dict(torch.load(path, map_location="cpu", weights_only=True))
+
+
+def load_checked(module: nn.Module, path: str | Path, state: Mapping[str, Tensor]) -> None:
+    """Load ``state`` into ``module`` strictly, after comparing layouts, and the encoders of a light state.
+
+    Raises:
+        InputError: if the layouts or the encoders differ; nothing is loaded then.
+    """
+    refuse_other_encoders(path, other_encoders(module, state))
+    check_layout(path, completed(module, state), full_state(module))
+    module.load_state_dict(dict(state))
+
+
+def converted(file: WeightsFile, path: Path) -> Path:
+    """Return a safetensors twin of a registered file, made and kept on first use.
+
+    The content of ``path`` is checked once, before the twin is made; the twin records the SHA-256 of what it came
+    from, and is trusted for it. It stands beside ``path``, or in the user's cache where that folder cannot be
+    written to. Where neither can, ``path`` itself is returned, checked.
+
+    Raises:
+        InputError: if ``path`` is not the registered file.
+    """
+    if path.suffix == ".safetensors":
+        check_content(file, path)
+        return path
+    for twin in _twins(path):
+        if file.sha256 is not None and _source_of(twin) == file.sha256:
+            return twin
+    check_content(file, path)
+    return _convert(file, path) or path
+
+
+def _convert(file: WeightsFile, path: Path) -> Path | None:
+    state = {key: value.contiguous() for key, value in read_state_dict(path).items()}
+    for twin in _twins(path):
+        try:
+            with atomic_path(twin) as temporary:
+                save_file(state, temporary, metadata={"format": "pt", SOURCE: str(file.sha256)})
+        except (OSError, SafetensorError) as error:
+            logger.info("%s was not converted to %s: %s", path.name, twin, error)
+        else:
+            logger.info("%s was converted to %s", path, twin)
+            return twin
+    return None
+
+
+def _twins(path: Path) -> Iterator[Path]:
+    name = path.with_suffix(".safetensors").name
+    yield path.with_name(name)
+    if cache_dir() != path.parent:
+        yield cache_dir() / name
+
+
+def _source_of(twin: Path) -> str | None:
+    """The SHA-256 of what a twin was made from; None if it cannot be read."""
+    if not twin.is_file():
+        return None
+    try:
+        with safe_open(twin, framework="pt") as content:
+            return (content.metadata() or {}).get(SOURCE)
+    except (OSError, SafetensorError):
+        return None
+
+
+def read_weights(name_or_path: str | Path, search: Folders = None) -> dict[str, Tensor]:
+    """Return the state dict of named weights, or of a file.
+
+    Args:
+        name_or_path: a name in the registry, or a file.
+        search: folders to look in before the usual ones.
+
+    Raises:
+        InputError: if the files are missing, unreadable, or not the registered ones.
+    """
+    paths = locate(name_or_path, search)
+    name = registered_name(name_or_path)
+    if name is None:
+        return read_state_dict(paths[0])
+    state: dict[str, Tensor] = {}
+    for file, path in zip(find_weights(name).files, paths, strict=True):
+        share = read_state_dict(converted(file, path))
+        if twice := state.keys() & share.keys():
+            met = f"{min(twice)} twice"
+            raise InputError(path, expected="a share of the weights", met=met, remedy="restore the files")
+        state |= share
+    return state
+
+
+SINGLE_BELOW = 4096
+"""Tensors of fewer elements stay in float32: biases, norms and scales cost little, and some must be exact."""
+
+
+def half(source: str | Path, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return a state in half precision, small tensors and integers as they are.
+
+    Raises:
+        InputError: if a value is not finite in half precision.
+    """
+    packed = {}
+    for key, value in state.items():
+        large = value.is_floating_point() and value.numel() >= SINGLE_BELOW
+        packed[key] = (value.half() if large else value).contiguous()
+        if large and not packed[key].isfinite().all():
+            remedy = "look at the training: weights should not be that large"
+            raise InputError(source, expected="finite values in float16", met=key, remedy=remedy)
+    return packed

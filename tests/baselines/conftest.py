@@ -1,0 +1,11 @@
+"""Fixtures shared by the tests of the baselines."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    torch.manual_seed(0)

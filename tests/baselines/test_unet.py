@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from scsam_monai.baselines.unet import DynUNet2d
+
+
+@pytest.fixture(scope="module")
+def small() -> DynUNet2d:
+    return DynUNet2d(3, n_stages=4, base_filters=4)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (16, 16), (33, 70), (64, 48)])
+def test_any_size(small: DynUNet2d, size: tuple[int, int]) -> None:
+    assert small(torch.rand(2, 1, *size)).shape == (2, 3, *size)
+
+
+def test_whole_multiples_are_not_padded(small: DynUNet2d) -> None:
+    image = torch.rand(1, 1, 32, 48)
+    torch.testing.assert_close(small(image), small.unet(image))
+
+
+def test_trains_from_the_smallest_crop(small: DynUNet2d) -> None:
+    small.train()
+    small(torch.rand(1, 1, 8, 8)).square().mean().backward()
+    gradients = [parameter.grad for parameter in small.parameters()]
+    assert all(gradient is not None and torch.isfinite(gradient).all() for gradient in gradients)
+    assert sum(float(gradient.abs().sum()) for gradient in gradients) > 0
+
+
+def test_has_the_shape_of_nnunet() -> None:
+    network = DynUNet2d(5)
+    convolutions = [module for module in network.modules() if isinstance(module, nn.Conv2d)]
+    widths = [module.out_channels for module in convolutions if module.stride == (2, 2)]
+    assert widths == [64, 128, 256, 512, 512, 512]
+    assert network.stride == 64
+    assert any(isinstance(module, nn.InstanceNorm2d) and module.affine for module in network.modules())
+    slopes = {module.negative_slope for module in network.modules() if isinstance(module, nn.LeakyReLU)}
+    assert slopes == {0.01}
+
+
+def test_pixel_size_travels_with_the_weights(small: DynUNet2d) -> None:
+    other = DynUNet2d(3, n_stages=4, base_filters=4)
+    assert torch.isnan(other.pixel_size_nm)
+    other.set_pixel_size(4.6)
+    small.load_state_dict(other.state_dict())
+    assert float(small.pixel_size_nm) == pytest.approx(4.6)

@@ -1,0 +1,241 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+
+from scsam_monai.data.checks import check_dataset
+from scsam_monai.data.dataset import load_dataset, load_item
+from scsam_monai.data.importers import import_dataset
+from scsam_monai.data.importers.splits import parse_z_range
+from scsam_monai.data.importers.target import ValueMap
+from scsam_monai.errors import InputError
+from scsam_monai.io import write_stack
+
+RAW = np.random.default_rng(0).integers(0, 200, (6, 8, 10)).astype(np.uint8)
+SIZE = [50, 4.6, 4.6]
+CLASSES = {"1": "membrane", "2": "mitochondrion", "10": "membrane", "20": "mitochondrion"}
+
+
+@pytest.fixture
+def source(tmp_path) -> Path:
+    """Three cells; cell 10 sorts behind cell 2, and its labels use other values."""
+    folder = tmp_path / "source"
+    folder.mkdir()
+    for number in (1, 2, 10):
+        tifffile.imwrite(folder / f"cell{number}_raw.tif", RAW + number)
+        tifffile.imwrite(folder / f"cell{number}_label.tif", RAW % 3 * (number if number == 10 else 1))
+    return folder
+
+
+def run(source: Path, target: Path, **options: Any) -> Path:
+    defaults = {"images": ["*_raw.tif"], "labels": ["*_label.tif"], "classes": CLASSES, "voxel_size_nm": SIZE}
+    return import_dataset("files", source, target, **(defaults | options))
+
+
+def test_files_that_fit_are_referenced_relatively(source, tmp_path):
+    path = run(source, tmp_path / "set", images=["cell1_raw.tif"], labels=["cell1_label.tif"])
+    content = json.loads(path.read_text())
+    assert content["training"][0]["image"] == "../source/cell1_raw.tif"
+    assert content["training"][0]["label"] == "../source/cell1_label.tif"
+    assert [file.name for file in path.parent.iterdir()] == ["dataset.json"]
+    image, label = load_item(load_dataset(path).training[0])
+    np.testing.assert_array_equal(image, RAW + 1)
+    np.testing.assert_array_equal(label, RAW % 3)
+
+
+def test_values_are_mapped_and_numbers_sort_as_numbers(source, tmp_path):
+    classes = {"1": "membrane", "2": "unknown", "10": "membrane", "20": "granule"}
+    description = load_dataset(run(source, tmp_path / "set", classes=classes))
+    assert description.class_names == ["background", "membrane", "granule"]
+    assert [Path(item["image"]).name for item in description.training] == [
+        "cell1_raw.tif",
+        "cell2_raw.tif",
+        "cell10_raw.tif",
+    ]
+    np.testing.assert_array_equal(load_item(description.training[0])[1], np.array([0, 1, 255])[RAW % 3])
+    np.testing.assert_array_equal(load_item(description.training[2])[1], RAW % 3)
+    check_dataset(description)
+    with tifffile.TiffFile(description.training[2]["label"]) as tif:
+        assert tif.pages[0].compression.name == "ADOBE_DEFLATE"
+
+
+def test_values_without_a_meaning_are_refused(source, tmp_path):
+    with pytest.raises(InputError, match=r"cell1_label\.tif: .*met 1 in \d+ voxels; .*1=unknown"):
+        run(source, tmp_path / "set", classes={"2": "mitochondrion"})
+    assert not (tmp_path / "set" / "dataset.json").exists()
+    unknown = {"1": "unknown", "2": "mitochondrion", "10": "unknown", "20": "unknown"}
+    description = load_dataset(run(source, tmp_path / "set", classes=unknown))
+    np.testing.assert_array_equal(load_item(description.training[0])[1], np.array([0, 255, 1])[RAW % 3])
+
+
+def test_a_missing_voxel_size_is_asked_for(source, tmp_path):
+    with pytest.raises(InputError, match="give it with --voxel-size-nm Z,Y,X"):
+        run(source, tmp_path / "set", voxel_size_nm=None)
+    assert not (tmp_path / "set" / "dataset.json").exists()
+    write_stack(source / "cell1_raw.tif", RAW, (16, 8, 8))
+    path = run(
+        source, tmp_path / "set", voxel_size_nm=None, images=["cell1_raw.tif"], labels=["cell1_label.tif"]
+    )
+    assert load_dataset(path).training[0]["voxel_size_nm"] == pytest.approx([16, 8, 8])
+
+
+def test_split_along_z(source, tmp_path):
+    ranges = {"training": (0, 2), "validation": (3, 4), "test": (5, 6)}
+    description = load_dataset(
+        run(source, tmp_path / "set", z_ranges=ranges, classes=CLASSES | {"10": "membrane"})
+    )
+    assert [len(items) for items in description.sections.values()] == [3, 3, 3]
+    assert description.test[0]["region"] == [[5, 6], [0, 8], [0, 10]]
+
+
+@pytest.mark.parametrize(
+    ("ranges", "gap", "message"),
+    [
+        (
+            {"training": (0, 3), "test": (3, 6)},
+            1,
+            "test: expected a start of 4 or more, 1 sections behind training",
+        ),
+        ({"test": (0, 3), "training": (2, 6)}, 0, "training: expected a start of 3 or more"),
+        ({"training": (3, 3)}, 1, "training: expected a range"),
+        ({"training": (0, 7)}, 1, r"dataset\.json: training\[0\]: region: expected a region"),
+    ],
+)
+def test_z_ranges_that_do_not_fit(source, tmp_path, ranges, gap, message):
+    with pytest.raises(InputError, match=message):
+        run(source, tmp_path / "set", z_ranges=ranges, gap=gap)
+    assert not list((tmp_path / "set").glob("*.json"))
+
+
+def test_split_by_file(source, tmp_path):
+    patterns = {"training": ["cell1_*", "cell2_*"], "test": ["cell10_*"]}
+    description = load_dataset(run(source, tmp_path / "set", file_patterns=patterns))
+    assert [len(items) for items in description.sections.values()] == [2, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("patterns", "message"),
+    [
+        (
+            {"training": ["cell1*"], "test": ["cell10*"]},
+            "cell10_raw.tif: expected one part.*met training and test",
+        ),
+        ({"training": ["cell1_*"], "test": ["cell7*"]}, "test: expected images matching"),
+    ],
+)
+def test_file_patterns_that_do_not_fit(source, tmp_path, patterns, message):
+    with pytest.raises(InputError, match=message):
+        run(source, tmp_path / "set", file_patterns=patterns)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"images": ["*.png"]}, r"\*\.png: expected files that match, met none"),
+        ({"labels": ["cell1_label.tif"]}, "met 3 images and 1 labels"),
+        ({"annotated": ["golgi"]}, "annotated: expected classes"),
+        ({"classes": {}}, "classes: expected one or more"),
+        ({"classes": {"x": "membrane"}}, "classes: expected one or more"),
+        ({"voxel_size_nm": [50, 4.6]}, "three positive lengths"),
+        ({"z_ranges": {"training": (0, 1)}, "file_patterns": {"training": ["*"]}}, "met both"),
+    ],
+)
+def test_options_that_do_not_fit(source, tmp_path, options, message):
+    with pytest.raises(InputError, match=message):
+        run(source, tmp_path / "set", **options)
+
+
+def test_annotated_classes_are_kept(source, tmp_path):
+    path = run(
+        source, tmp_path / "set", annotated=["membrane"], images=["cell1_raw.tif"], labels=["cell1_label.tif"]
+    )
+    assert load_dataset(path).training[0]["annotated"] == [0, 1]
+
+
+def test_a_data_set_is_only_replaced_on_demand(source, tmp_path):
+    run(source, tmp_path / "set")
+    with pytest.raises(InputError, match="--overwrite"):
+        run(source, tmp_path / "set")
+    path = run(
+        source,
+        tmp_path / "set",
+        overwrite=True,
+        classes={"1": "golgi", "2": "golgi", "10": "golgi", "20": "golgi"},
+    )
+    assert load_dataset(path).class_names == ["background", "golgi"]
+
+
+def test_unknown_kinds_and_missing_sources(tmp_path):
+    with pytest.raises(InputError, match="one of files, vnc, betaseg"):
+        import_dataset("dicom", tmp_path, tmp_path / "set")
+    with pytest.raises(InputError, match="expected a folder with the source files"):
+        run(tmp_path / "nowhere", tmp_path / "set")
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int32])
+def test_value_map_on_all_types(dtype):
+    value_map = ValueMap.parse({"0": "membrane", "255": "background", "7": "nucleus"})
+    out = value_map.apply(np.array([[0, 255], [7, 8]], dtype))
+    np.testing.assert_array_equal(out, [[1, 0], [2, 255]])
+    assert out.dtype == np.uint8
+    assert not value_map.fits(np.array([0], dtype))
+
+
+@pytest.mark.parametrize("text", ["", "3", "a:b", "1:2:3", "-1:3"])
+def test_z_ranges_are_parsed_strictly(text):
+    with pytest.raises(InputError, match="--train-z: expected a range START:STOP"):
+        parse_z_range(text, where="--train-z")
+
+
+def test_real_vnc_stacks(real_data, tmp_path):
+    path = import_dataset(
+        "files",
+        real_data / "vnc",
+        tmp_path / "set",
+        images=["stack1_raw_z00-16.tif"],
+        labels=["stack1_label_z00-16.tif"],
+        classes={"1": "membrane", "2": "mitochondrion", "3": "synapse", "4": "glia"},
+        voxel_size_nm=SIZE,
+        z_ranges={"training": (0, 13), "test": (14, 17)},
+    )
+    report = check_dataset(load_dataset(path))
+    assert [item.shape for item in report.items] == [(13, 1024, 1024), (3, 1024, 1024)]
+    assert report.items[0].voxels.keys() == {0, 1, 2, 3, 4}
+    assert report.warnings == []
+
+
+def test_real_vnc_source_codes_map_to_the_same_labels(real_data, tmp_path):
+    from scsam_monai.data.importers.vnc import CODES
+
+    path = import_dataset(
+        "files",
+        real_data / "vnc",
+        tmp_path / "set",
+        images=["stack1_raw_z00-16.tif"],
+        labels=["stack1_label_original_codes_z00-16.tif"],
+        classes=CODES,
+        voxel_size_nm=SIZE,
+    )
+    label = load_item(load_dataset(path).training[0])[1]
+    np.testing.assert_array_equal(label, tifffile.imread(real_data / "vnc" / "stack1_label_z00-16.tif"))
+
+
+def test_real_cdeep3m_stack(real_data, tmp_path):
+    path = import_dataset(
+        "files",
+        real_data / "cdeep3m_mito",
+        tmp_path / "set",
+        images=["raw_*.tif"],
+        labels=["label_*.tif"],
+        classes={"1": "mitochondrion"},
+        voxel_size_nm=[40, 8, 8],
+        z_ranges={"training": (0, 11), "validation": (12, 15), "test": (16, 20)},
+    )
+    report = check_dataset(load_dataset(path))
+    assert report.problems == []
+    assert [item.shape[0] for item in report.items] == [11, 3, 4]

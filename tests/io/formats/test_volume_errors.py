@@ -1,0 +1,372 @@
+from __future__ import annotations
+
+import importlib
+import json
+from pathlib import Path
+from typing import Any
+
+import h5py
+import mrcfile
+import numpy as np
+import pytest
+import tifffile
+import zarr
+
+from scsam_monai.errors import InputError
+from scsam_monai.io import ArrayVolume, open_volume
+from tests.io.formats import volume_files as files
+
+VOLUME = np.random.default_rng(0).integers(0, 255, (6, 40, 24), np.uint8)
+WHOLE = [(0, 6), (0, 40), (0, 24)]
+
+
+def refused(path: Path | str, match: str, dataset: str | None = None) -> None:
+    with pytest.raises(InputError, match=match) as caught:
+        open_volume(path, dataset)
+    assert str(path).split(":/")[0] in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["no.tif", "no.h5", "no.mrc", "no.zarr"])
+def test_a_missing_file_is_named(tmp_path, name):
+    refused(tmp_path / name, "met no such file")
+
+
+@pytest.mark.parametrize("name", ["empty.tif", "empty.h5", "empty.mrc", "empty.npy", "empty.nii"])
+def test_an_empty_file_is_refused(tmp_path, name):
+    (tmp_path / name).touch()
+    refused(tmp_path / name, "met an empty file")
+
+
+@pytest.mark.parametrize(
+    "name", ["text.tif", "text.h5", "text.mrc", "text.npy", "text.nii", "text.nii.gz", "text.png"]
+)
+def test_a_file_of_something_else_is_refused(tmp_path, name):
+    (tmp_path / name).write_text("no image, " * 200)
+    refused(tmp_path / name, "expected a readable image")
+
+
+def test_an_unknown_suffix_is_refused(tmp_path):
+    (tmp_path / "cell.dm3").touch()
+    refused(tmp_path / "cell.dm3", r"expected an image file \(.*\.mrc.*\.h5.*\.zarr\), met suffix \.dm3")
+
+
+def test_a_region_outside_is_refused(tmp_path):
+    with (
+        open_volume(files.npy(tmp_path, VOLUME)) as reader,
+        pytest.raises(InputError, match=r"met \[\[0, 7\]"),
+    ):
+        reader.read([(0, 7), (0, 40), (0, 24)])
+
+
+@pytest.mark.parametrize("dtype", [np.complex64, "S3"])
+def test_what_is_not_numeric_is_refused(tmp_path, dtype):
+    refused(files.npy(tmp_path, np.zeros((4, 5, 6), dtype)), "expected integer or floating-point grey values")
+
+
+def test_more_dimensions_are_refused(tmp_path):
+    refused(files.npy(tmp_path, np.zeros((2, 4, 5, 6))), "met 4 dimensions")
+    refused(files.plain_zarr(3, chunks=(1, 2, 5, 6))(tmp_path, np.zeros((2, 4, 5, 6))), "met 4 dimensions")
+
+
+def test_bool_becomes_integers(tmp_path):
+    with open_volume(files.npy(tmp_path, VOLUME > 99)) as reader:
+        part = reader.read(WHOLE)
+    assert reader.dtype == part.dtype == np.uint8
+    np.testing.assert_array_equal(part, VOLUME > 99)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_values_that_are_not_finite_are_refused_where_they_are(tmp_path, value):
+    array = VOLUME.astype(np.float32)
+    array[4, 3, 2] = value
+    with open_volume(files.npy(tmp_path, array)) as reader:
+        assert np.isfinite(reader.read([(0, 4), (0, 40), (0, 24)])).all()
+        with pytest.raises(
+            InputError, match=r"volume\.npy at z 4:6, y 0:40, x 0:24: .* met 1 NaN or infinite"
+        ):
+            reader.read([(4, 6), (0, 40), (0, 24)])
+    with pytest.raises(InputError, match="cell at z 4:5"):
+        ArrayVolume(array, path="cell").read([(4, 5), (0, 40), (0, 24)])
+
+
+@pytest.mark.parametrize("name", ["tiff", "tiff-zlib-strips", "npy", "nifti"])
+def test_a_truncated_file_is_refused(tmp_path, name):
+    path = files.ANY_TYPE[name](tmp_path, VOLUME)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 3 // 4])
+    refused(path, "cut off at|expected a readable image")
+
+
+def test_a_truncated_mrc_file_is_refused(tmp_path):
+    path = files.mrc(tmp_path, VOLUME.astype(np.int16))
+    path.write_bytes(path.read_bytes()[:-1])
+    refused(path, r"expected 12544 bytes or more, met a file cut off at 12543 bytes")
+
+
+def test_a_truncated_gzip_stream_is_refused_when_it_is_read(tmp_path):
+    path = files.nifti(tmp_path, VOLUME, "volume.nii.gz")
+    path.write_bytes(path.read_bytes()[:-1000])
+    with open_volume(path) as reader, pytest.raises(InputError, match=r"volume\.nii\.gz at z 0:6"):
+        reader.read(WHOLE)
+
+
+def test_a_large_gzip_file_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("scsam_monai.io.formats.nifti.LARGEST_GZIP_BYTES", VOLUME.nbytes - 1)
+    refused(files.nifti(tmp_path, VOLUME, "volume.nii.gz"), "gunzip it and name the .nii file, or convert")
+
+
+def test_scaled_nifti_is_read_scaled(tmp_path):
+    with open_volume(files.nifti(tmp_path, VOLUME.astype(np.int16), scaled=True)) as reader:
+        part = reader.read(WHOLE)
+    assert reader.dtype == part.dtype == np.float64
+    np.testing.assert_array_equal(part, VOLUME * 0.5 - 3)
+
+
+@pytest.mark.parametrize("photometric", ["miniswhite", "rgb"])
+def test_tiff_that_is_not_grey_is_refused(tmp_path, photometric):
+    array = VOLUME if photometric == "miniswhite" else np.zeros((16, 24, 3), np.uint8)
+    tifffile.imwrite(tmp_path / "cell.tif", array, photometric=photometric)
+    refused(tmp_path / "cell.tif", "inverted colours|expected one grey channel")
+
+
+def test_a_broken_strip_is_named_by_its_region(tmp_path):
+    path = files.tiff(compression="zlib", rowsperstrip=10)(tmp_path, VOLUME)
+    with tifffile.TiffFile(path) as tif:
+        offset = tif.pages[3].dataoffsets[2]
+    content = bytearray(path.read_bytes())
+    content[offset : offset + 8] = b"\0" * 8
+    path.write_bytes(content)
+    with open_volume(path) as reader:
+        np.testing.assert_array_equal(reader.read([(3, 4), (0, 20), (0, 24)])[0], VOLUME[3, :20])
+        with pytest.raises(
+            InputError, match=r"stack\.tif at z 3:4, y 20:21, x 0:24: expected a readable image"
+        ):
+            reader.read([(3, 4), (20, 21), (0, 24)])
+
+
+# Folders of slices
+
+
+def test_a_folder_without_slices_is_refused(tmp_path):
+    (tmp_path / "notes.txt").write_text("x")
+    refused(tmp_path, "met neither slices nor zarr metadata")
+
+
+def test_hidden_files_and_notes_beside_slices_do_not_matter(tmp_path):
+    files.slices(tmp_path, VOLUME)
+    (tmp_path / "notes.txt").write_text("x")
+    (tmp_path / "._slice_8.tif").write_bytes(b"x")
+    with open_volume(tmp_path) as reader:
+        np.testing.assert_array_equal(reader.read(WHOLE), VOLUME)
+
+
+@pytest.mark.parametrize(
+    ("odd", "match"),
+    [
+        (VOLUME[0, :20], r"slice_9\.tif: expected \(40, 24\) uint8 like slice_8\.tif, met \(20, 24\) uint8"),
+        (VOLUME[0].astype(np.uint16), r"slice_9\.tif: .* met \(40, 24\) uint16"),
+        (VOLUME, r"slice_9\.tif: expected one slice per file, met a stack of shape \(6, 40, 24\)"),
+    ],
+)
+def test_an_odd_slice_is_named(tmp_path, odd, match):
+    files.slices(tmp_path, VOLUME)
+    tifffile.imwrite(tmp_path / "slice_9.tif", odd, photometric="minisblack")
+    refused(tmp_path, match)
+
+
+def test_slices_of_two_formats_are_refused(tmp_path):
+    files.slices(tmp_path, VOLUME)
+    files.png_slices(tmp_path, VOLUME)
+    refused(tmp_path, "met TIFF and PNG files")
+
+
+def test_a_slice_that_went_bad_is_named(tmp_path):
+    with open_volume(files.slices(tmp_path, VOLUME)) as reader:
+        (tmp_path / "slice_11.tif").write_bytes(b"x")
+        with pytest.raises(InputError, match=r"slice_11\.tif: expected a readable image"):
+            reader.read(WHOLE)
+
+
+# MRC
+
+
+@pytest.mark.parametrize("axes", [(3, 2, 1), (0, 0, 0)])
+def test_mrc_in_another_axis_order_is_refused(tmp_path, axes):
+    path = files.mrc(tmp_path, VOLUME.astype(np.int16))
+    with mrcfile.open(path, mode="r+") as file:
+        file.header.mapc, file.header.mapr, file.header.maps = axes
+    refused(path, f"met axis order {', '.join(map(str, axes))}")
+
+
+def test_complex_mrc_is_refused(tmp_path):
+    refused(files.mrc(tmp_path, VOLUME.astype(np.complex64)), "met mode 4")
+
+
+@pytest.mark.parametrize(("flags", "dtype"), [(1, np.int8), (0, np.uint8)])
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_imod_says_whether_bytes_are_signed(tmp_path, flags, dtype, order):
+    path = files.mrc(tmp_path, VOLUME.view(np.int8))
+    with mrcfile.open(path, mode="r+") as file:
+        file.header.extra2 = b"\0" * 40 + np.array([1146047817, flags], "<i4").tobytes() + b"\0" * 36
+    if order == ">":
+        content = path.read_bytes()
+        _swap_header(path, content)
+    with open_volume(path) as reader:
+        np.testing.assert_array_equal(reader.read(WHOLE), VOLUME.view(dtype))
+
+
+def _swap_header(path: Path, content: bytes) -> None:
+    words = np.frombuffer(content[:208], "<i4").astype(">i4").tobytes()
+    texts = content[104:108], content[208:212], b"\x11\x11\0\0"
+    path.write_bytes(words[:104] + texts[0] + words[108:208] + texts[1] + texts[2] + content[216:])
+
+
+# HDF5
+
+
+def test_several_data_sets_are_listed(tmp_path):
+    path = files.hdf5(tmp_path, VOLUME)
+    with h5py.File(path, "r+") as file:
+        file["volumes/labels"] = VOLUME.astype(np.uint64)
+        file["table"] = np.arange(5)
+    refused(
+        path, r"met /volumes/labels \(6, 40, 24\) uint64, /volumes/raw \(6, 40, 24\) uint8; name the data set"
+    )
+    refused(path, "named volumes/other, met", "volumes/other")
+    for reader in (open_volume(path, "volumes/raw"), open_volume(f"{path}:/volumes/raw")):
+        with reader:
+            np.testing.assert_array_equal(reader.read(WHOLE), VOLUME)
+    assert open_volume(f"{path}:/volumes/raw").path == Path(f"{path}:/volumes/raw")
+
+
+def test_the_only_image_is_found_beside_a_table(tmp_path):
+    path = files.hdf5(tmp_path, VOLUME)
+    with h5py.File(path, "r+") as file:
+        file["table"] = np.arange(5)
+        file["names"] = ["a", "b"]
+    with open_volume(path) as reader:
+        np.testing.assert_array_equal(reader.read(WHOLE), VOLUME)
+
+
+def test_a_file_without_an_image_is_refused(tmp_path):
+    with h5py.File(tmp_path / "no.h5", "w"):
+        pass
+    refused(tmp_path / "no.h5", "met no array; check the file")
+
+
+def test_a_missing_filter_is_named(tmp_path):
+    with h5py.File(tmp_path / "blosc.h5", "w") as file:
+        plist = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        plist.set_chunk((2, 16, 8))
+        plist.set_filter(32999, h5py.h5z.FLAG_OPTIONAL)
+        space = h5py.h5s.create_simple(VOLUME.shape)
+        h5py.h5d.create(file.id, b"raw", h5py.h5t.NATIVE_UINT8, space, plist)
+    refused(tmp_path / "blosc.h5", "met filter 32999 .* not installed; pip install hdf5plugin")
+
+
+def test_a_data_set_of_a_format_without_them_is_refused(tmp_path):
+    refused(files.npy(tmp_path, VOLUME), r"met \.npy, which holds one image; leave the data set out", "raw")
+    refused(tmp_path, "met a folder of slices", "raw")
+
+
+@pytest.mark.parametrize(("name", "writer"), [("h5py", files.hdf5), ("mrcfile", files.mrc)])
+def test_a_library_that_is_not_installed_is_named(tmp_path, monkeypatch, name, writer):
+    path = writer(tmp_path, VOLUME.astype(np.int16))
+    genuine = importlib.import_module
+
+    def missing(module: str, *args: Any) -> Any:
+        if module == name:
+            raise ImportError(name)
+        return genuine(module, *args)
+
+    monkeypatch.setattr(importlib, "import_module", missing)
+    refused(path, rf"expected {name}, .* pip install 'scsam-monai\[formats\]'")
+
+
+# zarr
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+@pytest.mark.parametrize(
+    ("axes", "match"), [("xyz", "met x, y, z of shape"), ("zyxc", "met z, y, x, c"), ("yxt", "met y, x, t")]
+)
+def test_another_axis_order_is_refused(tmp_path, version, axes, match):
+    array = VOLUME if len(axes) == 3 else VOLUME[..., None]
+    refused(
+        files.ome_zarr(version, axes, chunks=array.shape)(tmp_path, array),
+        f"expected axes in the order t, c, z, y, x, {match}",
+    )
+
+
+def test_channels_are_refused(tmp_path):
+    path = files.ome_zarr(axes="czyx", chunks=(1, 2, 16, 8))(tmp_path, VOLUME[None].repeat(2, axis=0))
+    refused(path, "expected one grey channel, met axes c, z, y, x")
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_axes_of_an_older_version_are_refused(tmp_path, version):
+    path = files.ome_zarr(version)(tmp_path, VOLUME)
+    group = zarr.open_group(path, mode="r+")
+    attributes = dict(group.attrs)
+    attributes.get("ome", attributes)["multiscales"][0]["axes"] = ["z", "y", "x"]
+    group.attrs.update(attributes)
+    refused(path, "expected multiscales with axes")
+
+
+@pytest.mark.parametrize("level", ["s1", None])
+def test_levels_and_inner_images_are_found(tmp_path, level):
+    files.ome_zarr()(tmp_path, VOLUME)
+    root = zarr.open_group(tmp_path / "plate.zarr", mode="w")
+    root.attrs["bioformats2raw.layout"] = 3
+    (tmp_path / "volume.ome.zarr").rename(tmp_path / "plate.zarr" / "0")
+    with open_volume(tmp_path / "plate.zarr", f"0/{level}" if level else "0") as reader:
+        assert reader.shape == ((3, 20, 12) if level else VOLUME.shape)
+        assert reader.voxel_size_nm == pytest.approx((100, 10, 8) if level else (50, 5, 4))
+    refused(tmp_path / "plate.zarr", r"met /0/s0 \(6, 40, 24\) uint8, /0/s1 .*; name the data set")
+
+
+def test_a_level_that_is_missing_is_refused(tmp_path):
+    path = files.ome_zarr()(tmp_path, VOLUME)
+    refused(path, "named s7, met /s0", "s7")
+    (path / "s0").rename(tmp_path / "elsewhere")
+    refused(path, "expected the array s0 that its multiscales metadata name")
+
+
+def test_an_array_has_no_data_sets(tmp_path):
+    refused(files.plain_zarr(2)(tmp_path, VOLUME), "expected no data set beside an array, met s0", "s0")
+
+
+def test_a_folder_named_zarr_without_metadata_is_refused(tmp_path):
+    (tmp_path / "cell.zarr").mkdir()
+    refused(tmp_path / "cell.zarr", r"expected a zarr folder, with one of \.zgroup")
+
+
+def test_a_zarr_file_is_refused(tmp_path):
+    (tmp_path / "cell.zarr").write_bytes(b"PK")
+    refused(tmp_path / "cell.zarr", "expected a zarr folder, met a file")
+
+
+@pytest.mark.parametrize("zarr_format", [2, 3])
+@pytest.mark.parametrize("compressed", [True, False])
+@pytest.mark.parametrize("length", [0, 5])
+def test_a_truncated_chunk_is_named_by_its_region(tmp_path, zarr_format, compressed, length):
+    options: dict[str, Any] = {} if compressed else {"compressors": None}
+    path = files.plain_zarr(zarr_format, **options)(tmp_path, VOLUME)
+    chunk = path / ("1.2.0" if zarr_format == 2 else "c/1/2/0")
+    chunk.write_bytes(chunk.read_bytes()[:length])
+    with open_volume(path) as reader:
+        np.testing.assert_array_equal(reader.read([(0, 2), (0, 40), (0, 24)]), VOLUME[:2])
+        with pytest.raises(
+            InputError, match=r"volume\.zarr at z 2:3, y 32:40, x 0:4: expected a readable image"
+        ):
+            reader.read([(2, 3), (32, 40), (0, 4)])
+
+
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_an_unknown_codec_is_named(tmp_path, zarr_format):
+    path = files.plain_zarr(zarr_format)(tmp_path, VOLUME)
+    metadata = path / (".zarray" if zarr_format == 2 else "zarr.json")
+    stated = json.loads(metadata.read_text())
+    stated |= {"compressor": {"id": "j2k"}} if zarr_format == 2 else {"codecs": [{"name": "j2k"}]}
+    metadata.write_text(json.dumps(stated))
+    refused(path, "j2k")

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from scsam_monai.errors import InputError
+from scsam_monai.filesystem.bundle_folder import bundle_folder
 
 META_URL = "https://dl.fbaipublicfiles.com/segment_anything/"
 
@@ -36,7 +37,7 @@ class WeightsFile:
     sha256: str | None
     """None for a file that has not been packed yet."""
     url: str | None = None
-    """None for a file that comes with the repository."""
+    """None for a file that comes with the package."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class Weights:
 
     @property
     def shipped(self) -> bool:
-        """Whether they come with the repository."""
+        """Whether they come with the package."""
         return all(file.url is None for file in self.files)
 
 
@@ -188,12 +189,16 @@ def find(weights: Weights, search: Folders = None) -> list[Path] | None:
 def folders(search: Folders = None) -> list[Path]:
     """Return the folders in which named weights are looked for, first come first.
 
-    Those of ``search``, then the one that ``SCSAM_WEIGHTS_DIR`` names, the ``bundle/models`` beside this
-    package, and the user's cache.
+    Those of ``search``, then the one that ``SCSAM_WEIGHTS_DIR`` names, the ``models`` of the bundle that comes with
+    this package, and the user's cache.
     """
     variable = os.environ.get(VARIABLE)
-    beside = Path(__file__).resolve().parents[2] / "bundle" / "models"
-    ordered = [*as_folders(search), *([Path(variable)] if variable else []), beside, cache_dir()]
+    ordered = [
+        *as_folders(search),
+        *([Path(variable)] if variable else []),
+        bundle_folder() / "models",
+        cache_dir(),
+    ]
     return list(dict.fromkeys(ordered))
 
 

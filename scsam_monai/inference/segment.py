@@ -106,8 +106,8 @@ def segment(
     Args:
         image: an array of grey values, any real type, bright or dark as the microscope gives it; or the path of
             anything that :func:`scsam_monai.io.open_volume` reads.
-        model: a ``model.pt``, the folder of one, or what :func:`open_model` returned. None, like ``scsam``, takes the
-            model that comes with the package, which was trained on drawn cells.
+        model: a ``model.pt``, the folder of one, or what :func:`open_model` returned. None, like ``scsam``, takes
+            the model that comes with the package, which was trained on drawn cells.
         voxel_size_nm: (z, y, x), or (y, x) for an image. An array needs it; it goes before what a file states.
         output: where the labels shall be written, block by block: ``.ome.zarr``, or ``.tif`` and ``.nii.gz`` for
             volumes that are not too large. Nothing may be there yet. None keeps them in memory.

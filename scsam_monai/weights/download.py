@@ -1,7 +1,7 @@
 """Fetch named weights over HTTP: checked, whole or not at all, and from where a connection broke.
 
-Why not ``monai.apps.utils.download_url`` or ``pooch``: both check a hash, but begin anew when a connection breaks, which
-costs up to 2.6 GB.
+Why not ``monai.apps.utils.download_url`` or ``pooch``: both check a hash, but begin anew when a connection breaks,
+after up to 2.6 GB.
 """
 
 from __future__ import annotations

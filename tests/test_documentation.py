@@ -21,7 +21,7 @@ from scsam_monai.weights.registry import find_weights
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [
     ROOT / "README.md",
-    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
     ROOT / "bundle" / "docs" / "README.md",
 ]
 IDS = [str(document.relative_to(ROOT)) for document in DOCUMENTS]

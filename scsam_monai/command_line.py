@@ -20,6 +20,7 @@ from monai.bundle import ConfigParser
 from monai.bundle import run as monai_run
 
 from scsam_monai.errors import InputError
+from scsam_monai.filesystem.bundle_folder import bundle_folder, is_bundle
 
 SEPARATORS = ("::", "#")
 SERVER_CONFIG = "monailabel_train.json"
@@ -68,16 +69,15 @@ def in_label_server(argv: Sequence[str] | None = None) -> bool:
 
 
 def locate_bundle(argv: Sequence[str] | None = None) -> str:
-    """Return the bundle's folder: that of the config on the command line, else the one beside this package.
+    """Return the bundle's folder: that of the config on the command line, else the package's own.
 
     Raises:
         InputError: if there is none.
     """
     argv = list(sys.argv if argv is None else argv)
     files = config_files(argv) if is_bundle_command(argv) else []
-    beside = Path(__file__).resolve().parents[1] / "bundle"
-    for root in [*(file.resolve().parent.parent for file in files), beside]:
-        if (root / "configs" / "metadata.json").is_file():
+    for root in [*(file.resolve().parent.parent for file in files), bundle_folder()]:
+        if is_bundle(root):
             return str(root)
     raise InputError(
         "bundle_root",

@@ -20,3 +20,10 @@ def real_data() -> Path:
     if not folder:
         pytest.skip("needs real EM stacks: set SCSAM_TEST_DATA to a folder that holds them")
     return Path(folder)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what needs real stacks, for ``make test-real``."""
+    for item in items:
+        if "real_data" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.real_data)

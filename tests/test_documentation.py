@@ -21,7 +21,8 @@ from scsam_monai.weights.registry import find_weights
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [
     ROOT / "README.md",
-    *sorted((ROOT / "docs").glob("*.md")),
+    ROOT / "CONTRIBUTING.md",
+    *sorted((ROOT / "docs").rglob("*.md")),
     ROOT / "bundle" / "docs" / "README.md",
 ]
 IDS = [str(document.relative_to(ROOT)) for document in DOCUMENTS]
@@ -132,3 +133,14 @@ def test_the_guide_to_volumes_names_every_option():
     assert len(options) > 15
     text = (ROOT / "docs" / "volumes.md").read_text()
     assert [option for option in options if f"`{option}" not in text] == []
+
+
+def test_the_guide_for_contributors_names_files_and_registries_that_exist():
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    named = set(re.findall(r"`((?:scsam_monai|tests|benchmarks|docs|bundle)/[\w/.]*)`", text))
+    assert len(named) > 20
+    assert [name for name in named if "NAME" not in name and not (ROOT / name).exists()] == []
+    registered = re.findall(r"`([A-Z_]{5,})` in `(scsam_monai/[\w/.]*\.py)`", text)
+    assert len(registered) >= 6
+    for registry, name in registered:
+        assert re.search(rf"^{registry}\b.*=", (ROOT / name).read_text(), flags=re.MULTILINE), registry

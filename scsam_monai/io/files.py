@@ -1,4 +1,4 @@
-"""Read and write whole images by file name: one registry of formats, one door for their errors."""
+"""Read and write whole images; the end of the file name chooses the format."""
 
 from __future__ import annotations
 
@@ -18,17 +18,8 @@ from scsam_monai.io.checks import (
     readable,
     suffix_among,
 )
-from scsam_monai.io.formats.nifti import NiftiFormat
-from scsam_monai.io.formats.npy import NpyFormat
-from scsam_monai.io.formats.png import PngFormat
-from scsam_monai.io.formats.tiff import TiffFormat
+from scsam_monai.io.formats import FORMATS
 from scsam_monai.io.image import EMImage, ImageFormat, ImageHeader, Region, crop
-
-FORMATS: dict[str, ImageFormat] = {
-    suffix: image_format
-    for image_format in (TiffFormat(), PngFormat(), NiftiFormat(), NpyFormat())
-    for suffix in image_format.suffixes
-}
 
 
 def image_suffix(path: str | Path) -> str:

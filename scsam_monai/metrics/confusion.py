@@ -207,13 +207,13 @@ def iou_per_class(confusion: Tensor) -> Tensor:
         (K',) float64; NaN for classes with neither ground truth nor prediction, 0 for those predicted without
         any ground truth.
     """
-    hit, truth, predicted = _counts(confusion)
+    hit, truth, predicted = hits_and_totals(confusion)
     return hit / (truth + predicted - hit)
 
 
 def dice_per_class(confusion: Tensor) -> Tensor:
     """Dice (F1) of each class; arguments and NaN as in :func:`iou_per_class`."""
-    hit, truth, predicted = _counts(confusion)
+    hit, truth, predicted = hits_and_totals(confusion)
     return 2 * hit / (truth + predicted)
 
 
@@ -233,7 +233,8 @@ def mean_foreground(confusion: Tensor, scores: Tensor, *, include_background: bo
     return scores[counted].mean()
 
 
-def _counts(confusion: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def hits_and_totals(confusion: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Voxels of each class that were hit, that are true, and that were predicted, each (K',) float64."""
     exact = confusion.double()
     return exact.diagonal(), exact.sum(dim=1), exact.sum(dim=0)
 

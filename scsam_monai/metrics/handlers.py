@@ -13,8 +13,8 @@ from ignite.metrics.metric import reinit__is_reduced
 from monai.handlers import IgniteMetricHandler, from_engine
 from torch import Tensor
 
-from scsam_monai.metrics.confusion import ConfusionIoU, dice_per_class, iou_per_class, mean_foreground
-from scsam_monai.metrics.table import format_text, write_metrics
+from scsam_monai.metrics.confusion import ConfusionIoU, mean_foreground
+from scsam_monai.metrics.table import all_scores, format_text, write_metrics
 
 MEAN_IOU = "mean_iou"
 
@@ -89,15 +89,14 @@ class VolumeIoUHandler(IgniteMetricHandler):
 
 def named_scores(confusion: Tensor, class_names: Sequence[str]) -> dict[str, float]:
     """Name the scores of a confusion matrix (K', K'), except for the mean IoU itself."""
-    iou, dice = iou_per_class(confusion), dice_per_class(confusion)
-    scores = {
-        f"{MEAN_IOU}_with_background": mean_foreground(confusion, iou, include_background=True).item(),
-        "mean_dice": mean_foreground(confusion, dice).item(),
-    }
+    scores = all_scores(confusion)
+    means = {f"mean_{key}": mean_foreground(confusion, each).item() for key, each in scores.items()}
+    del means[MEAN_IOU]
+    with_background = mean_foreground(confusion, scores["iou"], include_background=True).item()
+    named = {f"{MEAN_IOU}_with_background": with_background, **means}
     for index, name in enumerate(class_names):
-        scores[f"iou_{name}"] = iou[index].item()
-        scores[f"dice_{name}"] = dice[index].item()
-    return scores
+        named |= {f"{key}_{name}": each[index].item() for key, each in scores.items()}
+    return named
 
 
 def _entry(engine: Engine, key: str) -> Any:

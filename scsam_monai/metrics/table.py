@@ -5,8 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,12 @@ from torch import Tensor
 from scsam_monai.filesystem.atomic import atomic_path
 from scsam_monai.metrics.confusion import dice_per_class, iou_per_class, mean_foreground
 
-HEADER = ("class", "IoU", "Dice", "voxels")
+SCORES: dict[str, Callable[[Tensor], Tensor]] = {
+    "IoU": iou_per_class,
+    "Dice": dice_per_class,
+}
+"""By title, what scores each class, (K',), from the confusion matrix (K', K'). Files name them in small letters."""
+HEADER = ("class", *SCORES, "voxels")
 MISSING = "-"
 
 
@@ -25,14 +30,12 @@ class ClassScore:
 
     Attributes:
         name: class name, or which mean it is.
-        iou: intersection over union; NaN if it does not exist.
-        dice: Dice; NaN if it does not exist.
+        scores: by the small letters of their titles in ``SCORES``; NaN where one does not exist.
         voxels: scored voxels with that ground truth.
     """
 
     name: str
-    iou: float
-    dice: float
+    scores: dict[str, float]
     voxels: int
 
 
@@ -46,18 +49,24 @@ def class_scores(confusion: Tensor, class_names: Sequence[str]) -> tuple[list[Cl
     Returns:
         K' rows, and two: the mean over foreground classes and the one with background.
     """
-    iou, dice, voxels = iou_per_class(confusion), dice_per_class(confusion), confusion.sum(dim=1)
+    scores, voxels = all_scores(confusion), confusion.sum(dim=1)
     rows = [
-        ClassScore(name, iou[index].item(), dice[index].item(), int(voxels[index]))
+        ClassScore(name, {key: each[index].item() for key, each in scores.items()}, int(voxels[index]))
         for index, name in enumerate(class_names)
     ]
     means = []
     for name, whole in (("mean foreground", False), ("mean with background", True)):
-        mean_iou, mean_dice = (
-            mean_foreground(confusion, scores, include_background=whole).item() for scores in (iou, dice)
-        )
-        means.append(ClassScore(name, mean_iou, mean_dice, int(voxels[0 if whole else 1 :].sum())))
+        mean = {
+            key: mean_foreground(confusion, each, include_background=whole).item()
+            for key, each in scores.items()
+        }
+        means.append(ClassScore(name, mean, int(voxels[0 if whole else 1 :].sum())))
     return rows, means
+
+
+def all_scores(confusion: Tensor) -> dict[str, Tensor]:
+    """Every score in ``SCORES`` of each class, (K',), by its title in small letters."""
+    return {title.lower(): score(confusion) for title, score in SCORES.items()}
 
 
 def format_text(confusion: Tensor, class_names: Sequence[str]) -> str:
@@ -87,10 +96,8 @@ def write_metrics(
     json_path, csv_path = Path(folder) / "metrics.json", Path(folder) / "metrics.csv"
     document = {
         **(extra or {}),
-        "mean_iou": _or_none(means[0].iou),
-        "mean_dice": _or_none(means[0].dice),
-        "mean_iou_with_background": _or_none(means[1].iou),
-        "mean_dice_with_background": _or_none(means[1].dice),
+        **{f"mean_{key}": _or_none(value) for key, value in means[0].scores.items()},
+        **{f"mean_{key}_with_background": _or_none(value) for key, value in means[1].scores.items()},
         "classes": [_record(row) for row in rows],
         "confusion": confusion.tolist(),
     }
@@ -103,13 +110,14 @@ def write_metrics(
 
 def _write_csv(path: Path, rows: Iterable[ClassScore]) -> None:
     with path.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, fieldnames=["name", "iou", "dice", "voxels"])
+        writer = csv.DictWriter(stream, fieldnames=["name", *map(str.lower, SCORES), "voxels"])
         writer.writeheader()
         writer.writerows(_record(row) for row in rows)
 
 
 def _record(row: ClassScore) -> dict[str, Any]:
-    return {key: _or_none(value) for key, value in asdict(row).items()}
+    scores = {key: _or_none(value) for key, value in row.scores.items()}
+    return {"name": row.name, **scores, "voxels": row.voxels}
 
 
 def _or_none(value: Any) -> Any:
@@ -117,7 +125,7 @@ def _or_none(value: Any) -> Any:
 
 
 def _cells(row: ClassScore) -> tuple[str, ...]:
-    scores = (MISSING if math.isnan(score) else f"{score:.3f}" for score in (row.iou, row.dice))
+    scores = (MISSING if math.isnan(score) else f"{score:.3f}" for score in row.scores.values())
     return (row.name, *scores, f"{row.voxels:,}")
 
 

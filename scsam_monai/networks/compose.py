@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from torch import nn
 
 from scsam_monai.errors import check_choice
 from scsam_monai.networks.class_prompt import ClassPromptEncoder
-from scsam_monai.networks.fafm import build_fusion
+from scsam_monai.networks.fafm import AddFusion, ConcatFusion, FeatureAlignmentFusion, SingleEncoder
 from scsam_monai.networks.mae import DepthMixer, MAEEncoder
 from scsam_monai.networks.mask_decoder import ClassMaskDecoder
 from scsam_monai.networks.sam_encoder import SAMImageEncoder
@@ -18,6 +19,25 @@ from scsam_monai.networks.skip import HighResolutionSkip
 
 ZOOMS = (1, 2, 4)
 MAE_SCALES = (1.0, 0.5, 0.25)
+
+FUSIONS: dict[str, Callable[[int], nn.Module]] = {
+    "fafm": FeatureAlignmentFusion,
+    "add": lambda channels: AddFusion(),
+    "concat": ConcatFusion,
+    "sam": partial(SingleEncoder, "sam"),
+    "mae": partial(SingleEncoder, "mae"),
+}
+"""How each fusion is made, for a number of channels."""
+
+
+def build_fusion(name: str, channels: int = 256) -> nn.Module:
+    """Return the fusion of that name.
+
+    Raises:
+        InputError: if the name is not one of ``FUSIONS``.
+    """
+    check_choice("fusion", name, FUSIONS)
+    return FUSIONS[name](channels)
 
 
 def compile_encoders(network: nn.Module) -> None:

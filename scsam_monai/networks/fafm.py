@@ -10,10 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from scsam_monai.errors import check_choice
 from scsam_monai.networks.layers import align, project
-
-FUSIONS = ("fafm", "add", "concat", "sam", "mae")
 
 
 class Fused(NamedTuple):
@@ -123,19 +120,3 @@ class SingleEncoder(nn.Module):
         if features is None:
             raise ValueError("the encoder that this fusion needs gave no features")
         return Fused(features + self.align(features), None, None)
-
-
-def build_fusion(name: str, channels: int = 256) -> nn.Module:
-    """Return the fusion of that name.
-
-    Raises:
-        InputError: if the name is not one of ``FUSIONS``.
-    """
-    check_choice("fusion", name, FUSIONS)
-    if name == "fafm":
-        return FeatureAlignmentFusion(channels)
-    if name == "add":
-        return AddFusion()
-    if name == "concat":
-        return ConcatFusion(channels)
-    return SingleEncoder(name, channels)

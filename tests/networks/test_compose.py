@@ -6,8 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from scsam_monai.networks.compose import compile_encoders, compose_scsam
-from scsam_monai.networks.fafm import FUSIONS
+from scsam_monai.networks.compose import FUSIONS, compile_encoders, compose_scsam
 from scsam_monai.networks.scsam import ScSAM, ScSAMOutput
 
 N_CLASSES = 3

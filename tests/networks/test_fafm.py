@@ -6,13 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from scsam_monai.networks.fafm import (
-    FUSIONS,
-    FeatureAlignmentFusion,
-    Recalibration,
-    SingleEncoder,
-    build_fusion,
-)
+from scsam_monai.networks.compose import FUSIONS, build_fusion
+from scsam_monai.networks.fafm import FeatureAlignmentFusion, Recalibration, SingleEncoder
 
 
 @pytest.fixture

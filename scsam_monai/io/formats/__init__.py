@@ -1,4 +1,4 @@
-"""Readers of parts of volumes: one source per format, one registry of them."""
+"""The file formats, each in a file of its own, and the one registry of them."""
 
 from __future__ import annotations
 
@@ -15,27 +15,38 @@ from scsam_monai.io.formats.slices import SliceFolderSource
 from scsam_monai.io.formats.source import VolumeSource, split_dataset
 from scsam_monai.io.formats.tiff import TiffFormat, TiffSource
 from scsam_monai.io.formats.zarr import ZarrSource, is_zarr
+from scsam_monai.io.image import ImageFormat
 
-SOURCES: dict[str, Callable[[Path], VolumeSource]] = {
-    **dict.fromkeys(TiffFormat.suffixes, TiffSource),
-    **dict.fromkeys(PngFormat.suffixes, PngSource),
-    **dict.fromkeys(NiftiFormat.suffixes, NiftiSource),
-    **dict.fromkeys(NpyFormat.suffixes, NpySource),
+IMAGES: tuple[tuple[ImageFormat, Callable[[Path], VolumeSource]], ...] = (
+    (TiffFormat(), TiffSource),
+    (PngFormat(), PngSource),
+    (NiftiFormat(), NiftiSource),
+    (NpyFormat(), NpySource),
+)
+"""Formats whose files hold one image: what reads and writes whole ones, and what reads parts of them."""
+
+IN_PARTS: dict[str, Callable[[Path], VolumeSource]] = {
     **dict.fromkeys(mrc.SUFFIXES, mrc.MrcSource),
 }
-"""By suffix, the formats whose files hold one image."""
+"""By suffix, formats whose files hold one image and are only read in parts."""
 
 CONTAINERS: dict[str, Callable[[Path, str | None], VolumeSource]] = {
     **dict.fromkeys(hdf5.SUFFIXES, hdf5.Hdf5Source),
 }
-"""By suffix, the formats whose files hold data sets to choose from."""
+"""By suffix, formats whose files hold data sets to choose from."""
+
+FORMATS: dict[str, ImageFormat] = {suffix: whole for whole, _ in IMAGES for suffix in whole.suffixes}
+"""By suffix, what reads and writes whole images."""
+
+SOURCES = {suffix: source for whole, source in IMAGES for suffix in whole.suffixes} | IN_PARTS
+"""By suffix, what reads parts of files that hold one image."""
 
 
 def only_in_parts(path: Path) -> bool:
     """Whether a file or folder is of a format that no image file has: OME-Zarr, HDF5 or MRC."""
     if path.is_dir():
         return is_zarr(path)
-    return path.name.lower().endswith((*CONTAINERS, *mrc.SUFFIXES)) or (
+    return path.name.lower().endswith((*CONTAINERS, *IN_PARTS)) or (
         not path.exists() and split_dataset(path, tuple(CONTAINERS))[1] is not None
     )
 

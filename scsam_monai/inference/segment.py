@@ -10,12 +10,14 @@ import numpy as np
 
 from scsam_monai.errors import InputError
 from scsam_monai.inference.blocks import Block, BlockPlan
-from scsam_monai.inference.maps import Product
 from scsam_monai.inference.model import Model, open_model
+from scsam_monai.inference.pixel_size import volume_factors
+from scsam_monai.inference.products import Product, as_products
 from scsam_monai.inference.sizing import divide
 from scsam_monai.inference.streaming import Stream
-from scsam_monai.inference.windows import Windows, volume_factors
+from scsam_monai.inference.windows import Windows
 from scsam_monai.io import ArrayVolume, as_voxel_size, intensity_range_of
+from scsam_monai.progress import Progress
 
 MEMORY_BYTES = 4e9
 
@@ -39,7 +41,7 @@ def segment(
     windows: Windows | None = None,
     products: Sequence[Product | str] = (),
     device: str | None = None,
-    progress: Callable[[float, float], None] | None = None,
+    progress: Progress | None = None,
     cancel: Callable[[], bool] | None = None,
 ) -> Segmentation:
     """Segment an image (y, x) or a volume (z, y, x).
@@ -90,25 +92,6 @@ def segment(
         product: values if image.ndim == 3 else values[..., 0, :, :] for product, values in sink.maps.items()
     }
     return Segmentation(maps.pop(Product.LABELS), model.class_names, maps)
-
-
-def as_products(names: Sequence[Product | str], planes: int) -> tuple[Product, ...]:
-    """Return the maps of some names, labels first.
-
-    Raises:
-        InputError: for a name that is none, or a map that takes three planes.
-    """
-    valid = [product.value for product in Product if planes == 3 or product != Product.DISAGREEMENT]
-    names = [names] if isinstance(names, str) else names
-    for name in names:
-        if name not in valid:
-            raise InputError(
-                "products",
-                expected=f"{', '.join(valid)} (with planes={planes})",
-                met=f"{name}",
-                remedy="correct it; disagreement takes planes=3",
-            )
-    return tuple(dict.fromkeys([Product.LABELS, *map(Product, names)]))
 
 
 class MapsInMemory:

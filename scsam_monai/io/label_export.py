@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -20,11 +20,10 @@ from scsam_monai.io.checks import suffix_among
 from scsam_monai.io.image import VoxelSize
 from scsam_monai.io.ome_zarr import LabelLegend
 from scsam_monai.io.ome_zarr_volume import LabelVolume
+from scsam_monai.progress import Progress
 
 CLASSIC_TIFF_BYTES = 2**32 - 2**25  # offsets are 32-bit; leave room for the tags
 _IMAGEJ_TYPES = ("uint8", "uint16", "float32")
-
-Progress = Callable[[int, int], None]
 
 SLAB_BYTES = 2**28
 NIFTI_VOXELS, NIFTI_SIDE = 2**31, 2**15 - 1

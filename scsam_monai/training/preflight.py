@@ -11,7 +11,7 @@ import ignite.distributed as idist
 
 from scsam_monai.data.dataset import DatasetDescription
 from scsam_monai.errors import InputError
-from scsam_monai.io.resample import check_factor
+from scsam_monai.io.voxel_size import check_factor
 from scsam_monai.training.handlers.checkpoint import parse_resume
 
 logger = logging.getLogger(__name__)

@@ -15,7 +15,7 @@ from torch import Tensor
 from scsam_monai.errors import InputError
 from scsam_monai.inference import SliceWiseInferer
 from scsam_monai.inference.blocks import BlockPlan, block_shape
-from scsam_monai.inference.maps import Product
+from scsam_monai.inference.products import Product
 from scsam_monai.inference.streaming import Stream
 from scsam_monai.inference.windows import Windows
 from scsam_monai.io import ArrayVolume

@@ -8,8 +8,9 @@ from monai.data.utils import dense_patch_slices
 from torch.nn import functional as F
 
 from scsam_monai.errors import InputError
+from scsam_monai.inference.pixel_size import volume_factors
 from scsam_monai.inference.tiling import Axis, Taps, section_grid
-from scsam_monai.inference.windows import Windows, volume_factors
+from scsam_monai.inference.windows import Windows
 
 
 @given(st.integers(1, 400), st.integers(8, 64), st.sampled_from([0.0, 0.25, 0.5, 0.9]))

@@ -20,6 +20,8 @@ from torch import Tensor
 SIGMA = 0.125
 """Width of the Gaussian that windows are blended by, relative to the window."""
 SMALLEST_WEIGHT = 1e-3
+FEW_SECTIONS = 8
+"""As many as a chunk of the output usually has."""
 
 Span = tuple[int, int]
 """First pixel, and the one after the last."""
@@ -184,8 +186,13 @@ class SectionGrid:
 
     @cached_property
     def depth(self) -> int:
-        """Sections in a batch."""
-        return _even(self.sections, self.most)
+        """Sections in a batch.
+
+        Logits of so many whole sections are held at a time. More than a few are taken only where the windows of
+        those do not fill a batch.
+        """
+        filling = math.ceil(self.most / (len(self.y.starts) * len(self.x.starts)))
+        return _even(self.sections, min(self.most, max(FEW_SECTIONS, filling)))
 
     @cached_property
     def width(self) -> int:

@@ -6,9 +6,9 @@ swallows that, and then fails because the operators ``nms`` and ``qnms`` of that
 ``RuntimeError: operator torchvision::nms does not exist``. Declaring the two schemas lets the import pass.
 Nothing here calls either operator, and a call would still end in a clear "not implemented" error.
 
-torchvision and timm also import torch's compiler, which takes more time than they do themselves: for one function of
-an operator that nothing here calls, and to mark functions of a model that nothing here builds. Where nobody has imported
-the compiler yet, :func:`without_compiler` puts a stand-in for the two in its place while they are imported.
+torchvision and timm also import torch's compiler, which takes more time than they do themselves: for one function
+of an operator that nothing here calls, and to mark functions of a model that nothing here builds. Where nobody has
+imported the compiler yet, :func:`without_compiler` puts a stand-in for it in its place while they are imported.
 
 Import this module before timm or segment-anything; where torchvision works it does nothing.
 """

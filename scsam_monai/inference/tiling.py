@@ -21,7 +21,7 @@ SIGMA = 0.125
 """Width of the Gaussian that windows are blended by, relative to the window."""
 SMALLEST_WEIGHT = 1e-3
 FEW_SECTIONS = 8
-"""As many as a chunk of the output usually has."""
+"""A quarter of a chunk of the output: blocks, which are whole chunks, cut no batch."""
 
 Span = tuple[int, int]
 """First pixel, and the one after the last."""

@@ -14,8 +14,9 @@ from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform, Transform
 
-from scsam_monai.data.items import IGNORE_LABEL, parse_voxel_size
+from scsam_monai.data.items import IGNORE_LABEL
 from scsam_monai.io.intensity import intensity_range, normalise
+from scsam_monai.io.voxel_size import as_voxel_size
 
 Item = dict[Hashable, Any]
 
@@ -191,16 +192,9 @@ def parse_size(given: Sequence[float] | str | None) -> list[float] | None:
     Raises:
         InputError: if it is no three positive lengths.
     """
-    if isinstance(given, str):
-        given = [_number(word) for word in given.strip("[]() ").split(",")] if given.strip() else None
-    return None if given is None else parse_voxel_size(given, where="voxel_size_nm")
-
-
-def _number(word: str) -> Any:
-    try:
-        return float(word)
-    except ValueError:
-        return word  # to be named in the error
+    if given is None or (isinstance(given, str) and not given.strip()):
+        return None
+    return list(as_voxel_size(given))
 
 
 def _like(source: Any, array: np.ndarray) -> Any:

@@ -10,17 +10,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple, cast
 
-import scsam_monai._torchvision  # noqa: F401  isort: skip
 import torch
-from timm.layers import LayerNorm2d
-from timm.models.convnext import ConvNeXtBlock
-from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from scsam_monai._torchvision import without_compiler
 from scsam_monai.errors import InputError, check_choice
 from scsam_monai.networks.frozen_encoders import Freezable
 from scsam_monai.networks.layers import project
+
+with without_compiler():
+    from timm.layers import LayerNorm2d
+    from timm.models.convnext import ConvNeXtBlock
+    from timm.models.vision_transformer import VisionTransformer
 
 PATCH = 16
 # Grey images in [0, 1] after percentile scaling are roughly centred here.

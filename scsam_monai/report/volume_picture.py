@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,7 @@ def _array(value: Any, key: str) -> np.ndarray:
 
 def write_volume_picture(
     target: str | Path,
-    image: str | Path,
+    image: str | Path | VolumeReader,
     labels: str | Path,
     class_names: Sequence[str],
     intensity: tuple[float, float],
@@ -79,8 +80,8 @@ def write_volume_picture(
 
     Args:
         target: the PNG to write; it appears whole or not at all.
-        image: anything that :func:`scsam_monai.io.open_volume` reads.
-        labels: the same, of the same shape.
+        image: anything that :func:`scsam_monai.io.open_volume` reads, or what it has opened.
+        labels: the file of a volume of the same shape.
         class_names: name of each class id, background first.
         intensity: grey values that become black and white.
         dataset: of the image, inside an HDF5 file or an OME-Zarr.
@@ -90,8 +91,9 @@ def write_volume_picture(
         InputError: one of the two cannot be read.
         OSError: the picture cannot be written.
     """
-    with open_volume(image, dataset) as grey, open_volume(labels) as classes:
-        name = Path(image).name
+    opening = open_volume(image, dataset) if isinstance(image, str | Path) else nullcontext(image)
+    with opening as grey, open_volume(labels) as classes:
+        name = grey.path.name
         return save_png(volume_panel(grey, classes, class_names, intensity, name, planes), target)
 
 

@@ -15,7 +15,7 @@ from scsam_monai.data.dataset import DESCRIPTION_NAME, load_dataset
 from scsam_monai.data.importers.splits import Sections
 from scsam_monai.data.items import BACKGROUND, IGNORE_LABEL
 from scsam_monai.errors import InputError
-from scsam_monai.io import atomic_path
+from scsam_monai.filesystem.atomic import atomic_path
 
 UNKNOWN = "unknown"
 

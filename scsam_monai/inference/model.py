@@ -23,8 +23,8 @@ class ModelFile:
     """A trained network's file and the record beside it, before torch is imported; each is read once.
 
     Args:
-        path: the weights, as :func:`~scsam_monai.weights.registry.check_model` takes them; ``model.json`` beside them
-            says what network they are of.
+        path: the weights, as :func:`~scsam_monai.weights.registry.check_model` takes them; ``model.json`` beside
+            them says what network they are of.
 
     Raises:
         InputError: if there is no such file, or no record of its network.

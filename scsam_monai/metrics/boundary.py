@@ -1,4 +1,4 @@
-"""How well outlines agree, in pixels of the image plane."""
+"""Boundary F1: how well predicted and true outlines agree, within a distance in pixels."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ class BundleFolder:
 
     @cached_property
     def dataset(self) -> Path:
-        """A small data set of the model's classes: two generated sections each to train, to validate and to test."""
+        """A small data set of the model's classes: two generated sections for each part."""
         from scsam_monai.data.synthetic import generate_volume
         from scsam_monai.io import write_stack
 

@@ -20,10 +20,9 @@ from monai.bundle import ConfigParser
 from monai.bundle import run as monai_run
 
 from scsam_monai.errors import InputError
+from scsam_monai.filesystem.bundle_folder import bundle_folder, is_bundle
 
 SEPARATORS = ("::", "#")
-SERVER_CONFIG = "monailabel_train.json"
-"""What a MONAI Label server calls the config that it writes for several GPUs."""
 
 
 def guard(argv: Sequence[str] | None = None) -> None:
@@ -51,33 +50,22 @@ def is_bundle_command(argv: Sequence[str]) -> bool:
     return bool(argv) and Path(argv[0]).parts[-3:] == ("monai", "bundle", "__main__.py")
 
 
-def in_label_server(argv: Sequence[str] | None = None) -> bool:
-    """Whether a MONAI Label server, or a training that it started, runs the bundle.
-
-    Args:
-        argv: the command, by default this process's.
-
-    Raises:
-        InputError: if the server trains on several GPUs: those processes know nothing of its data store.
-    """
-    argv = list(sys.argv if argv is None else argv)
-    if is_bundle_command(argv) and any(file.name == SERVER_CONFIG for file in config_files(argv)):
-        remedy = 'send "multi_gpu": false with the request'
-        raise InputError("multi_gpu", expected="training on one device", met="several", remedy=remedy)
-    return "monailabel.interfaces.app" in sys.modules
+def in_label_server() -> bool:
+    """False; for copies of earlier configs, which asked. It goes with the next release."""
+    warnings.warn("configs no longer ask who runs them", DeprecationWarning, stacklevel=2)
+    return False
 
 
 def locate_bundle(argv: Sequence[str] | None = None) -> str:
-    """Return the bundle's folder: that of the config on the command line, else the one beside this package.
+    """Return the bundle's folder: that of the config on the command line, else the package's own.
 
     Raises:
         InputError: if there is none.
     """
     argv = list(sys.argv if argv is None else argv)
     files = config_files(argv) if is_bundle_command(argv) else []
-    beside = Path(__file__).resolve().parents[1] / "bundle"
-    for root in [*(file.resolve().parent.parent for file in files), beside]:
-        if (root / "configs" / "metadata.json").is_file():
+    for root in [*(file.resolve().parent.parent for file in files), bundle_folder()]:
+        if is_bundle(root):
             return str(root)
     raise InputError(
         "bundle_root",

@@ -6,7 +6,8 @@
 First the masked autoencoder, then the promptable SAM that starts from it, each for its share of ``--seconds``, then
 scores on volumes that were held out. Volumes are drawn on the other cores while the first ones are learned from.
 Encoders (half precision) and figures lie in OUT and are renewed every 20 seconds; what a later run needs to go on
-lies in ``--work``. ``--rehearse`` does the same on any machine at a thousandth of the size.
+lies in ``--work``. ``--rehearse`` does the same on any machine at a thousandth of the size. None of the weights in
+``bundle/models`` is read, so they need not travel.
 """
 
 from __future__ import annotations
@@ -14,16 +15,20 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import load_file
 
-from scsam_monai.data.synthetic import CLASSES
+from scsam_monai.data.checks import open_dataset
+from scsam_monai.data.synthetic import CLASSES, write_sample_dataset
 from scsam_monai.filesystem.atomic import atomic_path
 from scsam_monai.networks.pyramid import PyramidEncoder
+from scsam_monai.training.crops import BalancedCropDataset
+from scsam_monai.training.handlers.probe import LinearProbe, mae_features
 from scsam_monai.training.pretraining.drawing import anywhere, around_objects, choose_objects
 from scsam_monai.training.pretraining.growing_corpus import GrowingCorpus
 from scsam_monai.training.pretraining.prompt_validation import prompt_objects
@@ -36,6 +41,8 @@ MAE_SHARE = 0.42
 """Of the training time; the promptable SAM has the rest."""
 VOLUMES = {False: 64, True: 3}
 BATCHES = {False: {"mae": 1024, "sam": 128}, True: {"mae": 8, "sam": 2}}
+CLOSING = {False: 45.0, True: 15.0}
+"""Seconds that are kept for the scores."""
 HELD_OUT_CROPS = {False: 200, True: 4}
 
 
@@ -93,7 +100,9 @@ class Stages:
         self.options, self.corpus, self.bank, self.began = options, corpus, bank, began
         self.device = bank.device
         self.batches = BATCHES[options.rehearse]
-        self.closing = 3.0 if options.rehearse else 15.0  # seconds kept for the scores
+        self.closing = CLOSING[options.rehearse]
+        shape = (4, 128, 128) if options.rehearse else (24, 320, 320)
+        self.probe_data = corpus.submit(write_sample_dataset, options.work / "probe", shape=shape)
         self.targets = None if options.pyramid is None else self._teacher(options.pyramid)
         self.training = options.seconds - self.closing - (time.monotonic() - began)
 
@@ -111,35 +120,59 @@ class Stages:
         )
         self._train(self.sam, (1 - MAE_SHARE) * self.training)
 
-    @torch.no_grad()
     def score(self) -> None:
-        """Prompt objects of volumes that were held out, and write the medians."""
+        """Score what was held out, and write each figure as soon as it is known."""
+        result: dict[str, Any] = {"volumes": self.bank.count, "left_out": self.corpus.left_out}
+        result["device"] = torch.cuda.get_device_name() if self.device.type == "cuda" else "CPU"
+        for name, figures in chain(self._prompts(), self._probes()):
+            result[name] = {key: round(value, 3) for key, value in figures.items()}
+            result["seconds"] = round(time.monotonic() - self.began, 1)
+            with atomic_path(self.options.out / "scores.json") as temporary:
+                temporary.write_text(json.dumps(result, indent=2) + "\n")
+            print(name, json.dumps(result[name]), flush=True)
+
+    def _prompts(self) -> Iterator[tuple[str, dict[str, float]]]:
+        """Median IoU of objects for a point and for a box."""
         held_out = self.corpus.held_out()
         generator = torch.Generator(self.device).manual_seed(0)
-        result: dict[str, Any] = {
-            "volumes": self.bank.count,
-            "left_out": self.corpus.left_out,
-            "device": str(self.device),
-        }
-        if self.device.type == "cuda":
-            result["card"] = torch.cuda.get_device_name()
-        for name, own in {"generated": held_out[:-1] or held_out, "FIB-25": held_out[-1:]}.items():
-            if name == "FIB-25" and own[0].classes is not None:
-                continue
-            bank = VolumeBank(own, self.device)
-            windows = around_objects(bank, HELD_OUT_CROPS[self.options.rehearse], 256, (0.75, 3.0), generator)
-            image = bank.cut(windows, 256)
-            label = choose_objects(bank.cut_parts(windows, 256), 1, 40, generator)
-            answers = prompt_objects(self.sam.network.eval(), image, label)
-            result[name] = {key: round(float(answers[key].median()), 3) for key in ("point_iou", "box_iou")}
-        result["seconds"] = round(time.monotonic() - self.began, 1)
-        with atomic_path(self.options.out / "scores.json") as temporary:
-            temporary.write_text(json.dumps(result, indent=2) + "\n")
-        print(json.dumps(result), flush=True)
+        drawn = [volume for volume in held_out if volume.classes is not None]
+        others = [volume for volume in held_out if volume.classes is None]
+        for name, own in (("prompts, generated", drawn), ("prompts, FIB-25", others)):
+            if own:
+                bank = VolumeBank(own, self.device)
+                crops = HELD_OUT_CROPS[self.options.rehearse]
+                windows = around_objects(bank, crops, 256, (0.75, 3.0), generator)
+                label = choose_objects(bank.cut_parts(windows, 256), 1, 40, generator)
+                answers = prompt_objects(self.sam.network.eval(), bank.cut(windows, 256), label)
+                yield name, {key: float(answers[key].median()) for key in ("point_iou", "box_iou")}
+
+    def _probes(self) -> Iterator[tuple[str, dict[str, float]]]:
+        """Mean IoU of a linear layer on the frozen features of generated cells."""
+        found = open_dataset(self.probe_data.result())
+        n_classes = len(found.class_names)
+        counts = (8, 4) if self.options.rehearse else (160, 48)
+        size = 64 if self.options.rehearse else 256
+        crops = [
+            BalancedCropDataset(items, n_classes, crop_size=size, pool_size=count, seed=seed)
+            for seed, (items, count) in enumerate(
+                zip((found.training, found.validation), counts, strict=True)
+            )
+        ]
+        probe = LinearProbe(*crops)
+        encoder = self.mae.network.encoder.eval()
+        sources = {"MAE": mae_features(encoder, 0.5), "SAM": self.sam.network.encode}
+        yield (
+            "linear probe, generated",
+            {
+                name: float(probe.score(features, self.device).aggregate())
+                for name, features in sources.items()
+            },
+        )
 
     def _train(self, stage: MaskedStage | PromptedStage, seconds: float) -> None:
         out, work = self.options.out, self.options.work
-        TimedTraining(stage, seconds, out, work, before_step=self._take_over).run()
+        often = 2.0 if self.options.rehearse else 20.0
+        TimedTraining(stage, seconds, out, work, save_every=often, before_step=self._take_over).run()
 
     def _take_over(self, step: int, at_least: int = 8) -> None:
         """Add volumes that became ready, a few at a time."""

@@ -4,10 +4,14 @@
 #   FOLDER/app      the app, with a copy of the bundle in app/model/scsam; its models are never overwritten here
 #   FOLDER/images   the data store, with generated sample images
 # usage: docs/monai_label/start.sh FOLDER [--port 8000] [other options of `monailabel start_server`]
+# Where the package was installed from a wheel: "$(scsam bundle path)/../docs/monai_label/start.sh" FOLDER ...
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-repository=$(cd "$here/../.." && pwd)
+# The folder that holds docs and bundle: the repository, or the package that was installed from a wheel.
+root=$(cd "$here/../.." && pwd)
+package=$root/scsam_monai
+[ -e "$package" ] || package=$root
 mkdir -p "${1:?usage: start.sh FOLDER [--port 8000] [other options of monailabel start_server]}"
 folder=$(cd "$1" && pwd)
 shift
@@ -20,16 +24,19 @@ if [ ! -e "$env/scsam-ready" ]; then
     "$python" -m venv "$env"
     "$env/bin/pip" install -r "$here/requirements.txt"
     "$env/bin/pip" install --no-deps -r "$here/no-deps.txt"
-    "$env/bin/pip" install --no-deps -e "$repository"
     touch "$env/scsam-ready"
 fi
+# A link, so that this environment always has the release that this script belongs to.
+site=$env/lib/python3.11/site-packages
+mkdir -p "$site"
+ln -sfn "$package" "$site/scsam_monai"
 
 bundle=$folder/app/model/scsam
 mkdir -p "$bundle"
-cp "$repository/scsam_monai/monai_label/app/main.py" "$folder/app"
-cp -R "$repository/bundle/configs" "$repository/bundle/docs" "$repository/bundle/LICENSE" "$bundle"
+cp "$package/monai_label/app/main.py" "$folder/app"
+cp -R "$root/bundle/configs" "$root/bundle/docs" "$root/bundle/LICENSE" "$bundle"
 rm -rf "$bundle/models.new"  # of a start that was interrupted
-[ -e "$bundle/models" ] || { cp -R "$repository/bundle/models" "$bundle/models.new" && mv "$bundle/models.new" "$bundle/models"; }
+[ -e "$bundle/models" ] || { cp -R "$root/bundle/models" "$bundle/models.new" && mv "$bundle/models.new" "$bundle/models"; }
 [ -e "$folder/images" ] || "$env/bin/python" "$here/sample_images.py" "$folder"
 
 cd "$folder"

@@ -1,4 +1,4 @@
-"""``scsam bundle``: look at a bundle that is not ours before it runs, and sign one of ours off."""
+"""``scsam bundle``: find this package's bundle, audit a bundle that is not ours, check one of ours."""
 
 from __future__ import annotations
 
@@ -8,8 +8,22 @@ from typing import Annotated
 import typer
 
 from scsam_monai.cli.options import print_table
+from scsam_monai.errors import InputError
+from scsam_monai.filesystem.bundle_folder import bundle_folder, is_bundle
 
-bundle_app = typer.Typer(no_args_is_help=True, help="MONAI bundles: audit a stranger's, verify your own.")
+bundle_app = typer.Typer(
+    no_args_is_help=True, help="MONAI bundles: find this one, audit others, verify your own."
+)
+
+
+@bundle_app.command("path")
+def path_command() -> None:
+    """Print the folder of the bundle that comes with this package."""
+    folder = bundle_folder()
+    if not is_bundle(folder):
+        remedy = "install the package anew, from a wheel or from the whole repository"
+        raise InputError(folder, expected="the bundle that comes with scsam-monai", met="none", remedy=remedy)
+    typer.echo(folder)
 
 
 @bundle_app.command("audit")
@@ -38,7 +52,7 @@ def audit_command(
 @bundle_app.command("verify")
 def verify_command(
     folder: Annotated[
-        Path | None, typer.Argument(metavar="[DIR]", help="Default: the bundle beside the package.")
+        Path | None, typer.Argument(metavar="[DIR]", help="Default: the one that `path` prints.")
     ] = None,
     only: Annotated[
         list[str] | None, typer.Option(metavar="CHECK", help="This check alone; may be repeated.")

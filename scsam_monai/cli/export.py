@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from scsam_monai.errors import InputError
+from scsam_monai.filesystem.bundle_folder import bundle_folder
 
 if TYPE_CHECKING:
     from scsam_monai.inference.model import Model
@@ -87,8 +88,8 @@ def _provenance(
     """Return licence and authors of some weights: what was said, or what is known of those that come along."""
     import filecmp
 
-    beside = Path(__file__).resolve().parents[2] / "bundle" / "models" / "model.pt"
-    if beside.is_file() and filecmp.cmp(model, beside, shallow=False):
+    shipped = bundle_folder() / "models" / "model.pt"
+    if shipped.is_file() and filecmp.cmp(model, shipped, shallow=False):
         return licence or SHIPPED_LICENCE, tuple(authors or SHIPPED_AUTHORS)
     return licence, tuple(authors or ())
 

@@ -177,18 +177,11 @@ def _refuse_for_serial(workers: int | None, scheduler: str | None) -> None:
 
 
 def _shipped_model() -> Path:
-    from scsam_monai.weights.registry import folders
+    from scsam_monai.weights.registry import shipped_model
 
-    for folder in folders():
-        if (folder / "model.pt").is_file():
-            typer.echo(
-                f"model: {folder / 'model.pt'}, trained on drawn cells, not on tissue; name your own with --model",
-                err=True,
-            )
-            return folder / "model.pt"
-    raise InputError(
-        "--model", expected="a trained model.pt", met="none, and none comes along here", remedy="name one"
-    )
+    path = shipped_model()
+    typer.echo(f"model: {path}, trained on drawn cells, not on tissue; name your own with --model", err=True)
+    return path
 
 
 @contextmanager

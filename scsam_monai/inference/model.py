@@ -24,19 +24,22 @@ class Model:
         class_names: K' names, background first.
         pixel_size_nm: nm per pixel it was trained at; None if it does not say.
         device: where it is.
+        path: where it comes from; None for a network that was built by hand.
     """
 
     network: ScSAM
     class_names: tuple[str, ...]
     pixel_size_nm: float | None
     device: torch.device
+    path: Path | None = None
 
 
-def open_model(path: str | Path, device: str | torch.device | None = None) -> Model:
+def open_model(path: str | Path | None = None, device: str | torch.device | None = None) -> Model:
     """Build and load the network of a ``model.pt``; nothing in the file or beside it is evaluated.
 
     Args:
-        path: the weights; ``model.json`` beside them says what network they are of.
+        path: the weights, their folder or their name, see :func:`~scsam_monai.weights.registry.check_model`; None
+            for those that come with the package. ``model.json`` beside them says what network they are of.
         device: where to; None takes a GPU where there is one.
 
     Raises:
@@ -61,7 +64,7 @@ def open_model(path: str | Path, device: str | torch.device | None = None) -> Mo
             met=f"{len(names)}",
             remedy=f"restore the model.json that training wrote beside {path.name}",
         )
-    return Model(network, tuple(names), network_pixel_size(network), device)
+    return Model(network, tuple(names), network_pixel_size(network), device, path)
 
 
 def as_device(name: str | torch.device | None) -> torch.device:

@@ -31,7 +31,7 @@ UNPACKED_IN_VAIN = 16
 def plan_job(
     source: str | Path,
     output: str | Path,
-    model: str | Path,
+    model: str | Path | Model,
     *,
     dataset: str | None = None,
     voxel_size_nm: Sequence[float] | None = None,
@@ -49,7 +49,7 @@ def plan_job(
     Args:
         source: anything that :func:`scsam_monai.io.open_volume` reads.
         output: of the labels: ``.ome.zarr``, or ``.tif`` and ``.nii.gz`` for volumes that are not too large.
-        model: a trained ``model.pt``.
+        model: a trained ``model.pt``, or what :func:`open_model` returned for one.
         dataset: inside an HDF5 file or an OME-Zarr.
         voxel_size_nm: (z, y, x), goes before what the file states; None relies on that.
         windows: how the network looks at the volume.
@@ -69,7 +69,8 @@ def plan_job(
     windows = windows or Windows()
     wanted = as_products(products, windows.planes)
     output_suffix(output)
-    opened = open_model(model, device)
+    opened = model if isinstance(model, Model) else open_model(model, device)
+    weights = _file_of(opened)
     with open_volume(source, dataset) as volume:
         size = voxel_size_of(volume, voxel_size_nm)
         factors = volume_factors(size, opened.pixel_size_nm, windows.planes)
@@ -84,8 +85,8 @@ def plan_job(
                 str(Path(source).absolute()), dataset, volume.shape, str(volume.dtype), stamp(source)
             ),
             output=str(Path(output).absolute()),
-            model=str(Path(model).absolute()),
-            model_sha256=sha256_of(Path(model)),
+            model=str(weights.absolute()),
+            model_sha256=sha256_of(weights),
             class_names=opened.class_names,
             voxel_size_nm=size,
             factors=factors,
@@ -103,6 +104,17 @@ def plan_job(
     if not is_zarr(output):
         check_export(output, job.source.shape)
     return job, opened
+
+
+def _file_of(model: Model) -> Path:
+    if model.path is None:
+        raise InputError(
+            "model",
+            expected="one that was opened from its file, which the results name",
+            met="a network that was built by hand",
+            remedy="save it as model.pt with its model.json, or keep the labels in memory",
+        )
+    return model.path
 
 
 def _whole_chunks(block: Sequence[int], chunk: Sequence[int]) -> tuple[int, int, int]:

@@ -1,23 +1,43 @@
-"""Segment an image that is in memory."""
+"""Segment an image or a volume: an array or a file in, labels in memory or in a file out."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import logging
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 
 from scsam_monai.errors import InputError
+from scsam_monai.filesystem.atomic import write_errors
 from scsam_monai.inference.blocks import Block, BlockPlan
+from scsam_monai.inference.job import progress_folder
 from scsam_monai.inference.maps import Product
 from scsam_monai.inference.model import Model, open_model
 from scsam_monai.inference.sizing import divide
 from scsam_monai.inference.streaming import Stream
 from scsam_monai.inference.windows import Windows, volume_factors
-from scsam_monai.io import ArrayVolume, as_voxel_size, intensity_range_of
+from scsam_monai.io import (
+    ArrayVolume,
+    VolumeReader,
+    VoxelSize,
+    as_voxel_size,
+    intensity_range_of,
+    open_volume,
+)
+from scsam_monai.weights.registry import check_model
+
+logger = logging.getLogger(__name__)
 
 MEMORY_BYTES = 4e9
+
+Progress = Callable[[float, float], None]
+Cancel = Callable[[], bool]
 
 
 class Segmentation(NamedTuple):
@@ -31,65 +51,202 @@ class Segmentation(NamedTuple):
     """What else was asked for; probabilities have a leading axis of K' classes."""
 
 
+@overload
 def segment(
-    image: np.ndarray,
-    model: str | Path | Model,
-    voxel_size_nm: Sequence[float],
+    image: np.ndarray | str | Path,
+    model: str | Path | Model | None = ...,
+    voxel_size_nm: Sequence[float] | None = ...,
     *,
+    output: None = ...,
+    dataset: str | None = ...,
+    windows: Windows | None = ...,
+    products: Sequence[Product | str] = ...,
+    device: str | None = ...,
+    resume: bool = ...,
+    progress: Progress | None = ...,
+    cancel: Cancel | None = ...,
+) -> Segmentation: ...
+
+
+@overload
+def segment(
+    image: np.ndarray | str | Path,
+    model: str | Path | Model | None = ...,
+    voxel_size_nm: Sequence[float] | None = ...,
+    *,
+    output: str | Path,
+    dataset: str | None = ...,
+    windows: Windows | None = ...,
+    products: Sequence[Product | str] = ...,
+    device: str | None = ...,
+    resume: bool = ...,
+    progress: Progress | None = ...,
+    cancel: Cancel | None = ...,
+) -> Path: ...
+
+
+def segment(
+    image: np.ndarray | str | Path,
+    model: str | Path | Model | None = None,
+    voxel_size_nm: Sequence[float] | None = None,
+    *,
+    output: str | Path | None = None,
+    dataset: str | None = None,
     windows: Windows | None = None,
     products: Sequence[Product | str] = (),
     device: str | None = None,
-    progress: Callable[[float, float], None] | None = None,
-    cancel: Callable[[], bool] | None = None,
-) -> Segmentation:
+    resume: bool = False,
+    progress: Progress | None = None,
+    cancel: Cancel | None = None,
+) -> Segmentation | Path:
     """Segment an image (y, x) or a volume (z, y, x).
 
-    It is the same computation as ``scsam predict`` does on files.
+    It is the same computation as that of ``scsam predict``.
 
     Args:
-        image: grey, any real type, bright or dark as the microscope gives it.
-        model: a ``model.pt``, or what :func:`open_model` returned for one.
-        voxel_size_nm: (z, y, x), or (y, x) for an image.
+        image: an array of grey values, any real type, bright or dark as the microscope gives it; or the path of
+            anything that :func:`scsam_monai.io.open_volume` reads.
+        model: a ``model.pt``, the folder of one, or what :func:`open_model` returned. None, like ``scsam``, takes
+            the model that comes with the package, which was trained on drawn cells.
+        voxel_size_nm: (z, y, x), or (y, x) for an image. An array needs it; it goes before what a file states.
+        output: where the labels shall be written, block by block: ``.ome.zarr``, or ``.tif`` and ``.nii.gz`` for
+            volumes that are not too large. Nothing may be there yet. None keeps them in memory.
+        dataset: inside an HDF5 file or an OME-Zarr.
         windows: how the network looks at it.
         products: further maps: ``probabilities``, ``confidence``, and with three planes ``disagreement``.
         device: where to compute; None takes a GPU where there is one.
+        resume: go on with what a run that was stopped has left at ``output``. Arrays start anew.
         progress: called with the voxels done and in all.
         cancel: asked now and then; True ends the work with :class:`InterruptedError`.
 
+    Returns:
+        the labels, or the path that they were written to; further maps are beside it.
+
     Raises:
-        InputError: if the image is no grey image, or the voxel size does not fit.
+        InputError: if the image is no grey image, or the model, the voxel size or the output does not fit.
 
     Example:
+        >>> import numpy as np
         >>> from scsam_monai import segment
-        >>> labels = segment(stack, "bundle/models/model.pt", voxel_size_nm=(16, 16, 16)).labels
+        >>> stack = np.random.default_rng(0).integers(0, 255, (2, 64, 64), dtype=np.uint8)
+        >>> segment(stack, voxel_size_nm=(16, 16, 16), device="cpu").labels.shape
+        (2, 64, 64)
     """
     windows = windows or Windows()
     wanted = as_products(products, windows.planes)
-    model = model if isinstance(model, Model) else open_model(model, device)
-    size = as_voxel_size(voxel_size_nm, image.ndim, "voxel_size_nm")
-    if image.ndim == 3 and image.shape[-1] in (3, 4):
+    if isinstance(image, np.ndarray) and image.ndim == 3 and image.shape[-1] in (3, 4):
         raise InputError(
             "image",
             expected="grey values (y, x) or (z, y, x)",
             met=f"shape {image.shape}, as of colours",
             remedy="take one channel or their mean",
         )
-    with ArrayVolume(image, voxel_size_nm=size) as volume:
-        factors = volume_factors(size, model.pixel_size_nm, windows.planes)
-        intensity = intensity_range_of(volume)
-        predictors = windows.predictors(model.network, volume.shape, factors, intensity, model.device)
-        classes = len(model.class_names)
-        _, block = divide(volume.shape, volume.dtype, classes, windows, factors, wanted, MEMORY_BYTES)
-        plan = BlockPlan(volume.shape, block)
-        sink = MapsInMemory(volume.shape)
-        stream = Stream(volume, predictors, plan, sink, wanted, progress)
-        finished = sum(1 for _ in stream.run(range(len(plan)), cancel))
+    if model is None:
+        model = check_model()
+        logger.warning("model: %s, trained on drawn cells, not on tissue; name your own", model)
+    if output is None:
+        with ArrayVolume(image) if isinstance(image, np.ndarray) else open_volume(image, dataset) as volume:
+            size = _voxel_size(volume, voxel_size_nm)
+            model = model if isinstance(model, Model) else open_model(model, device)
+            return _in_memory(volume, size, model, windows, wanted, progress, cancel)
+    to_file = partial(
+        _to_file,
+        model=model,
+        voxel_size_nm=voxel_size_nm,
+        windows=windows,
+        products=wanted,
+        device=device,
+        progress=progress,
+        cancel=cancel,
+    )
+    if not isinstance(image, np.ndarray):
+        return to_file(image, Path(output), dataset=dataset, resume=resume)
+    with ArrayVolume(image) as volume:
+        size = _voxel_size(volume, voxel_size_nm)
+    with _saved(image, Path(output)) as path:
+        return to_file(path, Path(output), voxel_size_nm=size)
+
+
+def _voxel_size(volume: VolumeReader, given: Sequence[float] | None) -> VoxelSize:
+    size = volume.voxel_size_nm if given is None else given
+    if size is None:
+        raise InputError(
+            volume.path,
+            expected="a voxel size in nm",
+            met="none",
+            remedy="give voxel_size_nm=(z, y, x), like (50, 4.6, 4.6)",
+        )
+    return as_voxel_size(size, volume.ndim, "voxel_size_nm")
+
+
+def _in_memory(
+    volume: VolumeReader,
+    size: VoxelSize,
+    model: Model,
+    windows: Windows,
+    wanted: tuple[Product, ...],
+    progress: Progress | None,
+    cancel: Cancel | None,
+) -> Segmentation:
+    factors = volume_factors(size, model.pixel_size_nm, windows.planes)
+    intensity = intensity_range_of(volume)
+    predictors = windows.predictors(model.network, volume.shape, factors, intensity, model.device)
+    classes = len(model.class_names)
+    _, block = divide(volume.shape, volume.dtype, classes, windows, factors, wanted, MEMORY_BYTES)
+    plan = BlockPlan(volume.shape, block)
+    sink = MapsInMemory(volume.shape)
+    stream = Stream(volume, predictors, plan, sink, wanted, progress)
+    finished = sum(1 for _ in stream.run(range(len(plan)), cancel))
     if finished < len(plan):
         raise InterruptedError("segmentation was cancelled")
     maps = {
-        product: values if image.ndim == 3 else values[..., 0, :, :] for product, values in sink.maps.items()
+        product: values if volume.ndim == 3 else values[..., 0, :, :] for product, values in sink.maps.items()
     }
     return Segmentation(maps.pop(Product.LABELS), model.class_names, maps)
+
+
+def _to_file(
+    source: str | Path,
+    output: Path,
+    *,
+    model: str | Path | Model,
+    device: str | None,
+    resume: bool = False,
+    progress: Progress | None,
+    cancel: Cancel | None,
+    **planned: Any,
+) -> Path:
+    from scsam_monai.inference.planning import plan_job
+    from scsam_monai.inference.run import run_job
+    from scsam_monai.io.palette import class_colours
+
+    def stage(name: str, done: float, total: float) -> None:
+        if progress is not None and name == "segmenting":
+            progress(done, total)
+
+    opened = model if isinstance(model, Model) else open_model(model, device)
+    job, opened = plan_job(source, output, opened, **planned)
+    colours = class_colours(len(job.class_names))
+    if not run_job(job, colours, resume=resume, model=opened, progress=stage, cancel=cancel):
+        raise InterruptedError("segmentation was cancelled; resume=True goes on with it")
+    return output
+
+
+@contextmanager
+def _saved(image: np.ndarray, output: Path) -> Iterator[Path]:
+    """Yield a file of an array, to be read in parts. What is left of a run that stopped cannot be gone on with."""
+    left, others = progress_folder(output), progress_folder(output).exists()
+    with ExitStack() as stack:
+        with write_errors(output):
+            output.parent.mkdir(parents=True, exist_ok=True)
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix=".array-", dir=output.parent))
+            np.save(Path(folder) / "array.npy", image)
+        try:
+            yield Path(folder) / "array.npy"
+        except BaseException:
+            if not others:
+                shutil.rmtree(left, ignore_errors=True)
+            raise
 
 
 def as_products(names: Sequence[Product | str], planes: int) -> tuple[Product, ...]:

@@ -1,26 +1,24 @@
 """Training from the labels that a MONAI Label server collects.
 
-The server runs the bundle's ``train.json`` with the data store's ``{image, label}`` pairs in place of a data set.
-Training starts from the bundle's ``model.pt``, has its classes, and replaces it only by a better one.
+The server runs the bundle's ``train.json`` with ``monai_label.json`` laid over it, and with the data store's
+``{image, label}`` pairs in place of a data set. Training starts from the bundle's ``model.pt``, has its classes,
+and replaces it only by a better one.
 """
 
 from __future__ import annotations
 
 import hashlib
 import logging
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ignite.engine import Engine, Events
 from monai.data import Dataset
-from monai.engines import Evaluator
-from torch import nn
 
 from scsam_monai.data.checks import open_dataset
 from scsam_monai.data.dataset import DatasetDescription
 from scsam_monai.errors import InputError
+from scsam_monai.filesystem.atomic import check_writable
 from scsam_monai.monai_label.served_model import (
     alone,
     finish_replacing,
@@ -28,71 +26,18 @@ from scsam_monai.monai_label.served_model import (
     learned_images,
     replace,
 )
-from scsam_monai.training.handlers.best import BestWeights
+from scsam_monai.training.handlers.best import BestWeights, ScoreStart
 from scsam_monai.training.handlers.record import write_json
-from scsam_monai.weights.build import load_weights
 from scsam_monai.weights.record import read_record, recorded_class_names
 from scsam_monai.weights.registry import sha256_of
 
 logger = logging.getLogger(__name__)
 
+OVERLAY = "monai_label.json"
+"""The config that makes ``train.json`` a server's training."""
 RUN_DIR = "label_server"
-"""Name of the run among the bundle's ``runs``."""
+"""Name of the run among the bundle's ``runs``, as the overlay has it."""
 VERDICT = "verdict.json"
-
-
-class ScoreStart:
-    """Validates once before the first step, as epoch 0, so that weights which got worse can be told.
-
-    Handlers of the evaluator see it as any validation: ``BestWeights`` keeps the weights of the start until a
-    later epoch is better. A resumed run has its score already, and a fresh network none worth knowing.
-
-    The weights are loaded once more: a server may have loaded others over them, and would then have a better model
-    replaced by one that is merely better than those.
-
-    Args:
-        validator: scores the network.
-        network: what trains.
-        model: the weights that the training starts from; None does nothing.
-        key_metric: name in ``validator.state.metrics``.
-
-    Attributes:
-        score: of the start; None before, or where the metric is not a number.
-        sha256: of ``model`` as it was loaded; None before.
-    """
-
-    def __init__(
-        self,
-        validator: Evaluator,
-        network: nn.Module,
-        model: str | Path | None = None,
-        key_metric: str = "mean_iou",
-    ) -> None:
-        self.validator, self.network, self.key_metric = validator, network, key_metric
-        self.model = None if model is None else Path(model)
-        self.score: float | None = None
-        self.sha256: str | None = None
-
-    def attach(self, engine: Engine) -> None:
-        """Register with the trainer."""
-        if self.model is not None:
-            engine.add_event_handler(Events.STARTED, self)
-
-    def __call__(self, engine: Engine) -> None:
-        """Score the weights as they are."""
-        if self.model is None or getattr(engine.state, "resumed", False):
-            return
-        self.sha256 = sha256_of(self.model)
-        load_weights(self.network, self.model)
-        with self.validator.add_event_handler(Events.EPOCH_STARTED, _call_it_epoch_0):
-            self.validator.run(1)
-        score = float(self.validator.state.metrics[self.key_metric])
-        self.score = None if math.isnan(score) else score
-
-
-def _call_it_epoch_0(engine: Engine) -> None:
-    # MONAI's own way to this, ``run(0)``, goes through the data twice.
-    engine.state.epoch = engine.state.max_epochs = 0
 
 
 def open_data(
@@ -106,10 +51,12 @@ def open_data(
         model: the server's ``model.pt``; None outside a server.
 
     Raises:
-        InputError: for the first thing that is wrong with the data set, or if the model has no record.
+        InputError: for the first thing that is wrong with the data set, or if the model has no record or cannot be
+            replaced.
     """
     if model is None:
         return open_dataset(dataset_dir, sample_dir)
+    check_writable(Path(model).parent)
     finish_replacing(Path(model))
     names = recorded_class_names(model)
     if names is None:
@@ -144,13 +91,13 @@ class ScoredItems(Dataset):
         self.training = list(training)
 
 
-def scored_items(held_out: Dataset, training: Sequence[Mapping[str, Any]], served: bool) -> Dataset:
+def scored_items(held_out: Dataset, training: Sequence[Mapping[str, Any]], served: bool = True) -> Dataset:
     """Return what a run validates on: held-out items, or in a server that has none yet the training items.
 
     Args:
         held_out: the validation items; its transform serves either.
         training: the items learned from.
-        served: whether a server trains.
+        served: whether a server trains; copies of earlier configs say so.
     """
     if not served:
         return held_out

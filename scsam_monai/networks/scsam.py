@@ -63,6 +63,20 @@ class ScSAM(LightState):
     Attributes:
         pixel_size_nm: scalar buffer, nm per pixel the network was trained at; NaN until set.
         recipe: the factory's arguments that built it, to be recorded beside its weights; empty if built by hand.
+
+    Example:
+        It is a plain :class:`torch.nn.Module`: any training loop will do, and any loss on its logits.
+
+        >>> import torch
+        >>> from scsam_monai import build_scsam
+        >>> network = build_scsam(n_classes=3, sam_weights="scsam_vit_t", mae_weights="scsam_mae_tiny")
+        >>> optimiser = torch.optim.AdamW(p for p in network.parameters() if p.requires_grad)
+        >>> crops, labels = torch.rand(2, 1, 64, 64), torch.randint(3, (2, 64, 64))
+        >>> loss = torch.nn.functional.cross_entropy(network.train()(crops).logits, labels)
+        >>> loss.backward()
+        >>> optimiser.step()
+        >>> network.eval()(torch.rand(1, 1, 100, 80)).shape
+        torch.Size([1, 3, 100, 80])
     """
 
     pixel_size_nm: Tensor

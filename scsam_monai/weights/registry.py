@@ -17,10 +17,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from scsam_monai.errors import InputError
+from scsam_monai.filesystem.bundle_folder import bundle_folder
 
 META_URL = "https://dl.fbaipublicfiles.com/segment_anything/"
 
 VARIABLE = "SCSAM_WEIGHTS_DIR"
+SHIPPED_MODEL, MODEL_FILE = "scsam", "model.pt"
+"""Name of the trained network that comes with the package, and what a trained network's file is called."""
 Folders = str | Path | Iterable[str | Path] | None
 
 OK, WRONG, MISSING, UNRECORDED = "ok", "wrong", "missing", "not recorded"
@@ -36,7 +39,7 @@ class WeightsFile:
     sha256: str | None
     """None for a file that has not been packed yet."""
     url: str | None = None
-    """None for a file that comes with the repository."""
+    """None for a file that comes with the package."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,7 @@ class Weights:
 
     @property
     def shipped(self) -> bool:
-        """Whether they come with the repository."""
+        """Whether they come with the package."""
         return all(file.url is None for file in self.files)
 
 
@@ -158,16 +161,41 @@ def locate(name_or_path: str | Path, search: Folders = None) -> list[Path]:
     return found
 
 
-def check_model(path: str | Path) -> Path:
+def check_model(model: str | Path | None = None) -> Path:
     """Return the path of a trained network's file.
+
+    Args:
+        model: a ``model.pt`` or a folder that holds one. None, like ``scsam``, takes the one that comes with the
+            package.
 
     Raises:
         InputError: if there is no such file.
     """
-    path = Path(path)
+    path = Path(SHIPPED_MODEL if model is None else model)
+    if model is None or (str(model) == SHIPPED_MODEL and not path.exists()):
+        return shipped_model()
+    if path.is_dir() and (path / MODEL_FILE).is_file():
+        return path / MODEL_FILE
     if not path.is_file():
-        raise InputError(path, expected="a trained model.pt", met="no such file", remedy="check the path")
+        met = f"a folder without {MODEL_FILE}" if path.is_dir() else "no such file"
+        remedy = f"check the path, or name {SHIPPED_MODEL}, the model that comes with the package"
+        raise InputError(path, expected=f"a trained {MODEL_FILE}", met=met, remedy=remedy)
     return path
+
+
+def shipped_model() -> Path:
+    """Return the ``model.pt`` that comes with the package, or that lies where ``SCSAM_WEIGHTS_DIR`` says.
+
+    Raises:
+        InputError: if there is none, in a package that was copied without its bundle.
+    """
+    for folder in folders():
+        if (folder / MODEL_FILE).is_file():
+            return folder / MODEL_FILE
+    remedy = "name a model of your own, or install the package anew"
+    raise InputError(
+        "model", expected=f"the {MODEL_FILE} that comes with the package", met="none", remedy=remedy
+    )
 
 
 def registered_name(name_or_path: str | Path) -> str | None:
@@ -188,12 +216,16 @@ def find(weights: Weights, search: Folders = None) -> list[Path] | None:
 def folders(search: Folders = None) -> list[Path]:
     """Return the folders in which named weights are looked for, first come first.
 
-    Those of ``search``, then the one that ``SCSAM_WEIGHTS_DIR`` names, the ``bundle/models`` beside this
-    package, and the user's cache.
+    Those of ``search``, then the one that ``SCSAM_WEIGHTS_DIR`` names, the ``models`` of the bundle that comes with
+    this package, and the user's cache.
     """
     variable = os.environ.get(VARIABLE)
-    beside = Path(__file__).resolve().parents[2] / "bundle" / "models"
-    ordered = [*as_folders(search), *([Path(variable)] if variable else []), beside, cache_dir()]
+    ordered = [
+        *as_folders(search),
+        *([Path(variable)] if variable else []),
+        bundle_folder() / "models",
+        cache_dir(),
+    ]
     return list(dict.fromkeys(ordered))
 
 

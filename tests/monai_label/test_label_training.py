@@ -5,21 +5,29 @@ from __future__ import annotations
 import json
 import logging
 import math
-import sys
-from types import ModuleType, SimpleNamespace
+import re
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from ignite.engine import Engine
+from monai.bundle import ConfigParser
+from monai.bundle import run as run_bundle
 from monai.data import Dataset
 from torch import nn
 
 from scsam_monai.command_line import in_label_server
+from scsam_monai.data.synthetic import generate_volume
 from scsam_monai.errors import InputError
 from scsam_monai.filesystem.locks import exclusive
+from scsam_monai.io import write_stack
 from scsam_monai.monai_label import served_model
 from scsam_monai.monai_label.served_model import hold_out, image_hashes, learned_images
 from scsam_monai.monai_label.training import (
+    OVERLAY,
+    RUN_DIR,
     VERDICT,
     ScoredItems,
     ScoreStart,
@@ -30,6 +38,8 @@ from scsam_monai.monai_label.training import (
 )
 from scsam_monai.training.handlers import BestWeights, RunRecord
 from scsam_monai.weights.registry import sha256_of
+
+BUNDLE = Path(__file__).resolve().parents[2] / "bundle"
 
 
 @pytest.fixture
@@ -205,19 +215,61 @@ def test_pairs_are_known_by_their_content(tmp_path):
     assert pairs_hash([pair("a", "b")]) == pairs_hash([pair("c", "b")]) != pairs_hash([pair("b", "a")])
 
 
-def test_a_server_is_known_by_its_process(monkeypatch):
-    assert not in_label_server(["pytest"])
-    monkeypatch.setitem(sys.modules, "monailabel.interfaces.app", ModuleType("app"))
-    assert in_label_server(["server"])
+@pytest.mark.filterwarnings("ignore:configs no longer ask:DeprecationWarning")
+def test_copies_of_earlier_configs_train_as_outside_a_server():
+    assert not in_label_server()
+    held_out = Dataset([{"image": "b"}])
+    assert scored_items(held_out, [], in_label_server()) is held_out
 
 
-def test_several_gpus_in_a_server_are_refused():
-    command = [
-        "/site/monai/bundle/__main__.py",
-        "run",
-        "run",
-        "--config_file",
-        "['monailabel_train.json','b.json']",
-    ]
-    with pytest.raises(InputError, match="multi_gpu"):
-        in_label_server(command)
+@pytest.fixture
+def served(tmp_path):
+    """A bundle as a server has it, and what MONAI Label adds to its configs for one labelled image."""
+    bundle = tmp_path / "bundle"
+    shutil.copytree(BUNDLE / "configs", bundle / "configs")
+    shutil.copytree(BUNDLE / "models", bundle / "models")
+    drawn = generate_volume((2, 96, 96), (16.0, 16.0, 16.0), seed=5)
+    write_stack(tmp_path / "image.tif", drawn.image, (16.0, 16.0, 16.0))
+    labels = drawn.labels.copy()
+    labels[1] = 255
+    write_stack(tmp_path / "label.tif", labels, (16.0, 16.0, 16.0))
+    files = [str(bundle / "configs" / name) for name in ("train.json", OVERLAY)]
+    pairs = [{"image": str(tmp_path / "image.tif"), "label": str(tmp_path / "label.tif")}]
+    own = {"crop_size": 64, "pool_size": 4, "crops_per_epoch": 4, "cache": "off"}
+    added = {"bundle_root": str(bundle), "device": "cpu", "train#trainer#max_epochs": 1}
+    added |= {"train#dataset#data": pairs, "validate#dataset#data": []}
+    added["train#handlers"] = _with_loader(files, bundle / "models" / "model.pt")
+    return bundle, {
+        "config_file": files,
+        "meta_file": str(bundle / "configs" / "metadata.json"),
+    } | added | own
+
+
+def _with_loader(files, model):
+    parser = ConfigParser()
+    parser.read_config(files)
+    loader = {"_target_": "CheckpointLoader", "load_path": str(model), "load_dict": {"model": "$@network"}}
+    return [loader | {"strict": False}, *parser.get("train#handlers")]
+
+
+def test_the_overlay_trains_from_the_served_model_and_gives_a_verdict(served):
+    bundle, arguments = served
+    first = (bundle / "models" / "model.pt").read_bytes()
+    run_bundle(run_id="run", **arguments)
+    verdict = json.loads((bundle / "runs" / RUN_DIR / VERDICT).read_text())
+    assert verdict["before"] > 0
+    assert verdict["scored_on"] == "the items it learned from"
+    assert verdict["replaced"] == (verdict["after"] > verdict["before"])
+    assert ((bundle / "models" / "model.pt").read_bytes() != first) == verdict["replaced"]
+    rows = json.loads((bundle / "runs" / RUN_DIR / "metrics.json").read_text())["validations"]
+    assert [row["epoch"] for row in rows] == [0, 1]
+    assert not (bundle / "runs" / RUN_DIR / "test").exists()
+
+
+def test_the_main_config_knows_no_server():
+    config = (BUNDLE / "configs" / "train.json").read_text()
+    assert "label_server" not in config
+    assert "monai_label" not in config
+    expressions = re.findall(r'"(\$[^"]*)"', config)
+    assert len(expressions) <= 30
+    assert not [expression for expression in expressions if " if " in expression]

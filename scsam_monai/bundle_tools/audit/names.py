@@ -39,6 +39,7 @@ NAMES = {
         "torch.cuda": _CUDA,
         "torch.distributed": f"{_DISTRIBUTED} destroy_process_group",
         "scsam_monai.command_line": "guard in_label_server locate_bundle merged_config",
+        "scsam_monai.filesystem.bundle_folder": "output_root",
         "monai.utils": "set_determinism first ensure_tuple ensure_tuple_rep",
     }.items()
     for name in names.split()

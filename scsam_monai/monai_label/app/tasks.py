@@ -20,7 +20,7 @@ from scsam_monai.io.formats.nifti import NiftiLayout
 from scsam_monai.io.voxel_size import NM_PER_UNIT, nm_per_unit
 from scsam_monai.monai_label.app.requests import broken_model, checked_training
 from scsam_monai.monai_label.served_model import hold_out
-from scsam_monai.monai_label.training import RUN_DIR, VERDICT
+from scsam_monai.monai_label.training import OVERLAY, RUN_DIR, VERDICT
 from scsam_monai.weights.build import load_weights
 from scsam_monai.weights.record import recorded_class_names
 
@@ -89,7 +89,24 @@ def _in_millimetres(affine: np.ndarray, source: str) -> np.ndarray:
 
 
 class TrainTask(BundleTrainTask):
-    """Trains by the bundle's ``train.json``, from its ``model.pt`` alone, and tells what came of it."""
+    """Trains by the bundle's ``train.json`` and ``monai_label.json``, and tells what came of it.
+
+    Args:
+        path: the bundle.
+        conf: of the app.
+
+    Raises:
+        InputError: if the bundle has a ``train.json`` alone.
+    """
+
+    def __init__(self, path: str, conf: dict[str, str]) -> None:
+        super().__init__(path, conf)
+        if self.valid:
+            self.bundle_config_path = _with_overlay(self.bundle_config_path)
+
+    def _load_bundle_config(self, path: str, config: str) -> Any:
+        """Read both files: MONAI Label hands the trainer's handlers of what is read here to the run."""
+        return super()._load_bundle_config(path, _with_overlay(config))
 
     def check(self, datastore: Any) -> None:
         """Refuse to train without labels.
@@ -141,3 +158,15 @@ class TrainTask(BundleTrainTask):
             if size := sizes.get(pair["image"]) or (general if stated is None else None):
                 pair["voxel_size_nm"] = parse_size(size)
         return pairs
+
+
+def _with_overlay(config: str) -> list[str]:
+    overlay = Path(config).with_name(OVERLAY)
+    if not overlay.is_file():
+        raise InputError(
+            overlay,
+            expected="the config that makes train.json a server's",
+            met="no such file",
+            remedy="copy the bundle's configs anew, all of them",
+        )
+    return [config, str(overlay)]

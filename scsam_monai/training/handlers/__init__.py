@@ -2,7 +2,7 @@
 
 from scsam_monai.training.batches import SetEpoch
 from scsam_monai.training.distributed import events_of_first
-from scsam_monai.training.handlers.best import BestWeights, SavePart
+from scsam_monai.training.handlers.best import BestWeights, SavePart, ScoreStart
 from scsam_monai.training.handlers.checkpoint import RunCheckpoint
 from scsam_monai.training.handlers.logs import LossTerms, MetricsLog, Progress
 from scsam_monai.training.handlers.probe import ProbeHandler
@@ -19,6 +19,7 @@ __all__ = [
     "RunCheckpoint",
     "RunRecord",
     "SavePart",
+    "ScoreStart",
     "SetEpoch",
     "events_of_first",
 ]

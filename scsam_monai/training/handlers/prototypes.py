@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import ignite.distributed as idist
@@ -34,6 +35,10 @@ class PrototypeInit:
         seed: of the directions given to classes that no crop shows.
         embeddings: gives the embeddings of ``(B, 1, H, W)`` where they are known, else None; they are handed to
             ``network.fuse`` besides the image.
+        start_from: weights that training goes on from, and the prototypes with them; None for a fresh network.
+
+    Attributes:
+        n_crops: how many crops are looked at; 0 where the prototypes stay as they are.
     """
 
     def __init__(
@@ -44,14 +49,17 @@ class PrototypeInit:
         iterations: int = 10,
         seed: int = 0,
         embeddings: Callable[[Tensor], Any] | None = None,
+        start_from: str | Path | None = None,
     ) -> None:
         self.network: Any = network
         self.dataset, self.embeddings = dataset, embeddings
-        self.n_crops, self.iterations, self.seed = n_crops, iterations, seed
+        self.n_crops = n_crops if start_from is None else 0
+        self.iterations, self.seed = iterations, seed
 
     def attach(self, engine: Engine) -> None:
         """Register with the trainer."""
-        engine.add_event_handler(Events.STARTED, self)
+        if self.n_crops:
+            engine.add_event_handler(Events.STARTED, self)
 
     @torch.no_grad()
     def __call__(self, engine: Engine) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import ignite.distributed as idist
 import torch
 from ignite.engine import Engine, Events
+from torch import nn
 
 from scsam_monai._version import __version__
 from scsam_monai.filesystem.atomic import atomic_path
@@ -35,7 +36,7 @@ class RunRecord:
         data_hash: content hash of the data set.
         config: the merged configuration, as a mapping or text.
         options: command options.
-        network: the factory's arguments that build the network again.
+        network: the factory's arguments that build the network again, or a network that has them as ``recipe``.
 
     Attributes:
         content: the record, JSON-able.
@@ -53,16 +54,17 @@ class RunRecord:
         data_hash: str | None = None,
         config: Mapping[str, Any] | str | None = None,
         options: Mapping[str, Any] | None = None,
-        network: Mapping[str, Any] | None = None,
+        network: nn.Module | Mapping[str, Any] | None = None,
     ) -> None:
         self.run_dir = None if run_dir is None else Path(run_dir)
         text = config if isinstance(config, str) or config is None else _json(config)
         public = None if text is None else without_folders(text)
+        recipe = getattr(network, "recipe", None) if isinstance(network, nn.Module) else network
         self.content: dict[str, Any] = {
             "versions": package_versions(),
             "platform": platform_facts(),
             "class_names": list(class_names),
-            "network": dict(network or {}),
+            "network": dict(recipe or {}),
             "data_sha256": data_hash,
             "config_sha256": None if public is None else hashlib.sha256(public.encode()).hexdigest(),
             "config": public,

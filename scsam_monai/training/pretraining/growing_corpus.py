@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
+from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,10 @@ class GrowingCorpus:
         self._held = [self._pool.submit(generated_volume, index, True, shrink) for index in range(held_out)]
         if fib25 and "sample2" in blocks:
             self._held.append(self._pool.submit(fib25_block, fib25, "sample2", True))
+
+    def submit(self, call: Callable[..., Any], *given: Any, **named: Any) -> Future[Any]:
+        """Have the same processes do something else, after the volumes."""
+        return self._pool.submit(call, *given, **named)
 
     def collect(self, at_least: int = 1) -> list[BankVolume]:
         """Hand over what has become ready since the last call, or nothing.

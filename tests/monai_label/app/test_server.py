@@ -359,7 +359,7 @@ def test_a_training_that_does_not_help_leaves_the_model(server):
         assert server.call("PUT", f"{LABEL}{stem(name)}", label=label).status == 200
     models = server.folder / "app" / "model" / "scsam" / "models"
     before = {path.name: path.read_bytes() for path in models.iterdir()}
-    config = models.parent / "configs" / "train.json"
+    config = models.parent / "configs" / "monai_label.json"
     text = config.read_text()
     config.write_text(text.replace('"learning_rate": 0.0003', '"learning_rate": 0.3'))
     try:

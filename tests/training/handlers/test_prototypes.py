@@ -96,3 +96,13 @@ def test_a_resumed_run_keeps_its_prototypes_and_a_peer_has_none(crops: BalancedC
     start(PrototypeInit(network, crops), resumed=True)
     assert not network.prompt_encoder.prototypes.any()
     start(PrototypeInit(nn.Linear(1, 1), crops))
+
+
+def test_a_network_that_goes_on_keeps_its_prototypes(crops: BalancedCropDataset) -> None:
+    engine, handler = (
+        Engine(lambda engine, batch: None),
+        PrototypeInit(Brightness(), crops, start_from="model.pt"),
+    )
+    handler.attach(engine)
+    assert not engine.has_event_handler(handler)
+    assert (handler.n_crops, PrototypeInit(Brightness(), crops).n_crops) == (0, 64)

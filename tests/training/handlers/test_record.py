@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from ignite.engine import Engine
+from torch import nn
 
 from scsam_monai.training.handlers import RunRecord
 from scsam_monai.training.handlers.record import without_folders
@@ -22,6 +23,14 @@ def test_the_record_is_written_when_the_run_starts(tmp_path: Path) -> None:
     assert written["options"] == {"max_epochs": 3}
     assert set(written["versions"]) >= {"scsam-monai", "torch", "monai", "numpy", "timm", "segment-anything"}
     assert "not installed" not in written["versions"].values()
+
+
+def test_a_network_s_recipe_is_recorded() -> None:
+    network = nn.Linear(1, 1)
+    assert RunRecord(None, [], network=network).content["network"] == {}
+    network.recipe = {"sam": "vit_t"}  # type: ignore[assignment]
+    assert RunRecord(None, [], network=network).content["network"] == {"sam": "vit_t"}
+    assert RunRecord(None, [], network={"mae": None}).content["network"] == {"mae": None}
 
 
 def test_the_record_says_neither_who_nor_where(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from ignite.engine import Engine, Events
 from monai.engines import SupervisedEvaluator
 from torch import nn
 
-from scsam_monai.monai_label.training import ScoreStart
+from scsam_monai.training.handlers import ScoreStart
 from scsam_monai.weights.registry import sha256_of
 
 

@@ -1,0 +1,54 @@
+"""A fixed colour for every class id."""
+
+from __future__ import annotations
+
+import colorsys
+
+import numpy as np
+
+# Okabe & Ito's colours for all kinds of colour vision (jfly.uni-koeln.de/color), without black; the first four
+# are told apart best over grey, as most data sets have no more classes. Then Paul Tol's "muted" scheme, whose
+# hues lie between them.
+NAMED = (
+    (86, 180, 233),  # sky blue
+    (240, 228, 66),  # yellow
+    (213, 94, 0),  # vermilion
+    (204, 121, 167),  # reddish purple
+    (0, 158, 115),  # bluish green
+    (230, 159, 0),  # orange
+    (51, 34, 136),  # indigo; half transparent over grey, blue would pass for sky blue
+    (136, 34, 85),  # wine
+    (0, 114, 178),  # blue
+    (153, 153, 51),  # olive
+    (221, 204, 119),  # sand
+    (204, 102, 119),  # rose
+    (68, 170, 153),  # teal
+)
+UNKNOWN = (128, 128, 128)
+"""Colour of voxels that are marked as unknown."""
+GOLDEN_RATIO = 0.618033988749895
+
+
+def class_colours(n_classes: int) -> np.ndarray:
+    """Return the colours of class ids 0 to ``n_classes - 1``.
+
+    A class keeps its colour whatever the number of classes. The background is black: it is never painted.
+
+    Args:
+        n_classes: K', background included.
+
+    Returns:
+        (K', 3) uint8.
+
+    Example:
+        >>> class_colours(2).tolist()
+        [[0, 0, 0], [86, 180, 233]]
+    """
+    spun = (_spun(index) for index in range(max(0, n_classes - 1 - len(NAMED))))
+    return np.array([(0, 0, 0), *NAMED, *spun][:n_classes], dtype=np.uint8)
+
+
+def _spun(index: int) -> tuple[int, ...]:
+    """Turn on by the golden ratio: every further hue falls into the widest gap left by those before."""
+    red, green, blue = colorsys.hsv_to_rgb((index * GOLDEN_RATIO) % 1, 0.65, (0.95, 0.6)[index % 2])
+    return tuple(round(255 * channel) for channel in (red, green, blue))

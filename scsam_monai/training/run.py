@@ -1,0 +1,163 @@
+"""The two ends of a training: what is checked before anything is written, and what follows the last step.
+
+The bundle's configs call these in ``initialize`` and ``training``.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import ignite.distributed as idist
+from monai.engines import Evaluator, Trainer
+
+from scsam_monai.data.dataset import DatasetDescription
+from scsam_monai.errors import InputError
+from scsam_monai.filesystem.atomic import check_writable
+from scsam_monai.inference.pixel_size import network_pixel_size
+from scsam_monai.io.resample import check_factor
+from scsam_monai.training.crops import BalancedCropDataset
+from scsam_monai.training.handlers.best import BestWeights
+from scsam_monai.training.handlers.checkpoint import parse_resume
+from scsam_monai.weights.build import load_weights
+from scsam_monai.weights.record import recorded_class_names
+
+logger = logging.getLogger(__name__)
+
+
+def prepare_run(
+    network: Any,
+    dataset: BalancedCropDataset,
+    description: DatasetDescription,
+    run_dir: str | Path,
+    resume: bool | str = False,
+) -> None:
+    """Give the network the pixel size of the crops, check the scale of all items and make room for the run.
+
+    Args:
+        network: offers ``set_pixel_size(nm)``.
+        dataset: what it learns from.
+        description: the data set with its validation and test items.
+        run_dir: folder of the run.
+        resume: whether an earlier run in it goes on.
+
+    Raises:
+        InputError: if an item is of another scale, or the folder cannot be written to.
+    """
+    network.set_pixel_size(dataset.pixel_size_nm)
+    check_scale(description, dataset.pixel_size_nm)
+    claim_run_dir(run_dir, resume)
+
+
+def train_and_test(
+    trainer: Trainer, best: BestWeights, tester: Evaluator, test_items: Sequence[Mapping[str, Any]]
+) -> None:
+    """Train, keep the best weights and score them on the test items.
+
+    Args:
+        trainer: runs to its end.
+        best: knows the network and the file of its best weights, which are loaded again.
+        tester: scores the network.
+        test_items: of the whole data set; without any nothing is scored.
+    """
+    trainer.run()
+    best.keep_last()
+    if idist.get_world_size() > 1:
+        idist.barrier()  # the first process writes the weights that all load
+    load_weights(best.network, best.path)
+    if test_items:
+        tester.run()
+
+
+def pixel_size_to_keep(network: Any, start_from: str | Path | None) -> float | None:
+    """Return the nm per pixel that a network to go on with was trained at.
+
+    Args:
+        network: built from ``start_from``.
+        start_from: weights that training goes on from; None for a fresh network, which takes the data's pixel size.
+    """
+    return None if start_from is None else network_pixel_size(network)
+
+
+def check_scale(description: DatasetDescription, pixel_size_nm: float) -> None:
+    """Refuse items whose pixels are too far from the network's, before the first validation meets them.
+
+    Args:
+        description: whose items of all sections are looked at.
+        pixel_size_nm: nm per pixel that the network trains at.
+
+    Raises:
+        InputError: if an item is more than 8 times off; beyond 2 a warning is logged.
+    """
+    for items in description.sections.values():
+        for item in items:
+            for edge in set(item["voxel_size_nm"][1:]):
+                check_factor(edge / pixel_size_nm, item["image"])
+
+
+def check_class_names(trained: Sequence[str] | None, names: Sequence[str]) -> None:
+    """Refuse to score a network against classes of other names or another order.
+
+    Args:
+        trained: names recorded with the weights; None where there is no record to compare with.
+        names: names in the data set.
+
+    Raises:
+        InputError: if they differ.
+    """
+    if trained is not None and list(trained) != list(names):
+        raise InputError(
+            "labels",
+            expected=f"the classes the weights were trained for, {', '.join(trained)}",
+            met=", ".join(names),
+            remedy="use weights of these classes, or correct dataset.json; network_def::light_weights in place of "
+            "start_from trains new classes",
+        )
+
+
+def check_recorded_classes(weights: str | Path | None, names: Sequence[str]) -> None:
+    """Refuse weights that were trained for other classes than those of the data set.
+
+    Args:
+        weights: a ``model.pt``, whose record is read; None checks nothing.
+        names: names in the data set.
+
+    Raises:
+        InputError: if they differ.
+    """
+    if weights is not None:
+        check_class_names(recorded_class_names(weights), names)
+
+
+def claim_run_dir(run_dir: str | Path, resume: bool | str = False) -> None:
+    """Make sure that a run can write its files, and that it overwrites no earlier run's.
+
+    Args:
+        run_dir: folder of the run.
+        resume: unless False, the run in it is to go on.
+
+    Raises:
+        InputError: if the folder cannot be written to.
+    """
+    check_writable(run_dir)
+    keep_earlier_run(run_dir, resume)
+
+
+def keep_earlier_run(run_dir: str | Path, resume: bool | str) -> None:
+    """Move a finished or stopped run out of the way of a fresh one; nothing is overwritten.
+
+    Args:
+        run_dir: becomes ``run_dir.1``, or the first number that is free.
+        resume: unless False, the run is to go on and stays where it is.
+    """
+    folder = Path(run_dir)
+    if parse_resume(resume) is False and idist.get_rank() == 0 and (folder / "last.pt").exists():
+        free = (folder.with_name(f"{folder.name}.{number}") for number in count(1))
+        target = next(path for path in free if not path.exists())
+        folder.rename(target)
+        logger.warning("an earlier run was moved to %s; --resume True would have gone on with it", target)
+    if idist.get_world_size() > 1:
+        idist.barrier()

@@ -1,0 +1,96 @@
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import nn
+
+from scsam_monai.data.dataset import DatasetDescription
+from scsam_monai.errors import InputError
+from scsam_monai.training.run import (
+    check_class_names,
+    check_recorded_classes,
+    check_scale,
+    keep_earlier_run,
+    pixel_size_to_keep,
+    prepare_run,
+    train_and_test,
+)
+
+
+def description(nm):
+    item = {"image": "cell.tif", "voxel_size_nm": [30, nm, nm]}
+    return DatasetDescription(Path("dataset.json"), {0: "background"}, [], [item], [])
+
+
+def test_scale_is_refused_beyond_eight():
+    check_scale(description(100), 16)
+    with pytest.raises(InputError, match=r"cell\.tif"):
+        check_scale(description(160), 16)
+
+
+def test_scale_warns_beyond_two(caplog):
+    check_scale(description(30), 16)
+    assert not caplog.records
+    check_scale(description(40), 16)
+    assert "cell.tif" in caplog.text
+
+
+def test_classes_of_another_order_are_refused():
+    check_class_names(["background", "er"], ["background", "er"])
+    check_class_names(None, ["background", "er"])
+    with pytest.raises(InputError, match="er, golgi"):
+        check_class_names(["background", "golgi", "er"], ["background", "er", "golgi"])
+
+
+@pytest.mark.parametrize(("resume", "moved"), [(False, True), (True, False), ("auto", False)])
+def test_an_earlier_run_is_never_overwritten(tmp_path, resume, moved):
+    run = tmp_path / "run"
+    for _ in range(2):
+        run.mkdir(exist_ok=True)
+        (run / "last.pt").write_text("weights")
+        keep_earlier_run(run, resume)
+    assert (run / "last.pt").exists() != moved
+    assert [path.name for path in sorted(tmp_path.iterdir())] == (["run.1", "run.2"] if moved else ["run"])
+
+
+def test_a_folder_without_a_run_stays(tmp_path):
+    keep_earlier_run(tmp_path, False)
+    assert tmp_path.is_dir()
+    keep_earlier_run(tmp_path / "none", False)
+
+
+def test_classes_recorded_with_weights_are_compared(tmp_path):
+    (tmp_path / "model.json").write_text(json.dumps({"class_names": ["background", "er"]}))
+    check_recorded_classes(None, ["background", "golgi"])
+    check_recorded_classes(tmp_path / "model.pt", ["background", "er"])
+    with pytest.raises(InputError, match="golgi"):
+        check_recorded_classes(tmp_path / "model.pt", ["background", "golgi"])
+
+
+def test_a_run_is_prepared_before_anything_is_written(tmp_path):
+    met = []
+    network, crops = SimpleNamespace(set_pixel_size=met.append), SimpleNamespace(pixel_size_nm=16.0)
+    prepare_run(network, crops, description(16), tmp_path / "run")
+    assert met == [16.0]
+    with pytest.raises(InputError, match="cell"):
+        prepare_run(network, crops, description(160), tmp_path / "other")
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+@pytest.mark.parametrize("items", [[], [{"image": "test.tif"}]])
+def test_the_best_weights_are_scored_on_test_items_if_there_are_any(tmp_path, items):
+    done, network = [], nn.Linear(1, 1)
+    best = SimpleNamespace(network=network, path=tmp_path / "model.pt")
+    best.keep_last = lambda: (done.append("kept"), torch.save(nn.Linear(1, 1).state_dict(), best.path))
+    step, score = (SimpleNamespace(run=lambda word=word: done.append(word)) for word in ("trained", "scored"))
+    train_and_test(step, best, score, items)
+    assert done == ["trained", "kept", *["scored"][: len(items)]]
+    assert torch.equal(network.weight, torch.load(best.path)["weight"])
+
+
+def test_a_pixel_size_is_kept_only_where_weights_are():
+    network = SimpleNamespace(pixel_size_nm=torch.tensor(8.0))
+    assert pixel_size_to_keep(network, None) is None
+    assert pixel_size_to_keep(network, "model.pt") == 8

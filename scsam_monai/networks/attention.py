@@ -110,7 +110,9 @@ def attend_whole(q: Tensor, k: Tensor, v: Tensor, rel_h: Tensor, rel_w: Tensor, 
     Returns:
         ``(B, heads, H W, d)``.
     """
-    if q.shape[2] <= MAX_BIAS_TOKENS_ON_GPU and not q.requires_grad:  # a gradient would need the matrix once more
+    if (
+        q.shape[2] <= MAX_BIAS_TOKENS_ON_GPU and not q.requires_grad
+    ):  # a gradient would need the matrix once more
         return _attend_biased(q, k, v, rel_h, rel_w, scale)
     return _attend_augmented(q, k, v, rel_h, rel_w, scale, ALIGNMENT)
 

@@ -26,7 +26,7 @@ Licence = Annotated[
     str | None,
     typer.Option(
         metavar="SPDX",
-        help="Licence of the weights; default: that of the shipped model.pt. Only bioimageio checks that it is SPDX's.",
+        help="Licence of the weights; default: that of the shipped model.pt. Only bioimageio checks its name.",
     ),
 ]
 Authors = Annotated[

@@ -14,12 +14,8 @@ from scsam_monai.cli.options import print_table
 
 weights_app = typer.Typer(no_args_is_help=True, help="Named encoder weights: list, fetch, verify, pack.")
 
-Name = Annotated[
-    str, typer.Argument(metavar="NAME", help="Name of the weights, as `scsam weights list` shows it.")
-]
-Names = Annotated[
-    list[str] | None, typer.Argument(metavar="[NAME]...", help="Names of the weights; default: all.")
-]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="As `scsam weights list` shows it.")]
+Names = Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Default: all.")]
 Target = Annotated[Path | None, typer.Option(metavar="DIR", help="Folder to fetch into.")]
 
 
@@ -70,13 +66,11 @@ def verify_command(names: Names = None) -> None:
 
 @weights_app.command("pack")
 def pack_command(
-    name: Annotated[
-        str, typer.Argument(metavar="NAME", help="Name of shipped weights, or `model` for a trained ScSAM.")
-    ],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Shipped weights, or `model` for a ScSAM.")],
     source: Annotated[Path, typer.Argument(help="Trained state dict; for `model`, the run's model.pt.")],
     target: Annotated[Path, typer.Argument(help="Folder to write into, such as bundle/models.")],
     manifest: Annotated[
-        Path | None, typer.Option(help="File that records sizes and hashes; default: the package's own.")
+        Path | None, typer.Option(help="Records sizes and hashes; default: the package's own.")
     ] = None,
 ) -> None:
     """For maintainers: write trained weights in half precision, in files of at most 20 MB."""

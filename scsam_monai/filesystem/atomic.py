@@ -1,4 +1,4 @@
-"""Write files and folders whole or not at all, flush them to the disk, and report failures in one line."""
+"""Write files and folders whole or not at all, push them to the disk, and say in one line why that failed."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def _umask() -> int:
 
 @contextmanager
 def write_errors(path: str | Path) -> Iterator[None]:
-    """Turn an error of the file system into an :class:`InputError` of one line.
+    """Turn the system's refusal to write into one line.
 
     Args:
         path: the output to name.
@@ -96,7 +96,7 @@ def write_errors(path: str | Path) -> Iterator[None]:
 
 
 def sync_files(files: Iterable[Path], root: Path) -> None:
-    """Flush files, and the folders from ``root`` to them, to the disk.
+    """Push files, and the folders that lead to them from ``root``, to the disk.
 
     Files that do not exist are passed over; their folders are synced all the same.
     """
@@ -123,7 +123,7 @@ def _sync(path: Path) -> None:
 
 
 def check_writable(folder: str | Path) -> None:
-    """Make a folder if there is none, and refuse one into which no file can be written.
+    """Make a folder if need be and see that a file can be written into it.
 
     Raises:
         InputError: if not.

@@ -1,4 +1,4 @@
-"""Boundary F1: how well predicted and true outlines agree, within a distance in pixels."""
+"""How well outlines agree, in pixels of the image plane."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Feature alignment and fusion module (FAFM): brings two encoders' features into one space and mixes them.
+"""Feature alignment and fusion module (FAFM): two encoders' features in one space, as one map.
 
 The published description gives the parts and their order; layer sizes are ours (ScSAM, section 3.2).
 """

@@ -1,4 +1,4 @@
-"""ScSAM (Fang et al., ECAI 2025): the fused features of two encoders prompt SAM's mask decoder for every class."""
+"""ScSAM (Fang et al., ECAI 2025): two encoders, fused, prompt SAM's mask decoder for every class."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from scsam_monai.networks.skip import HighResolutionSkip
 
 
 class Embeddings(NamedTuple):
-    """The encoders' features of a crop, which can be cached if the encoders are frozen."""
+    """What the encoders see in a crop; all that depends on frozen weights and image alone."""
 
     sam: SAMFeatures | None
     mae: tuple[Tensor, ...] | None
@@ -29,7 +29,7 @@ class Embeddings(NamedTuple):
 
 
 class ScSAMOutput(NamedTuple):
-    """Logits, and the inner results that the training losses need."""
+    """Logits, and what the training losses look at besides."""
 
     logits: Tensor
     """``(B, K', H, W)``."""
@@ -128,7 +128,7 @@ class ScSAM(LightState):
         return output if self.training else output.logits
 
     def encode(self, image: Tensor) -> Embeddings:
-        """Return the encoders' embeddings of ``image (B, 1, H, W)``; always the same if they are frozen."""
+        """Return the encoders' embeddings of ``image (B, 1, H, W)``; with frozen encoders, a constant of it."""
         enlarged = self._enlarge(self._pad(image))
         grid = (enlarged.shape[-2] // PATCH, enlarged.shape[-1] // PATCH)
         with self._mixed_precision(image):
@@ -142,7 +142,7 @@ class ScSAM(LightState):
             return self._fuse(self.encode(image) if embeddings is None else embeddings).features
 
     def decode(self, embeddings: Embeddings, image: Tensor) -> ScSAMOutput:
-        """Compute logits from embeddings: fusion, prompts and mask decoder, all that trains on frozen encoders."""
+        """Fuse, prompt and draw: all that trains when the encoders are frozen."""
         with self._mixed_precision(image):
             fused = self._fuse(embeddings)
             # The transformer goes by positions: so it need not copy, and norms over channels take one pass.
@@ -175,7 +175,7 @@ class ScSAM(LightState):
         self.pixel_size_nm.fill_(nm)
 
     def requires_grad_(self, requires_grad: bool = True) -> ScSAM:
-        """Switch gradients of the trainable parts; frozen parts and unused heads have none."""
+        """Switch gradients of the trainable parts; frozen ones and unused heads stay without."""
         super().requires_grad_(requires_grad)
         self.mask_decoder.requires_grad_(requires_grad)
         refreeze(self)

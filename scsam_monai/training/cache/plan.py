@@ -1,4 +1,4 @@
-"""Decide whether a run uses the embedding cache, and list the images it is going to show.
+"""Whether a run reads embeddings from a cache, and why; and which images it is going to show.
 
 Sampler and variants are deterministic, so the images are known beforehand.
 """
@@ -30,7 +30,7 @@ FIX = {
 
 
 class Visits(NamedTuple):
-    """The images that the remaining epochs will show, and how often."""
+    """What the epochs ahead show."""
 
     images: list[tuple[int, Variant]]
     """Each image once, as index and variant, in the order in which it is first shown."""
@@ -41,7 +41,7 @@ class Visits(NamedTuple):
 def visits_ahead(
     dataset: BalancedCropDataset, sampler: EpochSampler, first_epoch: int, last_epoch: int
 ) -> Visits:
-    """Count the images that all processes will show in the remaining epochs.
+    """Follow all processes through the epochs ahead, or until they have shown every image there is.
 
     Args:
         dataset: with augmentation that is constant for each variant.
@@ -62,7 +62,7 @@ def visits_ahead(
 
 
 def parse_mode(value: str | bool) -> str:
-    """Return ``auto``, ``on`` or ``off``; true and false of JSON count as ``on`` and ``off``.
+    """Return ``auto``, ``on`` or ``off``; a command line turns the latter two into nothing else, JSON may.
 
     Example:
         >>> parse_mode(True), parse_mode("Auto")
@@ -74,7 +74,7 @@ def parse_mode(value: str | bool) -> str:
 
 
 def obstacle(network: nn.Module, dataset: BalancedCropDataset) -> tuple[str, str, str] | None:
-    """Return why caching is impossible (expected, met, remedy); None if it is possible."""
+    """What makes caching impossible: what is expected, what was met and what to do; None if nothing does."""
     parts = encoders(network)
     trainable = [name for name, part in parts.items() if not part.frozen]
     if not parts:
@@ -88,7 +88,7 @@ def obstacle(network: nn.Module, dataset: BalancedCropDataset) -> tuple[str, str
 
 @dataclass(frozen=True)
 class Plan:
-    """Time and disk space that caching a run would take and save.
+    """What caching a run would take.
 
     Attributes:
         folder: of the cache.
@@ -120,11 +120,11 @@ class Plan:
         return self.shown >= PAYS * self.images
 
     def room(self) -> str:
-        """Return how much disk space is needed and free, as text."""
+        """How much is needed and free, for people."""
         return f"{amount(self.bytes)} needed in {self.folder}, {amount(self.free_bytes)} free"
 
     def refuse_if_full(self) -> None:
-        """Refuse to start if the disk has too little space.
+        """Ask for room before any work is done.
 
         Raises:
             InputError: if the disk has not enough.
@@ -139,7 +139,7 @@ class Plan:
 
 
 def choose(plan: Plan) -> tuple[bool, str]:
-    """Return what ``auto`` chooses, and the reason as one sentence."""
+    """What ``auto`` does, and why."""
     per_image = plan.shown / max(plan.images, 1)
     often = f"{plan.shown} images to show, {plan.images} different ones, {plan.missing} to encode"
     if not plan.pays():
@@ -157,7 +157,7 @@ def free_bytes(folder: Path) -> int:
 
 
 def amount(size: float) -> str:
-    """Return a number of bytes as text, such as 1.3 GB.
+    """A number of bytes for people.
 
     Example:
         >>> amount(3.2e5), amount(2.5e7), amount(1.2e10)

@@ -48,41 +48,57 @@ def predict(
         Path, typer.Argument(metavar="OUTPUT", help="LABELS.ome.zarr; .tif or .nii.gz for small volumes.")
     ],
     model: Annotated[
-        Path | None, typer.Option(metavar="PATH", help="Trained model.pt; default: the one that comes along.")
+        Path | None, typer.Option(metavar="PATH", help="Trained model.pt; default: the shipped one.")
     ] = None,
     dataset: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Inside HDF5; level of an OME-Zarr.")
+        str | None,
+        typer.Option(metavar="NAME", help="Which data set of an HDF5 file, or which level of an OME-Zarr."),
     ] = None,
     voxel_size_nm: Annotated[
-        str | None, typer.Option(metavar="Z,Y,X", help="Where the file states none, or a wrong one.")
+        str | None,
+        typer.Option(metavar="Z,Y,X", help="Voxel size in nm, if the file states none or a wrong one."),
     ] = None,
-    planes: Annotated[int, typer.Option(min=1, max=3, help="1: xy. 3: average xy, xz, yz.")] = 1,
+    planes: Annotated[
+        int, typer.Option(min=1, max=3, help="1: segment xy sections. 3: average over xy, xz and yz.")
+    ] = 1,
     window: Annotated[int, typer.Option(help="Edge of a window in the network's pixels.")] = 256,
     overlap: Annotated[float, typer.Option(help="Fraction by which windows overlap.")] = 0.25,
-    batch: Annotated[int, typer.Option(help="Windows at a time.")] = 4,
+    batch: Annotated[int, typer.Option(help="Windows computed at a time.")] = 4,
     probabilities: Annotated[bool, typer.Option(help="Also write class probabilities.")] = False,
-    confidence: Annotated[bool, typer.Option(help="Also write each label's probability.")] = False,
+    confidence: Annotated[
+        bool, typer.Option(help="Also write the probability of each voxel's label.")
+    ] = False,
     block: Annotated[
-        str | None, typer.Option(metavar="Z,Y,X", help="Voxels at a time; default: what memory allows.")
+        str | None,
+        typer.Option(metavar="Z,Y,X", help="Size of the blocks in voxels; default: what memory allows."),
     ] = None,
     memory_gb: Annotated[
-        float, typer.Option(min=0, help="Memory for blocks, beside the network's own.")
+        float, typer.Option(min=0, help="Memory for blocks in GB, in addition to the network's.")
     ] = 4.0,
-    ome_zarr: Annotated[OmeZarr, typer.Option(help="Version to write.")] = OmeZarr.V05,
+    ome_zarr: Annotated[OmeZarr, typer.Option(help="Version of OME-Zarr to write.")] = OmeZarr.V05,
     threads: Annotated[
-        int | None, typer.Option(min=1, help="Of each process; default: all cores, with Dask their share.")
+        int | None,
+        typer.Option(
+            min=1, help="CPU threads of each process; default: all cores, shared among Dask workers."
+        ),
     ] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N; default: a GPU if any.")] = None,
-    runner: Annotated[RunnerName, typer.Option(help="Here, or on Dask's workers.")] = RunnerName.SERIAL,
-    workers: Annotated[int | None, typer.Option(min=1, help="Dask: processes on this machine.")] = None,
+    runner: Annotated[
+        RunnerName, typer.Option(help="Compute in this process, or on Dask workers.")
+    ] = RunnerName.SERIAL,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Dask: number of processes to start on this machine.")
+    ] = None,
     scheduler: Annotated[
-        str | None, typer.Option(metavar="ADDRESS", help="Dask: a scheduler that runs already.")
+        str | None, typer.Option(metavar="ADDRESS", help="Dask: address of a running scheduler.")
     ] = None,
     shard: Annotated[
-        str | None, typer.Option(metavar="I/N", help="This share only, as of an array job.")
+        str | None, typer.Option(metavar="I/N", help="Compute only share I of N, for array jobs.")
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it takes and stop.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue a run that was stopped.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print windows, time and memory needed, and stop.")
+    ] = False,
 ) -> None:
     """Segment an image or a volume of any size, block by block from disk to disk."""
     from scsam_monai.inference.model import ModelFile

@@ -145,7 +145,7 @@ def items_from_pairs(
     class_names: Sequence[str],
     voxel_size_nm: Sequence[float] | None = None,
 ) -> list[dict[str, Any]]:
-    """Complete image and label pairs, as an annotation server hands them over, to items.
+    """Make items of a data set from pairs of image and label files, as an annotation server gives them.
 
     Args:
         pairs: ``{"image", "label"}``; further item keys are kept, others dropped.

@@ -67,7 +67,7 @@ class DropSingleSectiond(MapTransform):
 
 
 class KeepKnownSectionsd(MapTransform):
-    """Leave out the sections of a volume, ``(1, X, Y, Z)``, of which the label knows nothing; images stay.
+    """Leave out the sections of a volume, ``(1, X, Y, Z)``, that have no known label; images stay as they are.
 
     Scores do not change by it. It spares the network the rest of a volume that somebody has begun to annotate.
 
@@ -127,7 +127,7 @@ class ScaleByPercentilesd(MapTransform):
 
 
 class SetVoxelSized(MapTransform):
-    """Note each image's voxel size where the inferer looks for it.
+    """Write each image's voxel size into its meta data, where the inferer reads it.
 
     The item's own entry wins over the argument, and the argument over what the file states. Either may be text,
     like ``"50,4.6,4.6"``, as forms and queries send it; an empty one says nothing.

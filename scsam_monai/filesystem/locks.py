@@ -130,7 +130,7 @@ def held(path: Path) -> bool:
 
 
 def holder(path: Path) -> str:
-    """Return who signed for ``path``, for messages."""
+    """Return which process holds ``path``, as text for messages."""
     latest = _latest(path)
     with suppress(OSError, UnicodeDecodeError):
         return (_generation(path, latest) if latest else path).read_text("utf-8") or "another process"

@@ -1,4 +1,4 @@
-"""An image pyramid from a pre-trained network of timm's: fine detail and wide context, at several strides."""
+"""Feature maps at several strides from a pre-trained network of timm's: fine detail and wide context."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PYRAMID = "tf_efficientnet_lite0"
 
 
 class PyramidEncoder(Freezable):
-    """Any network of timm's that gives feature maps, on grey images of any size.
+    """Any timm network that returns feature maps, on grey images of any size.
 
     The default, EfficientNet-Lite0 (Tan and Le, ICML 2019), gives 16, 24, 40, 112 and 320 channels at strides 2, 4,
     8, 16 and 32. Vision transformers work too; all their maps have the stride of their patches.

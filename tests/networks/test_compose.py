@@ -125,7 +125,7 @@ def test_chunk() -> None:
         ({"preset": "large"}, "one of paper, plus, met 'large'"),
         ({"sam": "vit_g"}, "one of vit_t, vit_b, vit_l, vit_h, met 'vit_g'"),
         ({"mae": "mae_huge"}, "one of mae_tiny, mae_small, mae_base, met 'mae_huge'"),
-        ({"fusion": "sum"}, "one of fafm, add, concat, sam, mae, met 'sum'"),
+        ({"fusion": "sum"}, f"one of {', '.join(FUSIONS)}, met 'sum'"),
         ({"similarity": "l2"}, "one of cosine, dot, met 'l2'"),
         ({"visible_tokens": "none"}, "one of own, all, met 'none'"),
         ({"zoom": 3}, "zoom: expected one of 1, 2, 4, met 3"),

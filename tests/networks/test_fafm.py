@@ -73,5 +73,5 @@ def test_single_encoder_without_its_feature(source: str) -> None:
 
 
 def test_unknown_name_lists_the_valid_ones() -> None:
-    with pytest.raises(ValueError, match="fafm, add, concat, sam, mae, met 'sum'"):
+    with pytest.raises(ValueError, match=f"{', '.join(FUSIONS)}, met 'sum'"):
         build_fusion("sum")

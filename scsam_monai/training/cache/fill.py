@@ -18,7 +18,7 @@ from torch import Tensor
 
 from scsam_monai.errors import InputError
 from scsam_monai.filesystem.atomic import check_writable
-from scsam_monai.progress import terminal_bar
+from scsam_monai.progress import duration, terminal_bar
 from scsam_monai.training.batches import EpochSampler
 from scsam_monai.training.cache.embeddings import EmbeddingCache
 from scsam_monai.training.cache.plan import (
@@ -32,7 +32,6 @@ from scsam_monai.training.cache.plan import (
 )
 from scsam_monai.training.cache.store import EmbeddingStore, serialise
 from scsam_monai.training.crops import BalancedCropDataset, Variant
-from scsam_monai.training.handlers.logs import duration
 
 logger = logging.getLogger(__name__)
 
@@ -100,7 +99,7 @@ class _Clock:
         now = time.monotonic()
         if now - self.last >= LOG_SECONDS and done < self.total:
             left = (now - self.start) / done * (self.total - done)
-            logger.info("embeddings: %d of %d encoded, %.1f min left", done, self.total, left / 60)
+            logger.info("embeddings: %d of %d encoded, %s left", done, self.total, duration(left))
             self.last = now
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from scsam_monai.data.corpus import HELD_OUT
 from scsam_monai.errors import InputError
+from scsam_monai.filesystem.atomic import sha256_over
 from scsam_monai.io import intensity_range, read_image, read_labels
 from scsam_monai.io.files import is_supported
 from scsam_monai.io.intensity import eight_bits
@@ -66,14 +66,11 @@ def load_corpus(folder: str | Path, *, held_out: bool = False, seed: int = 0) ->
 
 def corpus_hash(folder: str | Path) -> str:
     """SHA-256 of the names and contents of all labelled volumes of a corpus."""
-    total = hashlib.sha256()
+    parts: list[str | Path] = []
     for instances in _instance_files(folder):
         for path in (Path(folder) / "images" / instances.name, instances):
-            total.update(path.name.encode())
-            if path.is_file():
-                with path.open("rb") as stream:
-                    total.update(hashlib.file_digest(stream, "sha256").digest())
-    return total.hexdigest()
+            parts += [path.name, path] if path.is_file() else [path.name]
+    return sha256_over(parts)
 
 
 def _instance_files(folder: str | Path) -> list[Path]:

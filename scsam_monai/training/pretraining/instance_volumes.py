@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scsam_monai.data.corpus import HELD_OUT
+from scsam_monai.data.items import as_volume
 from scsam_monai.errors import InputError
 from scsam_monai.filesystem.atomic import sha256_over
 from scsam_monai.io import intensity_range, read_image, read_labels
@@ -113,18 +114,14 @@ def instance_volume(
         InputError: if there is no object or no contrast.
     """
     low, high = intensity_range(image, where=name)
-    compact = _compact(_as_volume(instances))
+    compact = _compact(as_volume(instances))
     return InstanceVolume(
         name=name,
-        image=eight_bits(_as_volume(image), low, high),
+        image=eight_bits(as_volume(image), low, high),
         instances=compact,
         anchors=_anchors(compact, name, seed),
         planes=_planes(voxel_size_nm),
     )
-
-
-def _as_volume(array: NDArray[Any]) -> NDArray[Any]:
-    return array if array.ndim == 3 else array[None]
 
 
 def _compact(instances: NDArray[Any]) -> NDArray[Any]:

@@ -16,7 +16,7 @@ import torch
 from ignite.engine import Engine, Events
 from torch import Tensor
 
-from scsam_monai.errors import InputError
+from scsam_monai.errors import InputError, check_choice
 from scsam_monai.filesystem.atomic import check_writable
 from scsam_monai.progress import duration, terminal_bar
 from scsam_monai.training.batches import EpochSampler
@@ -27,7 +27,6 @@ from scsam_monai.training.cache.plan import (
     choose,
     free_bytes,
     obstacle,
-    parse_mode,
     visits_ahead,
 )
 from scsam_monai.training.cache.store import EmbeddingStore, serialise
@@ -38,6 +37,7 @@ logger = logging.getLogger(__name__)
 Job = tuple[str, Callable[[], Tensor]]
 """Key of an entry, and what makes its image ``(1, H, W)``."""
 LOG_SECONDS = 30.0
+MODES = ("auto", "on", "off")
 
 Shown = tuple[int, Variant | None]
 """Index of a crop and the variant that is shown, None for the crop as it is."""
@@ -101,6 +101,18 @@ class _Clock:
             left = (now - self.start) / done * (self.total - done)
             logger.info("embeddings: %d of %d encoded, %s left", done, self.total, duration(left))
             self.last = now
+
+
+def parse_mode(value: str | bool) -> str:
+    """Return ``auto``, ``on`` or ``off``; a command line turns the latter two into nothing else, JSON may.
+
+    Example:
+        >>> parse_mode(True), parse_mode("Auto")
+        ('on', 'auto')
+    """
+    mode = {True: "on", False: "off"}.get(value, value) if isinstance(value, bool) else str(value).lower()
+    check_choice("cache", mode, MODES)
+    return str(mode)
 
 
 class FillCache:

@@ -1,4 +1,4 @@
-"""What ``python -m monai.bundle`` lacks: one-line errors, a check of overrides, and a bundle that finds itself.
+"""What ``python -m monai.bundle`` lacks: errors in one line, a check of overrides, the bundle's folder, a device.
 
 The bundle's configs call these first, so that a typo ends the run before it has begun.
 """
@@ -16,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import torch
 from monai.bundle import ConfigParser
 from monai.bundle import run as monai_run
 
@@ -73,6 +74,11 @@ def locate_bundle(argv: Sequence[str] | None = None) -> str:
         met="none beside the config file",
         remedy="name it with --bundle_root DIR",
     )
+
+
+def default_device() -> torch.device:
+    """The GPU where there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def check_overrides(argv: Sequence[str]) -> None:

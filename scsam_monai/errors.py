@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,27 @@ def check_choice(where: str, value: object, valid: Iterable[object]) -> None:
     if value not in valid:
         names = ", ".join(str(name) for name in valid)
         raise InputError(where, expected=f"one of {names}", met=repr(value), remedy="choose one of them")
+
+
+def check_range(where: str, value: Sequence[float], limits: tuple[float, float]) -> tuple[float, float]:
+    """Return the two ends of a range that a user names.
+
+    Args:
+        where: the configuration key.
+        value: what was given.
+        limits: least lower and largest upper end.
+
+    Raises:
+        InputError: unless they are two numbers within the limits, the smaller first.
+    """
+    if len(value) == 2 and limits[0] <= value[0] <= value[1] <= limits[1]:
+        return float(value[0]), float(value[1])
+    raise InputError(
+        where,
+        expected=f"two factors like [1, 3], from {limits[0]:g} to {limits[1]:g}",
+        met=str(list(value)),
+        remedy="name the smallest and the largest",
+    )
 
 
 def _rebuild(where: str, expected: str, met: str, remedy: str) -> InputError:

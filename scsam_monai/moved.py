@@ -87,4 +87,4 @@ class _Loader(Loader):
 def keep_old_names() -> None:
     """Let Python find modules under their old names, too."""
     if OldNames not in sys.meta_path:
-        sys.meta_path.append(OldNames)
+        sys.meta_path.append(OldNames)  # last: asked only for what nothing else finds

@@ -1,4 +1,4 @@
-"""Progress bars for a terminal. The engine draws none: it calls a function back, and these make one that draws."""
+"""Progress bars for a terminal, which the engine calls back and never draws itself, and time spans in words."""
 
 from __future__ import annotations
 
@@ -18,6 +18,18 @@ StageProgress = Callable[[str, float, float], None]
 def progress_of(stage: str, progress: StageProgress | None) -> Progress | None:
     """Return the callback of one stage."""
     return None if progress is None else partial(progress, stage)
+
+
+def duration(seconds: float) -> str:
+    """Return a time span in words.
+
+    Example:
+        >>> duration(42), duration(150), duration(7500)
+        ('42 s', '2.5 min', '2.1 h')
+    """
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 @contextmanager

@@ -4,7 +4,7 @@ import pickle
 
 import pytest
 
-from scsam_monai.errors import InputError
+from scsam_monai.errors import InputError, check_range
 
 
 def test_the_message_is_one_line_that_names_all_four_parts():
@@ -21,3 +21,12 @@ def test_it_survives_pickling_as_data_loading_workers_do():
     error = InputError("key", expected="a", met="b", remedy="c")
     again = pickle.loads(pickle.dumps(error))
     assert (str(again), again.where, again.met) == (str(error), "key", "b")
+
+
+def test_a_range_has_two_ends_within_its_limits_the_smaller_first():
+    assert check_range("zoom_range", [1, 3], (0.25, 16)) == (1.0, 3.0)
+    for value in ([3, 1], [1], [1, 2, 3], [0.1, 1], [1, 17]):
+        with pytest.raises(
+            InputError, match=r"zoom_range: expected two factors like \[1, 3\], from 0.25 to 16"
+        ):
+            check_range("zoom_range", value, (0.25, 16))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import io
 import json
 from collections.abc import Mapping
@@ -15,7 +14,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from scsam_monai.errors import InputError
-from scsam_monai.filesystem.atomic import atomic_path
+from scsam_monai.filesystem.atomic import atomic_path, sha256_of, write_json
 from scsam_monai.networks.frozen_encoders import ENCODERS, check_layout
 from scsam_monai.networks.mae import MAEEncoder
 from scsam_monai.networks.promptable_sam import PromptableSAM
@@ -52,7 +51,7 @@ def pack_weights(
     for file, content in contents.items():
         _check_size(Path(target) / file, len(content))
     paths = [_write(Path(target) / file, content) for file, content in contents.items()]
-    packed = [WeightsFile(file, len(content), _sha256(content)) for file, content in contents.items()]
+    packed = [WeightsFile(file, len(content), sha256_of(content)) for file, content in contents.items()]
     _record(Path(manifest), weights, packed)
     return paths
 
@@ -81,8 +80,8 @@ def pack_model(source: str | Path, target: str | Path) -> list[Path]:
     torch.save(half(source, state), stream)
     content, path = stream.getvalue(), Path(target) / "model.pt"
     _check_size(path, len(content))
-    record["model_sha256"] = _sha256(content)
-    return [_write(path, content), _write_json(path.with_suffix(".json"), record)]
+    record["model_sha256"] = sha256_of(content)
+    return [_write(path, content), write_json(path.with_suffix(".json"), record)]
 
 
 def _layout(weights: Weights) -> dict[str, Tensor]:
@@ -110,18 +109,10 @@ def _record(manifest: Path, weights: Weights, packed: list[WeightsFile]) -> None
     entries: dict[str, Any] = json.loads(manifest.read_text("utf-8"))
     own = [{key: value for key, value in dataclasses.asdict(file).items() if key != "url"} for file in packed]
     entries[weights.name]["files"] = own
-    _write_json(manifest, entries)
-
-
-def _write_json(path: Path, content: Mapping[str, Any]) -> Path:
-    return _write(path, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
+    write_json(manifest, entries)
 
 
 def _write(path: Path, content: bytes) -> Path:
     with atomic_path(path) as temporary:
         temporary.write_bytes(content)
     return path
-
-
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()

@@ -17,7 +17,6 @@ the folder of ``dataset.json``. ``validation`` and ``test`` may be left out.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from typing import Any
 
 from scsam_monai.data.items import IGNORE_LABEL, complete_item, items_from_pairs, load_item, parse_labels
 from scsam_monai.errors import InputError
+from scsam_monai.filesystem.atomic import sha256_over
 
 __all__ = [
     "IGNORE_LABEL",
@@ -138,12 +138,10 @@ def content_hash(description: DatasetDescription) -> str:
     Returns:
         64 hexadecimal digits.
     """
-    digest = hashlib.sha256(json.dumps(read_json(description.path), sort_keys=True).encode())
     items = [item for section in description.sections.values() for item in section]
-    for file in dict.fromkeys(item[key] for item in items for key in ("image", "label")):
-        with Path(file).open("rb") as stream:
-            digest.update(hashlib.file_digest(stream, "sha256").digest())
-    return digest.hexdigest()
+    files = dict.fromkeys(item[key] for item in items for key in ("image", "label"))
+    text = json.dumps(read_json(description.path), sort_keys=True)
+    return sha256_over([text, *map(Path, files)])
 
 
 def _section(

@@ -181,7 +181,7 @@ def load_item(item: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
     """
     image = read_image(item["image"], item["region"]).array
     label = as_uint8(read_labels(item["label"], item["region"]).array, where=item["label"])
-    return _as_volume(image), _as_volume(label)
+    return as_volume(image), as_volume(label)
 
 
 def volume_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -250,5 +250,6 @@ def _is_bound(bound: object) -> bool:
     return isinstance(bound, list | tuple) and len(bound) == 2 and all(type(end) is int for end in bound)
 
 
-def _as_volume(array: np.ndarray) -> np.ndarray:
+def as_volume(array: np.ndarray) -> np.ndarray:
+    """Return a volume (z, y, x) as it is, a section (y, x) as a volume of one."""
     return array[None] if array.ndim == 2 else array

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import math
@@ -15,6 +14,7 @@ import ignite.distributed as idist
 from scsam_monai.data.corpus import HELD_OUT, write_corpus
 from scsam_monai.data.dataset import DESCRIPTION_NAME, SECTIONS, load_dataset
 from scsam_monai.errors import InputError, check_choice
+from scsam_monai.filesystem.atomic import sha256_over
 from scsam_monai.io import is_supported, only_in_parts, read_header
 
 logger = logging.getLogger(__name__)
@@ -136,13 +136,8 @@ def list_unlabelled(
 
 def items_hash(items: Sequence[Mapping[str, Any]]) -> str:
     """SHA-256 of the names, regions and contents of images, for a run's record."""
-    total = hashlib.sha256()
-    for item in items:
-        path = Path(item["image"])
-        total.update(json.dumps([path.name, item.get("region")]).encode())
-        with path.open("rb") as stream:
-            total.update(hashlib.file_digest(stream, "sha256").digest())
-    return total.hexdigest()
+    named = ((Path(item["image"]), item.get("region")) for item in items)
+    return sha256_over(part for path, region in named for part in (json.dumps([path.name, region]), path))
 
 
 def _of_sections(folder: Path, sections: Sequence[str]) -> list[dict[str, Any]]:

@@ -1,15 +1,18 @@
-"""Write files and folders whole or not at all, push them to the disk, and say in one line why that failed."""
+"""Files and folders written whole or not at all, pushed to the disk, and known by the hash of their content."""
 
 from __future__ import annotations
 
 import errno
+import hashlib
+import json
 import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from scsam_monai.errors import InputError
 
@@ -41,6 +44,37 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_json(path: str | Path, content: Mapping[str, Any]) -> Path:
+    """Write a JSON file whole or not at all; return its path.
+
+    Raises:
+        ValueError: if a number is infinite or none, which JSON cannot hold.
+    """
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    return Path(path)
+
+
+def sha256_of(content: str | Path | bytes) -> str:
+    """Return the SHA-256 of a file, named by its path, or of bytes, as 64 hexadecimal digits."""
+    if isinstance(content, bytes):
+        return hashlib.sha256(content).hexdigest()
+    with Path(content).open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def sha256_over(parts: Iterable[str | Path]) -> str:
+    """Return one SHA-256 over text and over the content of files, in their order; names of files do not count.
+
+    Args:
+        parts: text as such, files as paths.
+    """
+    total = hashlib.sha256()
+    for part in parts:
+        total.update(bytes.fromhex(sha256_of(part)) if isinstance(part, Path) else part.encode())
+    return total.hexdigest()
 
 
 @contextmanager

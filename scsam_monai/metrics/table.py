@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
-from scsam_monai.filesystem.atomic import atomic_path
+from scsam_monai.filesystem.atomic import atomic_path, write_json
 from scsam_monai.metrics.confusion import dice_per_class, iou_per_class, mean_foreground
 
 SCORES: dict[str, Callable[[Tensor], Tensor]] = {
@@ -101,8 +100,7 @@ def write_metrics(
         "classes": [_record(row) for row in rows],
         "confusion": confusion.tolist(),
     }
-    with atomic_path(json_path) as path:
-        path.write_text(json.dumps(document, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    write_json(json_path, document)
     with atomic_path(csv_path) as path:
         _write_csv(path, [*rows, *means])
     return json_path, csv_path

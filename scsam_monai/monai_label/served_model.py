@@ -13,11 +13,9 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from scsam_monai.filesystem.atomic import atomic_path
+from scsam_monai.filesystem.atomic import atomic_path, sha256_of, write_json
 from scsam_monai.filesystem.locks import exclusive
-from scsam_monai.training.handlers.record import write_json
 from scsam_monai.weights.record import read_record
-from scsam_monai.weights.registry import sha256_of
 
 KEY = "learned_images"
 """In the ``model.json`` of a model that a server trained: SHA-256 of the images of all its trainings, in order."""

@@ -7,7 +7,6 @@ and replaces it only by a better one.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -18,7 +17,7 @@ from monai.data import Dataset
 from scsam_monai.data.checks import open_dataset
 from scsam_monai.data.dataset import DatasetDescription
 from scsam_monai.errors import InputError
-from scsam_monai.filesystem.atomic import check_writable
+from scsam_monai.filesystem.atomic import check_writable, sha256_of, sha256_over, write_json
 from scsam_monai.monai_label.served_model import (
     alone,
     finish_replacing,
@@ -27,9 +26,7 @@ from scsam_monai.monai_label.served_model import (
     replace,
 )
 from scsam_monai.training.handlers.best import BestWeights, ScoreStart
-from scsam_monai.training.handlers.record import write_json
 from scsam_monai.weights.record import read_record, recorded_class_names
-from scsam_monai.weights.registry import sha256_of
 
 logger = logging.getLogger(__name__)
 
@@ -71,11 +68,7 @@ def open_data(
 
 def pairs_hash(pairs: Iterable[Mapping[str, Any]]) -> str:
     """SHA-256 over the bytes of images and labels, 64 hexadecimal digits; independent of where they lie."""
-    digest = hashlib.sha256()
-    for pair in pairs:
-        for key in ("image", "label"):
-            digest.update(bytes.fromhex(sha256_of(Path(pair[key]))))
-    return digest.hexdigest()
+    return sha256_over(Path(pair[key]) for pair in pairs for key in ("image", "label"))
 
 
 class ScoredItems(Dataset):

@@ -1,4 +1,4 @@
-"""The data set that training draws from: a finite pool of class-balanced crops, and the views it shows of each.
+"""The data sets that training draws from: what all of them share, and the finite pool of class-balanced crops.
 
 A crop is shown in eight flips and quarter turns, and at several zooms. Encoders are not equivariant, so a cache of
 embeddings holds one entry per view: the numbering is part of its key. Random transforms are seeded by a number.
@@ -19,6 +19,7 @@ from torch.utils.data import Dataset
 
 from scsam_monai.data.dataset import IGNORE_LABEL
 from scsam_monai.errors import InputError, check_choice
+from scsam_monai.io.intensity import normalise
 from scsam_monai.io.resample import resize
 from scsam_monai.training.crop_pool import Crop, cut, draw_pool, widen
 from scsam_monai.training.volumes import load_volumes
@@ -149,13 +150,57 @@ def apply_seeded(
     return transformed
 
 
-class BalancedCropDataset(Dataset[Sample]):
+class CropDataset(Dataset[Sample]):
+    """What all data sets of crops share: whatever is drawn follows from ``(seed, epoch, index)`` alone.
+
+    So a run that is resumed at an epoch sees exactly what it would have seen.
+
+    Args:
+        seed: of everything that is drawn.
+        transform: dictionary transform of a sample with an ``image`` (1, H, W); MONAI's random ones are seeded for
+            every sample, including those inside a ``Compose``.
+    """
+
+    def __init__(self, seed: int = 0, transform: Callable[[dict[str, Any]], Any] | None = None) -> None:
+        self.seed, self.transform = seed, transform
+        # Shared, so that data-loading workers that outlive an epoch see the next one.
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+
+    @property
+    def epoch(self) -> int:
+        """The epoch whose crops, views and augmentation are drawn."""
+        return int(self._epoch)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch; :class:`~scsam_monai.training.handlers.SetEpoch` does so in training."""
+        self._epoch.fill_(epoch)
+
+    def draws(self, index: int) -> np.random.Generator:
+        """The random numbers of one sample of this epoch."""
+        return np.random.default_rng((self.seed, self.epoch, index))
+
+    def transformed(self, sample: dict[str, Any], seed: int) -> Sample:
+        """Apply the transform; the image stays float32 in [0, 1], and MONAI's metadata go.
+
+        Batches of crops from different files cannot share metadata.
+        """
+        sample = apply_seeded(self.transform, sample, seed)
+        tensors = {key: torch.as_tensor(value).as_subclass(Tensor) for key, value in sample.items()}
+        tensors["image"] = tensors["image"].float().clamp(0, 1)
+        return {key: tensor.contiguous() for key, tensor in tensors.items()}
+
+
+def seed_from(draws: np.random.Generator) -> int:
+    """Draw the seed of a transform."""
+    return int(draws.integers(2**32 - 1))
+
+
+class BalancedCropDataset(CropDataset):
     """Crops of annotated volumes, the same ones for the whole training.
 
-    The pool is finite, so that a frozen encoder needs to see each crop only once per view. Nothing random has a
-    state: the view and the augmentation of a crop follow from ``(seed, epoch, index)`` alone, so a run that is
-    resumed at an epoch sees exactly what it would have seen. Successive epochs go evenly through the views of a
-    crop; with augmentation ``"view"`` each of them is one constant image, whose embeddings can be kept.
+    The pool is finite, so that a frozen encoder needs to see each crop only once per view. Successive epochs go
+    evenly through the views of a crop; with augmentation ``"view"`` each of them is one constant image, whose
+    embeddings can be kept.
 
     Args:
         data: items as ``scsam_monai.data.dataset.load_dataset`` gives them.
@@ -203,10 +248,10 @@ class BalancedCropDataset(Dataset[Sample]):
         zooms: Sequence[float] = (1.0,),
         augmentation: str = "epoch",
     ) -> None:
+        super().__init__(seed, transform)
         check_choice("augmentation", augmentation, AUGMENTATION)
-        self.data = data
-        self.n_classes, self.crop_size, self.seed = n_classes, crop_size, seed
-        self.transform, self.augmentation = transform, augmentation
+        self.data, self.augmentation = data, augmentation
+        self.n_classes, self.crop_size = n_classes, crop_size
         self.variants = Variants(views, zooms, seed)
         self.volumes, self.pixel_size_nm = load_volumes(
             data,
@@ -218,17 +263,6 @@ class BalancedCropDataset(Dataset[Sample]):
         )
         self._warn_of_small_sections()
         self.pool = draw_pool(self.volumes, crop_size, pool_size, seed=seed, balanced=balanced, planes=planes)
-        # Shared, so that data-loading workers that outlive an epoch see the next one.
-        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
-
-    @property
-    def epoch(self) -> int:
-        """The epoch whose views and augmentation are drawn."""
-        return int(self._epoch)
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch; :class:`~scsam_monai.training.handlers.SetEpoch` does so in training."""
-        self._epoch.fill_(epoch)
 
     def __len__(self) -> int:
         """Number of crops in the pool."""
@@ -250,12 +284,9 @@ class BalancedCropDataset(Dataset[Sample]):
             "image": apply_view(image, variant.view),
             "label": apply_view(label, variant.view),
         }
-        sample = apply_seeded(self.transform, sample, self._augmentation_seed(index, variant))
-        return {
-            "image": _plain(sample["image"]).float().clamp(0, 1),
-            "label": _plain(sample["label"]).to(torch.uint8),
-            "annotated": torch.from_numpy(self.volumes[self.pool[index].item].annotated),
-        }
+        shown = self.transformed(sample, self._augmentation_seed(index, variant))
+        annotated = torch.from_numpy(self.volumes[self.pool[index].item].annotated)
+        return {"image": shown["image"], "label": shown["label"].to(torch.uint8), "annotated": annotated}
 
     @property
     def constant(self) -> bool:
@@ -280,7 +311,7 @@ class BalancedCropDataset(Dataset[Sample]):
         size = round(self.crop_size * zoom)
         if size != self.crop_size:
             crop = widen(crop, self.crop_size, size, volume.image.shape)
-        image = volume.normalised(cut(volume.image, crop, size)).astype(np.float32)
+        image = normalise(cut(volume.image, crop, size), volume.low, volume.high).astype(np.float32)
         label = cut(volume.label, crop, size, outside=IGNORE_LABEL)
         if size != self.crop_size:
             image, label = (
@@ -300,11 +331,9 @@ class BalancedCropDataset(Dataset[Sample]):
                 )
 
     def _augmentation_seed(self, index: int, variant: Variant) -> int:
-        if self.augmentation == "view":
-            draws = np.random.default_rng((self.seed, index, variant.number, _AUGMENTATION_STREAM))
-        else:
-            draws = np.random.default_rng((self.seed, self.epoch, index))
-        return int(draws.integers(2**32 - 1))
+        if self.augmentation == "epoch":
+            return seed_from(self.draws(index))
+        return seed_from(np.random.default_rng((self.seed, index, variant.number, _AUGMENTATION_STREAM)))
 
 
 def as_crops(dataset: BalancedCropDataset) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -316,8 +345,3 @@ def as_crops(dataset: BalancedCropDataset) -> Iterator[tuple[np.ndarray, np.ndar
     for crop in dataset.pool:
         image, label = dataset.read(crop)
         yield image[0].numpy(), label[0].numpy()
-
-
-def _plain(value: Any) -> Tensor:
-    """Without MONAI's metadata, which batches of crops from different files cannot share."""
-    return torch.as_tensor(value).as_subclass(Tensor).contiguous()

@@ -28,11 +28,6 @@ COUNTED_ELSEWHERE = "counted_elsewhere"
 """Marks an item that is run for company and not scored."""
 
 
-def default_device() -> torch.device:
-    """The GPU where there is one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
 def local_device() -> torch.device:
     """The GPU of this process where there are any, else the CPU.
 

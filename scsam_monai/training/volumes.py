@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from scsam_monai.data.dataset import IGNORE_LABEL
+from scsam_monai.data.items import IGNORE_LABEL, as_volume
 from scsam_monai.errors import InputError
 from scsam_monai.io.files import read_header, read_image, read_labels
 from scsam_monai.io.image import VoxelSize, crop
-from scsam_monai.io.intensity import intensity_range, normalise
+from scsam_monai.io.intensity import intensity_range
 from scsam_monai.io.resample import resample
 from scsam_monai.io.voxel_size import ISOTROPIC, SAME, check_factor, is_isotropic
 
@@ -39,10 +39,6 @@ class TrainingVolume:
     low: float
     high: float
     voxel_size_nm: VoxelSize
-
-    def normalised(self, part: np.ndarray) -> np.ndarray:
-        """Grey values of a part of the image as float32 in [0, 1]."""
-        return normalise(part, self.low, self.high)
 
 
 def load_volumes(
@@ -84,8 +80,8 @@ def load_volumes(
         if path not in images:
             array = read_image(path).array
             images[path] = array, intensity_range(array, 0.5, 99.5, where=path)
-        image = _volume(crop(images[path][0], item.get("region"), where=path))
-        label = _volume(read_labels(item["label"], item.get("region")).array)
+        image = as_volume(crop(images[path][0], item.get("region"), where=path))
+        label = as_volume(read_labels(item["label"], item.get("region")).array)
         annotated = _annotated(item, n_classes)
         _check_labels(item, image, label, annotated, ignore_label)
         label = np.where(label == ignore_label, IGNORE_LABEL, label).astype(np.uint8)
@@ -102,10 +98,6 @@ def load_volumes(
             )
         )
     return volumes, pixel
-
-
-def _volume(array: np.ndarray) -> np.ndarray:
-    return array if array.ndim == 3 else array[None]
 
 
 def _voxel_size(item: Mapping[str, Any], default: Sequence[float] | None) -> VoxelSize:

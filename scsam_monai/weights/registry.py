@@ -6,7 +6,6 @@ Nothing here touches the network.
 from __future__ import annotations
 
 import difflib
-import hashlib
 import json
 import os
 import tempfile
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from scsam_monai.errors import InputError
+from scsam_monai.filesystem.atomic import sha256_of
 from scsam_monai.filesystem.bundle_folder import bundle_folder
 
 META_URL = "https://dl.fbaipublicfiles.com/segment_anything/"
@@ -260,12 +260,6 @@ def check_content(file: WeightsFile, path: Path) -> None:
     check_size(file, path)
     if file.sha256 is not None and (met := sha256_of(path)) != file.sha256:
         raise InputError(path, expected=f"sha256 {file.sha256}", met=met, remedy=_fetch_again(file))
-
-
-def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a file."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def where_to_put(weights: Weights, folder: Path | None = None) -> str:

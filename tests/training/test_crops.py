@@ -18,6 +18,7 @@ from monai.transforms import (
 )
 
 from scsam_monai.errors import InputError
+from scsam_monai.io.intensity import normalise
 from scsam_monai.training.batches import EpochSampler, epoch_loader
 from scsam_monai.training.crops import N_VIEWS, BalancedCropDataset, Variants, apply_view, as_crops
 from scsam_monai.training.handlers import SetEpoch
@@ -192,7 +193,9 @@ def test_a_zoom_shows_more_about_the_same_place(items: Items) -> None:
             min(max(start - 8, 0), length - 32)
             for start, length in zip((crop.y0, crop.x0), volume.image.shape[1:], strict=True)
         )
-        native = volume.normalised(volume.image[crop.slice, y0 : y0 + 32, x0 : x0 + 32]).astype(np.float64)
+        native = normalise(
+            volume.image[crop.slice, y0 : y0 + 32, x0 : x0 + 32], volume.low, volume.high
+        ).astype(np.float64)
         means = native.reshape(16, 2, 16, 2).mean(axis=(1, 3))
         assert np.corrcoef(means.ravel(), wide.numpy().ravel())[0, 1] > 0.95
         assert set(wide_label.unique().tolist()) <= set(

@@ -8,6 +8,7 @@ import pytest
 import tifffile
 
 from scsam_monai.errors import InputError
+from scsam_monai.io.intensity import normalise
 from scsam_monai.training.volumes import load_volumes
 
 Items = list[dict[str, Any]]
@@ -23,7 +24,7 @@ def test_volumes_carry_what_the_items_say(items: Items) -> None:
 
 def test_percentiles_become_zero_and_one(items: Items) -> None:
     volume = load_volumes(items, 3)[0][0]
-    grey = volume.normalised(volume.image)
+    grey = normalise(volume.image, volume.low, volume.high)
     assert grey.dtype == np.float32
     assert grey.min() == 0
     assert grey.max() == 1

@@ -38,7 +38,7 @@ NAMES = {
         "torch": " ".join((_TYPES, _MORE_TYPES, _MAKERS, _LIKE, _MATH, _MORE_MATH, _STATE)),
         "torch.cuda": _CUDA,
         "torch.distributed": f"{_DISTRIBUTED} destroy_process_group",
-        "scsam_monai.command_line": "guard in_label_server locate_bundle merged_config",
+        "scsam_monai.command_line": "default_device guard in_label_server locate_bundle merged_config",
         "scsam_monai.filesystem.bundle_folder": "output_root",
         "monai.utils": "set_determinism first ensure_tuple ensure_tuple_rep",
     }.items()

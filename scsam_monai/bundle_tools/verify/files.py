@@ -14,7 +14,7 @@ from packaging.requirements import Requirement
 
 from scsam_monai.bundle_tools.verify.folder import BundleFolder, CheckError
 from scsam_monai.errors import InputError
-from scsam_monai.weights.registry import sha256_of
+from scsam_monai.filesystem.atomic import sha256_of
 from scsam_monai.weights.state_dicts import read_state_dict
 
 FILES = (

@@ -17,7 +17,7 @@ from scsam_monai.data.items import IGNORE_LABEL
 from scsam_monai.data.synthetic.canvas import CLASSES
 from scsam_monai.data.synthetic.volume import generate_volume
 from scsam_monai.errors import InputError
-from scsam_monai.filesystem.atomic import atomic_path
+from scsam_monai.filesystem.atomic import atomic_path, write_json
 
 GENERATOR = "scsam_monai.data.synthetic"
 GENERATOR_VERSION = 1
@@ -90,8 +90,7 @@ def write_sample_dataset(
         volume = generate_volume(shape, voxel_size_nm, own_seed, wanted.style, dtype)
         _write_tiff(folder / "images" / f"{wanted.name}.tif", volume.image, voxel_size_nm)
         _write_tiff(folder / "labels" / f"{wanted.name}.tif", volume.labels, voxel_size_nm)
-    with atomic_path(description) as temporary:
-        temporary.write_text(json.dumps(_describe(made_by, volumes), indent=2) + "\n", encoding="utf-8")
+    write_json(description, _describe(made_by, volumes))
     report(1.0, "done")
     return description
 

@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import monai.bundle
 import numpy as np
 from monailabel.tasks.infer.bundle import BundleInferTask
 from monailabel.tasks.train.bundle import BundleTrainTask
@@ -99,10 +100,10 @@ class TrainTask(BundleTrainTask):
         InputError: if the bundle has a ``train.json`` alone.
     """
 
-    def __init__(self, path: str, conf: dict[str, str]) -> None:
-        super().__init__(path, conf)
-        if self.valid:
-            self.bundle_config_path = _with_overlay(self.bundle_config_path)
+    def run_single_gpu(self, request: dict[str, Any], overrides: dict[str, Any]) -> None:
+        """Run the bundle's training with the overlay."""
+        files = _with_overlay(self.bundle_config_path)
+        monai.bundle.run("run", meta_file=self.bundle_metadata_path, config_file=files, **overrides)
 
     def _load_bundle_config(self, path: str, config: str) -> Any:
         """Read both files: MONAI Label hands the trainer's handlers of what is read here to the run."""

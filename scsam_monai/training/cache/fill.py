@@ -16,9 +16,9 @@ import torch
 from ignite.engine import Engine, Events
 from torch import Tensor
 
-from scsam_monai.errors import InputError
+from scsam_monai.errors import InputError, check_choice
 from scsam_monai.filesystem.atomic import check_writable
-from scsam_monai.progress import terminal_bar
+from scsam_monai.progress import duration, terminal_bar
 from scsam_monai.training.batches import EpochSampler
 from scsam_monai.training.cache.embeddings import EmbeddingCache
 from scsam_monai.training.cache.plan import (
@@ -27,18 +27,17 @@ from scsam_monai.training.cache.plan import (
     choose,
     free_bytes,
     obstacle,
-    parse_mode,
     visits_ahead,
 )
 from scsam_monai.training.cache.store import EmbeddingStore, serialise
 from scsam_monai.training.crops import BalancedCropDataset, Variant
-from scsam_monai.training.handlers.logs import duration
 
 logger = logging.getLogger(__name__)
 
 Job = tuple[str, Callable[[], Tensor]]
 """Key of an entry, and what makes its image ``(1, H, W)``."""
 LOG_SECONDS = 30.0
+MODES = ("auto", "on", "off")
 
 Shown = tuple[int, Variant | None]
 """Index of a crop and the variant that is shown, None for the crop as it is."""
@@ -100,8 +99,20 @@ class _Clock:
         now = time.monotonic()
         if now - self.last >= LOG_SECONDS and done < self.total:
             left = (now - self.start) / done * (self.total - done)
-            logger.info("embeddings: %d of %d encoded, %.1f min left", done, self.total, left / 60)
+            logger.info("embeddings: %d of %d encoded, %s left", done, self.total, duration(left))
             self.last = now
+
+
+def parse_mode(value: str | bool) -> str:
+    """Return ``auto``, ``on`` or ``off``; a command line turns the latter two into nothing else, JSON may.
+
+    Example:
+        >>> parse_mode(True), parse_mode("Auto")
+        ('on', 'auto')
+    """
+    mode = {True: "on", False: "off"}.get(value, value) if isinstance(value, bool) else str(value).lower()
+    check_choice("cache", mode, MODES)
+    return str(mode)
 
 
 class FillCache:

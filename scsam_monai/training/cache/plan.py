@@ -12,12 +12,11 @@ from typing import NamedTuple
 
 from torch import nn
 
-from scsam_monai.errors import InputError, check_choice
+from scsam_monai.errors import InputError
 from scsam_monai.training.batches import EpochSampler
 from scsam_monai.training.cache.embeddings import encoders
 from scsam_monai.training.crops import BalancedCropDataset, Variant
 
-MODES = ("auto", "on", "off")
 PAYS = 1.5
 """How often a run shows each image, under which ``auto`` spares the disk."""
 SPARED = 0.9
@@ -59,18 +58,6 @@ def visits_ahead(
             break
     epochs = max(last_epoch + 1 - first_epoch, 0)
     return Visits(list(seen.values()), epochs * len(sampler) * sampler.world_size)
-
-
-def parse_mode(value: str | bool) -> str:
-    """Return ``auto``, ``on`` or ``off``; a command line turns the latter two into nothing else, JSON may.
-
-    Example:
-        >>> parse_mode(True), parse_mode("Auto")
-        ('on', 'auto')
-    """
-    mode = {True: "on", False: "off"}.get(value, value) if isinstance(value, bool) else str(value).lower()
-    check_choice("cache", mode, MODES)
-    return str(mode)
 
 
 def obstacle(network: nn.Module, dataset: BalancedCropDataset) -> tuple[str, str, str] | None:

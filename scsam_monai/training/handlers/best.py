@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import math
 from collections.abc import Mapping
@@ -17,10 +16,9 @@ from safetensors.torch import save_file
 from torch import nn
 
 from scsam_monai.errors import InputError
-from scsam_monai.filesystem.atomic import atomic_path
-from scsam_monai.training.handlers.record import RunRecord, write_json
+from scsam_monai.filesystem.atomic import atomic_path, sha256_of, write_json
+from scsam_monai.training.handlers.record import RunRecord
 from scsam_monai.weights.build import load_weights
-from scsam_monai.weights.registry import sha256_of
 
 logger = logging.getLogger(__name__)
 
@@ -104,8 +102,7 @@ class BestWeights:
             return
         with atomic_path(self.path) as temporary:
             self._save(temporary)
-            with temporary.open("rb") as stream:
-                sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+            sha256 = sha256_of(temporary)
         facts = {} if self.record is None else {k: v for k, v in self.record.content.items() if k != "config"}
         pixel = float(getattr(self.network, "pixel_size_nm", math.nan))
         own = {

@@ -21,8 +21,8 @@ from torch import Tensor
 from torch.optim import Optimizer
 from tqdm import tqdm
 
-from scsam_monai.filesystem.atomic import atomic_path
-from scsam_monai.training.handlers.record import write_json
+from scsam_monai.filesystem.atomic import atomic_path, write_json
+from scsam_monai.progress import duration
 from scsam_monai.training.losses.scsam import ScSAMLoss
 
 logger = logging.getLogger(__name__)
@@ -119,18 +119,6 @@ class LossTerms(TensorBoardHandler):
             return elapsed * max(1 - budget.share, 0.0) / budget.share
         per_epoch = elapsed / (engine.state.epoch - epochs_before)
         return per_epoch * (engine.state.max_epochs - engine.state.epoch)
-
-
-def duration(seconds: float) -> str:
-    """A time span for people.
-
-    Example:
-        >>> duration(42), duration(150), duration(7500)
-        ('42 s', '2.5 min', '2.1 h')
-    """
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.1f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 def _clocks() -> tuple[float, float]:

@@ -14,11 +14,11 @@ from ignite.engine import Engine, Events
 from monai.handlers import TensorBoardHandler
 from torch import Tensor, nn
 
+from scsam_monai.filesystem.atomic import write_json
 from scsam_monai.metrics.confusion import ConfusionIoU, iou_per_class
 from scsam_monai.networks.scsam import ScSAM
 from scsam_monai.training.batches import inverse_frequency_weights
 from scsam_monai.training.crops import BalancedCropDataset
-from scsam_monai.training.handlers.record import write_json
 from scsam_monai.training.losses.prototypes import pool_labels
 
 Features = Callable[[Tensor], Tensor]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import platform
 import re
@@ -17,7 +16,7 @@ from ignite.engine import Engine, Events
 from torch import nn
 
 from scsam_monai._version import __version__
-from scsam_monai.filesystem.atomic import atomic_path
+from scsam_monai.filesystem.atomic import sha256_of, write_json
 
 PACKAGES = ("torch", "monai", "pytorch-ignite", "numpy", "timm", "segment-anything")
 
@@ -66,7 +65,7 @@ class RunRecord:
             "class_names": list(class_names),
             "network": dict(recipe or {}),
             "data_sha256": data_hash,
-            "config_sha256": None if public is None else hashlib.sha256(public.encode()).hexdigest(),
+            "config_sha256": None if public is None else sha256_of(public.encode()),
             "config": public,
             "options": json.loads(without_folders(_json(options or {}))),
         }
@@ -100,12 +99,6 @@ def platform_facts() -> dict[str, Any]:
 def without_folders(text: str) -> str:
     """Cut absolute paths to their last name."""
     return _FOLDERS.sub("", text)
-
-
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a JSON file whole or not at all."""
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def _json(value: Mapping[str, Any]) -> str:

@@ -10,11 +10,10 @@ import torch
 from numpy.typing import NDArray
 from skimage.measure import label as components
 from torch import Tensor
-from torch.utils.data import Dataset
 
-from scsam_monai.errors import InputError
+from scsam_monai.errors import InputError, check_range
 from scsam_monai.io.resample import shrink_or_enlarge
-from scsam_monai.training.crops import N_VIEWS, apply_seeded, apply_view
+from scsam_monai.training.crops import N_VIEWS, CropDataset, Sample, apply_view, seed_from
 from scsam_monai.training.pretraining.instance_volumes import InstanceVolume
 from scsam_monai.training.pretraining.prompt_step import outlines_and_insides
 
@@ -24,14 +23,13 @@ MAX_SHARE = 0.6
 LEAST_ROUND = 0.1
 """Objects are drawn by their roundness, so that cut membranes and reticulum do not crowd out the rest; this is the
 share that the thinnest keep."""
-Sample = dict[str, Tensor]
+ZOOM_LIMITS = (0.01, 100.0)
 
 
-class InstanceCropDataset(Dataset[Sample]):
+class InstanceCropDataset(CropDataset):
     """Sections of volumes, cut along any plane where voxels allow, with up to N numbered objects each.
 
-    The stream has no end: which crop is drawn follows from ``(seed, epoch, index)`` alone, so a run that is
-    resumed at an epoch sees what it would have seen. An object is what is connected within the section.
+    The stream has no end. An object is what is connected within the section.
 
     Args:
         volumes: see :func:`~scsam_monai.training.pretraining.instance_volumes.load_corpus`.
@@ -60,17 +58,11 @@ class InstanceCropDataset(Dataset[Sample]):
         transform: Callable[[dict[str, Any]], Any] | None = None,
         augment: bool = True,
     ) -> None:
+        super().__init__(seed, transform)
         self.volumes, self.crop_size, self.length = list(volumes), crop_size, length
-        self.zoom_range = _checked(zoom_range)
-        self.max_instances, self.min_area, self.seed = max_instances, min_area, seed
-        self.transform, self.augment = transform, augment
+        self.zoom_range = check_range("zoom_range", zoom_range, ZOOM_LIMITS)
+        self.max_instances, self.min_area, self.augment = max_instances, min_area, augment
         self.planes = [self._planes(volume) for volume in self.volumes]
-        # Shared, so that data-loading workers that outlive an epoch see the next one.
-        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch; :class:`~scsam_monai.training.handlers.SetEpoch` does so in training."""
-        self._epoch.fill_(epoch)
 
     def __len__(self) -> int:
         """Crops per epoch."""
@@ -87,7 +79,7 @@ class InstanceCropDataset(Dataset[Sample]):
         Raises:
             InputError: if no crop with an object was found.
         """
-        rng = np.random.default_rng((self.seed, int(self._epoch), index))
+        rng = self.draws(index)
         for _ in range(TRIES):
             number, image, ids = self._cut(rng)
             chosen = choose_objects(ids, self.max_instances, self.min_area, rng)
@@ -106,10 +98,8 @@ class InstanceCropDataset(Dataset[Sample]):
         view = int(rng.integers(N_VIEWS)) if self.augment else 0
         label = apply_view(torch.from_numpy(chosen)[None], view)
         regions = apply_view(outlines_and_insides(ids), view)
-        sample: dict[str, Any] = {"image": apply_view(image, view)}
-        sample = apply_seeded(self.transform, sample, seed=int(rng.integers(2**32 - 1)))
-        grey = torch.as_tensor(sample["image"]).as_subclass(Tensor).float().clamp(0, 1)
-        return {"image": grey.contiguous(), "label": label.contiguous(), "regions": regions.contiguous()}
+        grey = self.transformed({"image": apply_view(image, view)}, seed_from(rng))["image"]
+        return {"image": grey, "label": label.contiguous(), "regions": regions.contiguous()}
 
     def _origin(self, volume: int, ids: NDArray[Any], chosen: NDArray[np.uint8]) -> Sample:
         own = torch.zeros(self.max_instances, dtype=torch.int64)
@@ -207,11 +197,3 @@ def _corner(place: int, side: int, size: int, rng: np.random.Generator) -> int:
     """Start of a window of ``side`` pixels within ``size`` that holds ``place``."""
     first, last = max(0, place - side + 1), min(place, size - side)
     return int(rng.integers(first, last + 1))
-
-
-def _checked(zoom_range: Sequence[float]) -> tuple[float, float]:
-    low, high = (float(zoom) for zoom in zoom_range)
-    if not 0 < low <= high:
-        remedy = "give two numbers above 0, the smaller first"
-        raise InputError("zoom_range", expected="a range of zooms", met=f"{zoom_range}", remedy=remedy)
-    return low, high

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scsam_monai.data.corpus import HELD_OUT
+from scsam_monai.data.items import as_volume
 from scsam_monai.errors import InputError
+from scsam_monai.filesystem.atomic import sha256_over
 from scsam_monai.io import intensity_range, read_image, read_labels
 from scsam_monai.io.files import is_supported
 from scsam_monai.io.intensity import eight_bits
@@ -66,14 +67,11 @@ def load_corpus(folder: str | Path, *, held_out: bool = False, seed: int = 0) ->
 
 def corpus_hash(folder: str | Path) -> str:
     """SHA-256 of the names and contents of all labelled volumes of a corpus."""
-    total = hashlib.sha256()
+    parts: list[str | Path] = []
     for instances in _instance_files(folder):
         for path in (Path(folder) / "images" / instances.name, instances):
-            total.update(path.name.encode())
-            if path.is_file():
-                with path.open("rb") as stream:
-                    total.update(hashlib.file_digest(stream, "sha256").digest())
-    return total.hexdigest()
+            parts += [path.name, path] if path.is_file() else [path.name]
+    return sha256_over(parts)
 
 
 def _instance_files(folder: str | Path) -> list[Path]:
@@ -116,18 +114,14 @@ def instance_volume(
         InputError: if there is no object or no contrast.
     """
     low, high = intensity_range(image, where=name)
-    compact = _compact(_as_volume(instances))
+    compact = _compact(as_volume(instances))
     return InstanceVolume(
         name=name,
-        image=eight_bits(_as_volume(image), low, high),
+        image=eight_bits(as_volume(image), low, high),
         instances=compact,
         anchors=_anchors(compact, name, seed),
         planes=_planes(voxel_size_nm),
     )
-
-
-def _as_volume(array: NDArray[Any]) -> NDArray[Any]:
-    return array if array.ndim == 3 else array[None]
 
 
 def _compact(instances: NDArray[Any]) -> NDArray[Any]:

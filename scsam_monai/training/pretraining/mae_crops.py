@@ -9,27 +9,28 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 
-from scsam_monai.errors import InputError, check_choice
+from scsam_monai.data.items import as_volume
+from scsam_monai.errors import InputError, check_choice, check_range
 from scsam_monai.io.files import read_image
 from scsam_monai.io.image import crop
 from scsam_monai.io.intensity import eight_bits, intensity_range
 from scsam_monai.io.resample import shrink_or_enlarge
 from scsam_monai.io.voxel_size import is_isotropic
 from scsam_monai.training.crop_pool import NORMAL, PLANES
-from scsam_monai.training.crops import N_VIEWS, apply_seeded, apply_view
+from scsam_monai.training.crops import N_VIEWS, CropDataset, apply_view, seed_from
 
 logger = logging.getLogger(__name__)
 
 PLANE_CHOICES = (*PLANES, "auto")
+SHRINK_LIMITS = (0.25, 16.0)
 
 
-class UnlabelledCropDataset(Dataset[dict[str, Tensor]]):
+class UnlabelledCropDataset(CropDataset):
     """An endless supply of crops: every epoch shows others, each at a random zoom in a random plane.
 
     Images are drawn in proportion to the root of their voxels, so that one huge volume does not crowd out the
-    rest. What a crop shows follows from ``(seed, epoch, index)`` alone.
+    rest.
 
     Args:
         data: items ``{"image": path}``, which may name a ``region`` and a ``voxel_size_nm``.
@@ -57,8 +58,9 @@ class UnlabelledCropDataset(Dataset[dict[str, Tensor]]):
         transform: Callable[[dict[str, Any]], Any] | None = None,
     ) -> None:
         check_choice("planes", planes, PLANE_CHOICES)
-        self.crop_size, self.length, self.seed, self.transform = crop_size, length, seed, transform
-        self.shrink_range = _checked_range(shrink_range)
+        super().__init__(seed, transform)
+        self.crop_size, self.length = crop_size, length
+        self.shrink_range = check_range("shrink_range", shrink_range, SHRINK_LIMITS)
         volumes = [_load(item, planes, crop_size) for item in data]
         self.volumes = [volume for volume in volumes if volume is not None]
         if not self.volumes:
@@ -70,11 +72,6 @@ class UnlabelledCropDataset(Dataset[dict[str, Tensor]]):
             )
         weights = np.array([volume.array.size**0.5 for volume in self.volumes])
         self._odds = weights / weights.sum()
-        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch whose crops are drawn."""
-        self._epoch.fill_(epoch)
 
     def __len__(self) -> int:
         """Crops per epoch."""
@@ -82,13 +79,10 @@ class UnlabelledCropDataset(Dataset[dict[str, Tensor]]):
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         """One crop: ``image`` (1, H, W) float32 in [0, 1]."""
-        rng = np.random.default_rng((self.seed, int(self._epoch), index))
+        rng = self.draws(index)
         volume = self.volumes[int(rng.choice(len(self.volumes), p=self._odds))]
         image = apply_view(self._cut(volume, rng), int(rng.integers(N_VIEWS)))
-        sample: dict[str, Any] = {"image": image}
-        sample = apply_seeded(self.transform, sample, seed=int(rng.integers(2**32 - 1)))
-        pixels = torch.as_tensor(sample["image"]).as_subclass(Tensor)
-        return {"image": pixels.float().clamp(0, 1).contiguous()}
+        return {"image": self.transformed({"image": image}, seed_from(rng))["image"]}
 
     def _cut(self, volume: _Volume, rng: np.random.Generator) -> Tensor:
         normal = NORMAL[str(rng.choice(volume.planes))]
@@ -130,8 +124,7 @@ def _load(item: Mapping[str, Any], planes: str, crop_size: int) -> _Volume | Non
     path = str(item["image"])
     image = read_image(path)
     low, high = intensity_range(image.array, 0.5, 99.5, where=path)
-    array = crop(image.array, item.get("region"), where=path)
-    array = array if array.ndim == 3 else array[None]
+    array = as_volume(crop(image.array, item.get("region"), where=path))
     small = eight_bits(array, low, high)
     names = _planes(planes, item.get("voxel_size_nm") or image.voxel_size_nm)
     fits = [name for name in names if min(np.delete(small.shape, NORMAL[name])) >= crop_size]
@@ -145,14 +138,3 @@ def _planes(planes: str, voxel_size_nm: Sequence[float] | None) -> Sequence[str]
     if planes != "auto":
         return PLANES[planes]
     return PLANES["all" if voxel_size_nm is not None and is_isotropic(voxel_size_nm) else "xy"]
-
-
-def _checked_range(shrink_range: Sequence[float]) -> tuple[float, float]:
-    if len(shrink_range) != 2 or not 0.25 <= shrink_range[0] <= shrink_range[1] <= 16:
-        raise InputError(
-            "shrink_range",
-            expected="two factors like [1, 3], from 0.25 to 16",
-            met=str(list(shrink_range)),
-            remedy="name the smallest and the largest",
-        )
-    return float(shrink_range[0]), float(shrink_range[1])

@@ -18,6 +18,7 @@ from frozen_run import engine_of, entries, frozen_network, pool
 from scsam_monai.errors import InputError
 from scsam_monai.networks.scsam import ScSAM
 from scsam_monai.training.cache import FillCache
+from scsam_monai.training.cache.fill import parse_mode
 from scsam_monai.training.crops import BalancedCropDataset
 from scsam_monai.training.optimiser import CpuBudget
 
@@ -273,3 +274,23 @@ def test_a_budget_that_pays_for_encoding_is_not_spent_on_what_is_never_shown(
     assert not entries(tmp_path / "cache")
     filler.cache.embeddings(torch.stack([crops[0]["image"], crops[1]["image"]]))
     assert len(entries(tmp_path / "cache")) == 2
+
+
+def test_modes_as_json_and_command_lines_spell_them() -> None:
+    assert [parse_mode(value) for value in (True, False, "on", "OFF", "auto")] == [
+        "on",
+        "off",
+        "on",
+        "off",
+        "auto",
+    ]
+    with pytest.raises(InputError, match="cache: expected one of auto, on, off, met 'maybe'"):
+        parse_mode("maybe")
+
+
+def test_one_encoder_alone_can_be_cached(items: Items, filler_of: FillerOf) -> None:
+    filler = filler_of(frozen_network(fusion="sam"), pool(items))
+    filler(engine_of(2))
+    known = filler.cache.embeddings(torch.rand(1, 1, 32, 32))
+    assert known is not None
+    assert known.mae is None

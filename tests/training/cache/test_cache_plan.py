@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 import torch
-from frozen_run import engine_of, entries, frozen_network, pool
+from frozen_run import engine_of, entries, pool
 
 from scsam_monai.baselines.unet import DynUNet2d
 from scsam_monai.errors import InputError
 from scsam_monai.networks.compose import compose_scsam
 from scsam_monai.networks.scsam import ScSAM
 from scsam_monai.training.cache import FillCache
-from scsam_monai.training.cache.plan import Plan, choose, parse_mode
+from scsam_monai.training.cache.plan import Plan, choose
 from scsam_monai.training.crops import BalancedCropDataset
 
 FillerOf = Callable[..., FillCache]
@@ -107,23 +107,3 @@ def test_a_peer_trains_as_if_there_were_no_cache(
     assert set(target) == {"label", "annotated"}
     with pytest.raises(InputError, match="cache: expected a network with frozen encoders"):
         filler_of(peer, crops)(engine_of(4))
-
-
-def test_modes_as_json_and_command_lines_spell_them() -> None:
-    assert [parse_mode(value) for value in (True, False, "on", "OFF", "auto")] == [
-        "on",
-        "off",
-        "on",
-        "off",
-        "auto",
-    ]
-    with pytest.raises(InputError, match="cache: expected one of auto, on, off, met 'maybe'"):
-        parse_mode("maybe")
-
-
-def test_one_encoder_alone_can_be_cached(items: Items, filler_of: FillerOf) -> None:
-    filler = filler_of(frozen_network(fusion="sam"), pool(items))
-    filler(engine_of(2))
-    known = filler.cache.embeddings(torch.rand(1, 1, 32, 32))
-    assert known is not None
-    assert known.mae is None

@@ -87,4 +87,4 @@ class _Loader(Loader):
 def keep_old_names() -> None:
     """Let Python find modules under their old names, too."""
     if OldNames not in sys.meta_path:
-        sys.meta_path.insert(0, OldNames)
+        sys.meta_path.append(OldNames)

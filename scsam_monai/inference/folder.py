@@ -17,7 +17,8 @@ from scsam_monai.inference.model import Model, ModelFile
 from scsam_monai.inference.planning import plan_job
 from scsam_monai.inference.run import run_job
 from scsam_monai.inference.windows import Windows
-from scsam_monai.io import LabelVolume, open_volume
+from scsam_monai.io.ome_zarr_volume import LabelVolume
+from scsam_monai.io.volume import open_volume
 from scsam_monai.progress import StageProgress
 
 logger = logging.getLogger(__name__)

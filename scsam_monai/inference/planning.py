@@ -25,8 +25,9 @@ from scsam_monai.inference.pixel_size import volume_factors
 from scsam_monai.inference.products import Product, as_products
 from scsam_monai.inference.store import holds
 from scsam_monai.inference.windows import Windows
-from scsam_monai.io import VolumeReader, intensity_range_of, open_volume, voxel_size_of
+from scsam_monai.io.intensity import intensity_range_of
 from scsam_monai.io.label_export import check_export
+from scsam_monai.io.volume import VolumeReader, open_volume, voxel_size_of
 from scsam_monai.progress import StageProgress, progress_of
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from scsam_monai.inference.runners import Cancel, Shard, get_runner
 from scsam_monai.inference.sizing import memory_errors
 from scsam_monai.inference.store import Store
 from scsam_monai.inference.streaming import Stream
-from scsam_monai.io import VolumeReader, open_volume
+from scsam_monai.io.volume import VolumeReader, open_volume
 from scsam_monai.progress import Progress, StageProgress
 
 Entered = TypeVar("Entered")

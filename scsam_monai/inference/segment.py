@@ -23,14 +23,10 @@ from scsam_monai.inference.products import Product, as_products
 from scsam_monai.inference.sizing import divide
 from scsam_monai.inference.streaming import Stream
 from scsam_monai.inference.windows import Windows
-from scsam_monai.io import (
-    ArrayVolume,
-    VolumeReader,
-    VoxelSize,
-    as_voxel_size,
-    intensity_range_of,
-    open_volume,
-)
+from scsam_monai.io.image import VoxelSize
+from scsam_monai.io.intensity import intensity_range_of
+from scsam_monai.io.volume import ArrayVolume, VolumeReader, open_volume
+from scsam_monai.io.voxel_size import as_voxel_size
 from scsam_monai.progress import Progress
 from scsam_monai.weights.registry import check_model
 

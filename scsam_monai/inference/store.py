@@ -13,16 +13,10 @@ from scsam_monai.inference.blocks import Block
 from scsam_monai.inference.job import Job, is_zarr, output_suffix
 from scsam_monai.inference.products import Product
 from scsam_monai.inference.runners.local import Cancel
-from scsam_monai.io import (
-    ImageVolume,
-    LabelLegend,
-    LabelVolume,
-    build_pyramid,
-    create_image,
-    create_labels,
-    export_labels,
-    write_block,
-)
+from scsam_monai.io.label_export import export_labels
+from scsam_monai.io.ome_zarr import LabelLegend
+from scsam_monai.io.ome_zarr_volume import ImageVolume, LabelVolume, create_image, create_labels
+from scsam_monai.io.pyramid import build_pyramid, write_block
 from scsam_monai.progress import StageProgress, progress_of
 
 

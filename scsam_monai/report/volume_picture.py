@@ -12,7 +12,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from scsam_monai.io import VolumeReader, normalise, open_volume
+from scsam_monai.io.intensity import normalise
+from scsam_monai.io.volume import VolumeReader, open_volume
 from scsam_monai.report.figures import PANEL_CELL, grey_to_rgb, overlay, picture_grid, save_png
 
 SIDE = 1536

@@ -9,8 +9,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from skimage import data
 from skimage.io import imread
+from skimage.segmentation import find_boundaries
 
 from scsam_monai.report import class_colours, comparison_panel, crop_sheet, overlay, save_png
+from scsam_monai.report.figures import inner_borders
 
 NAMES = ["background", "nucleus", "golgi", "granule"]
 
@@ -115,3 +117,9 @@ def test_saves_png_whole_and_touches_no_global_figures(tmp_path: Path) -> None:
     np.testing.assert_array_equal(imread(path)[..., :3], pixels(figure))
     assert [entry.name for entry in path.parent.iterdir()] == ["panel.png"]
     assert _pylab_helpers.Gcf.get_num_fig_managers() == 0
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 9), (40, 33)])
+def test_borders_are_those_of_scikit_image(shape: tuple[int, int]) -> None:
+    labels = np.random.default_rng(0).integers(0, 3, shape).repeat(3, axis=0).astype(np.uint8)
+    assert np.array_equal(inner_borders(labels), find_boundaries(labels, mode="inner"))

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from scsam_monai.errors import InputError
 
-_DISK_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
+DISK_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 
 
 @contextmanager
@@ -86,7 +86,7 @@ def write_errors(path: str | Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        full = error.errno in _DISK_FULL
+        full = error.errno in DISK_FULL
         raise InputError(
             path,
             expected="room on the disk" if full else "a place that can be written to",

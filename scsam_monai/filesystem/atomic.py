@@ -16,7 +16,7 @@ from typing import Any
 
 from scsam_monai.errors import InputError
 
-_DISK_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
+DISK_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 
 
 @contextmanager
@@ -120,7 +120,7 @@ def write_errors(path: str | Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        full = error.errno in _DISK_FULL
+        full = error.errno in DISK_FULL
         raise InputError(
             path,
             expected="room on the disk" if full else "a place that can be written to",

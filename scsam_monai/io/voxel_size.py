@@ -94,7 +94,9 @@ def as_voxel_size(size: object, ndim: int = 3, where: str | Path = "voxel_size_n
     words = size.strip("[]() ").split(",") if isinstance(size, str) else size
     given = list(words) if isinstance(words, Iterable) else [words]
     lengths = [_length(word, text=isinstance(size, str)) for word in given]
-    met = ", ".join(repr(word) if math.isnan(nm) else f"{nm:g}" for word, nm in zip(given, lengths, strict=True))
+    met = ", ".join(
+        repr(word) if math.isnan(nm) else f"{nm:g}" for word, nm in zip(given, lengths, strict=True)
+    )
     if len(lengths) == 2 and ndim == 2:
         lengths = [lengths[0], *lengths]
     if len(lengths) != 3 or not all(0 < edge < math.inf for edge in lengths):

@@ -6,7 +6,6 @@ after up to 2.6 GB.
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import shutil
@@ -20,7 +19,9 @@ from urllib.error import HTTPError, URLError
 
 from scsam_monai._version import __version__
 from scsam_monai.errors import InputError
+from scsam_monai.filesystem.atomic import DISK_FULL
 from scsam_monai.filesystem.locks import exclusive
+from scsam_monai.progress import Progress
 from scsam_monai.weights.registry import (
     VARIABLE,
     Weights,
@@ -35,9 +36,7 @@ from scsam_monai.weights.registry import (
 TRIES, PAUSE_S, TIMEOUT_S = 3, 1.0, 30.0
 CHUNK = 1 << 20
 WORTH_A_RETRY = (408, 429, 500, 502, 503, 504)
-DISK_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 
-Progress = Callable[[int, int], None]
 Cancel = Callable[[], bool]
 
 logger = logging.getLogger(__name__)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from scsam_monai.errors import InputError
+from scsam_monai.filesystem.atomic import atomic_path
 from scsam_monai.io import (
-    atomic_path,
     image_suffix,
     read_header,
     read_image,

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from scsam_monai.errors import InputError, check_choice
 from scsam_monai.filesystem.atomic import check_writable
-from scsam_monai.progress import duration, terminal_bar
+from scsam_monai.progress import Progress, duration, terminal_bar
 from scsam_monai.training.batches import EpochSampler
 from scsam_monai.training.cache.embeddings import EmbeddingCache
 from scsam_monai.training.cache.plan import (
@@ -50,7 +50,7 @@ def fill(
     *,
     entry_bytes: int,
     batch_size: int = 8,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> int:
     """Write the entries of ``jobs``; may be killed at any moment and started again.
 
@@ -141,7 +141,7 @@ class FillCache:
         mode: str | bool = "auto",
         plain_crops: int = 0,
         batch_size: int = 4,
-        progress: Callable[[int, int], None] | None = None,
+        progress: Progress | None = None,
     ) -> None:
         self.cache, self.dataset, self.sampler = cache, dataset, sampler
         self.mode, self.plain_crops, self.batch_size = parse_mode(mode), plain_crops, batch_size

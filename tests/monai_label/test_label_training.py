@@ -249,7 +249,9 @@ def _with_loader(files, model):
     parser = ConfigParser()
     parser.read_config(files)
     loader = {"_target_": "CheckpointLoader", "load_path": str(model), "load_dict": {"model": "$@network"}}
-    return [loader | {"strict": False}, *parser.get("train#handlers")]
+    handlers = parser.get("train#handlers")
+    assert not [handler for handler in handlers if handler.get("_target_") == "CheckpointLoader"]
+    return [loader | {"strict": False}, *handlers]
 
 
 def test_the_overlay_trains_from_the_served_model_and_gives_a_verdict(served):

@@ -10,6 +10,7 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 
 import ignite.distributed as idist
 import torch
@@ -131,6 +132,7 @@ class FillCache:
         plain_crops: crops at the start of the pool that are also looked at as they are, for ``PrototypeInit``.
         batch_size: images encoded at once on a GPU.
         progress: called with entries done and in all; None draws a bar where somebody watches.
+        start_from: weights that training goes on from, and which need no ``plain_crops``; None for a fresh network.
     """
 
     def __init__(
@@ -142,9 +144,11 @@ class FillCache:
         plain_crops: int = 0,
         batch_size: int = 4,
         progress: Progress | None = None,
+        start_from: str | Path | None = None,
     ) -> None:
         self.cache, self.dataset, self.sampler = cache, dataset, sampler
-        self.mode, self.plain_crops, self.batch_size = parse_mode(mode), plain_crops, batch_size
+        self.mode, self.batch_size = parse_mode(mode), batch_size
+        self.plain_crops = plain_crops if start_from is None else 0
         self.progress = progress
 
     def attach(self, engine: Engine) -> None:

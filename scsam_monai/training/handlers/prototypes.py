@@ -36,9 +36,6 @@ class PrototypeInit:
         embeddings: gives the embeddings of ``(B, 1, H, W)`` where they are known, else None; they are handed to
             ``network.fuse`` besides the image.
         start_from: weights that training goes on from, and the prototypes with them; None for a fresh network.
-
-    Attributes:
-        n_crops: how many crops are looked at; 0 where the prototypes stay as they are.
     """
 
     def __init__(
@@ -53,12 +50,12 @@ class PrototypeInit:
     ) -> None:
         self.network: Any = network
         self.dataset, self.embeddings = dataset, embeddings
-        self.n_crops = n_crops if start_from is None else 0
-        self.iterations, self.seed = iterations, seed
+        self.n_crops, self.iterations, self.seed = n_crops, iterations, seed
+        self.start_from = start_from
 
     def attach(self, engine: Engine) -> None:
         """Register with the trainer."""
-        if self.n_crops:
+        if self.start_from is None:
             engine.add_event_handler(Events.STARTED, self)
 
     @torch.no_grad()

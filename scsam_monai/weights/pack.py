@@ -20,6 +20,8 @@ from scsam_monai.networks.layout import check_layout
 from scsam_monai.networks.light_state import ENCODERS
 from scsam_monai.networks.mae import MAEEncoder
 from scsam_monai.networks.promptable import PromptableSAM
+from scsam_monai.networks.pyramid import PyramidEncoder
+from scsam_monai.weights.efficientnet import is_original, timm_efficientnet
 from scsam_monai.weights.files import read_state_dict
 from scsam_monai.weights.loading import load_weights, rebuild_scsam
 from scsam_monai.weights.record import read_record
@@ -38,7 +40,8 @@ def pack_weights(
 
     Args:
         name: of shipped weights in the registry.
-        source: state dict in Meta's layout (``sam``) or of the MAE's ViT (``mae``).
+        source: state dict in Meta's layout (``sam``), of the MAE's ViT (``mae``), of timm's model or the
+            original EfficientNet-Lite (``pyramid``).
         target: folder for the files.
         manifest: receives sizes and hashes; the registry reads this package's own when it is imported.
 
@@ -50,6 +53,8 @@ def pack_weights(
         remedy = "name weights that come with the repository"
         raise InputError(name, expected="weights of this project", met=weights.description, remedy=remedy)
     state = read_state_dict(source)
+    if weights.kind == "pyramid" and is_original(state):
+        state = timm_efficientnet(source, state, PyramidEncoder(weights.architecture))
     check_layout(source, state, _layout(weights))
     contents = {file.name: save(half(source, share)) for file, share in _shares(weights, state)}
     for file, content in contents.items():
@@ -107,6 +112,8 @@ def half(source: str | Path, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def _layout(weights: Weights) -> dict[str, Tensor]:
     if weights.kind == "sam":
         return PromptableSAM(weights.architecture).state_dict()
+    if weights.kind == "pyramid":
+        return PyramidEncoder(weights.architecture).model.state_dict()
     return MAEEncoder(weights.architecture).vit.state_dict()
 
 

@@ -33,7 +33,8 @@ class Weights:
 
     name: str
     kind: str
-    """``sam``: image encoder, prompt encoder and mask decoder in Meta's layout; ``mae``: the MAE's ViT."""
+    """``sam``: image encoder, prompt encoder and mask decoder in Meta's layout; ``mae``: the MAE's ViT;
+    ``pyramid``: a model of timm's that gives feature maps."""
     architecture: str
     licence: str
     description: str

@@ -123,6 +123,7 @@ def scsam_features(network: ScSAM) -> Features:
         embeddings = network.encode(image)
         maps = [] if embeddings.sam is None else [embeddings.sam.embedding]
         maps += embeddings.mae or []
+        maps += [features for further in embeddings.further.values() for features in further]
         return torch.cat([F.interpolate(m, embeddings.grid, mode="bilinear") for m in maps], dim=1)
 
     return features

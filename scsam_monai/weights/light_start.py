@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from scsam_monai.networks.layout import check_layout
-from scsam_monai.networks.light_state import ENCODERS, KEY, unlike_encoders
+from scsam_monai.networks.light_state import ENCODERS, KEY, SOURCES, unlike_encoders
 from scsam_monai.networks.scsam import ScSAM
 from scsam_monai.weights.files import read_state_dict
 from scsam_monai.weights.record import read_record
@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 OWN = (KEY, "pixel_size_nm", "prompt_encoder.prototypes")
 """What belongs to a network's encoders, images and classes, and not to its light modules."""
-MAY_DIFFER = ("n_classes", "prototypes", "sam_weights", "mae_weights")
+MAY_DIFFER = ("n_classes", "prototypes", "sam_weights", "mae_weights", "pyramid_weights")
 """Parts of a recipe that light modules do not depend on, or that are compared by their weights."""
 
 
@@ -55,5 +55,5 @@ def load_light_modules(network: ScSAM, path: str | Path, recipe: Mapping[str, An
 
 
 def _light_modules(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    encoders = tuple(f"{name}." for name in ENCODERS)
+    encoders = tuple(f"{name}." for name in (*ENCODERS, SOURCES))
     return {key: value for key, value in state.items() if key not in OWN and not key.startswith(encoders)}

@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from scsam_monai.errors import InputError
+from scsam_monai.networks.factory import NONE
 from scsam_monai.networks.scsam import ScSAM
 from scsam_monai.weights.factory import RANDOM, build_scsam
 from scsam_monai.weights.files import load_checked, read_state_dict
@@ -36,7 +37,9 @@ def rebuild_scsam(weights: str | Path, **recipe: Any) -> ScSAM:
         **recipe: arguments of :func:`build_scsam` where no record says otherwise. Named encoders are looked for
             beside ``weights``, too.
     """
-    recorded = read_record(weights).get("network", {})
+    recorded = dict(read_record(weights).get("network", {}))
+    if recorded:
+        recorded.setdefault("pyramid", NONE)  # of records that are older than it
     folders = [Path(weights).parent, *as_folders(recipe.pop("weights_dir", None))]
     # load_weights comes next and refuses anything less than every weight.
     defaults = {"warn_untrained": not Path(weights).is_file(), "weights_dir": folders}

@@ -17,7 +17,7 @@ from torch import Tensor
 from scsam_monai.errors import InputError
 from scsam_monai.io.atomic import atomic_path
 from scsam_monai.networks.layout import check_layout
-from scsam_monai.networks.light_state import ENCODERS
+from scsam_monai.networks.light_state import ENCODERS, SOURCES
 from scsam_monai.networks.mae import MAEEncoder
 from scsam_monai.networks.promptable import PromptableSAM
 from scsam_monai.networks.pyramid import PyramidEncoder
@@ -77,7 +77,7 @@ def pack_model(source: str | Path, target: str | Path) -> list[Path]:
             stand for now, or would be over 20 MB; nothing is written then.
     """
     state, record = read_state_dict(source), read_record(source)
-    if any(key.partition(".")[0] in ENCODERS for key in state):
+    if any(key.partition(".")[0] in (*ENCODERS, SOURCES) for key in state):
         remedy = "train on encoders named in the registry"
         raise InputError(source, expected="weights without encoders", met="encoders", remedy=remedy)
     if not record:

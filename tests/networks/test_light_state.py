@@ -18,7 +18,7 @@ from scsam_monai.networks.scsam import ScSAM
 
 N_CLASSES = 3
 IMAGE = torch.rand(1, 1, 32, 32, generator=torch.Generator().manual_seed(5))
-REFUSED = "another sam_encoder; build the network with the sam_weights and mae_weights"
+REFUSED = "another sam_encoder; build it with the sam_weights, mae_weights"
 
 
 def build(encoder_seed: int, *light: str) -> ScSAM:
@@ -226,3 +226,28 @@ def test_an_encoder_that_the_fusion_does_not_use() -> None:
     other = copy.deepcopy(network)
     other.load_state_dict(network.state_dict())
     assert_answers_like(other, network)
+
+
+def test_further_sources_are_left_out_like_the_others(saved: ScSAM) -> None:
+    def build_plus(seed: int) -> ScSAM:
+        network = compose_scsam(N_CLASSES, mae="none").eval()
+        torch.manual_seed(seed)
+        nn.init.normal_(network.sources["pyramid"].model.conv_stem.weight)
+        network.sources["pyramid"].freeze()
+        network.leave_out(["sources.pyramid"])
+        return network
+
+    torch.manual_seed(0)
+    network = build_plus(1)
+    state = network.state_dict()
+    assert "sources" not in keys(state)
+    assert "sources" in keys(full_state(network))
+    twin = copy.deepcopy(network)
+    with torch.no_grad():
+        twin.prompt_encoder.prototypes.add_(1)
+    twin.load_state_dict(state)
+    assert_answers_like(twin, network)
+    with pytest.raises(InputError, match=r"another sources\.pyramid"):
+        build_plus(2).load_state_dict(state)
+    assert state[KEY].shape == (3, 32)
+    assert saved.state_dict()[KEY].shape == (2, 32)

@@ -1,14 +1,19 @@
 from __future__ import annotations
 
+import json
 import logging
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from scsam_monai.errors import InputError
+from scsam_monai.networks.pyramid import PyramidEncoder
+from scsam_monai.networks.skip import HighResolutionSkip
 from scsam_monai.weights.factory import build_scsam
+from scsam_monai.weights.loading import rebuild_scsam
 
 N_CLASSES = 3
 
@@ -47,7 +52,7 @@ def test_freezing(
 
 
 def test_one_pretrained_encoder_freezes_alone(mae_file: Path, caplog: pytest.LogCaptureFixture) -> None:
-    network = build_scsam(N_CLASSES, mae_weights=mae_file)
+    network = build_scsam(N_CLASSES, mae_weights=mae_file, pyramid="none")
     assert network.mae_encoder.frozen
     assert not network.sam_encoder.frozen
     assert warnings_of(caplog) == [
@@ -59,14 +64,14 @@ def test_one_pretrained_encoder_freezes_alone(mae_file: Path, caplog: pytest.Log
 def test_warns_of_frozen_random_encoders(caplog: pytest.LogCaptureFixture) -> None:
     build_scsam(N_CLASSES, freeze_encoders=True)
     messages = warnings_of(caplog)
-    assert [message.split()[0] for message in messages] == ["vit_t", "mae_tiny"]
+    assert [message.split()[0] for message in messages] == ["vit_t", "mae_tiny", "tf_efficientnet_lite0"]
     assert all("stays frozen at random weights" in message for message in messages)
 
 
 def test_says_nothing_with_both_weights(
     stock_file: Path, mae_file: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    build_scsam(N_CLASSES, sam_weights=stock_file, mae_weights=mae_file)
+    build_scsam(N_CLASSES, sam_weights=stock_file, mae_weights=mae_file, pyramid="none")
     assert warnings_of(caplog) == []
 
 
@@ -154,3 +159,29 @@ def test_weights_of_an_encoder_that_is_not_used_are_not_recorded(named: Path) ->
         N_CLASSES, fusion="sam", sam_weights="sam", mae_weights="nowhere", weights_dir=named, preset="paper"
     )
     assert (network.recipe["sam_weights"], network.recipe["mae_weights"]) == ("sam", None)
+
+
+def test_pyramid_with_its_weights_is_frozen_and_recorded(tmp_path: Path) -> None:
+    state = PyramidEncoder().model.state_dict()
+    save_file(state, tmp_path / "own.safetensors")
+    network = build_scsam(
+        N_CLASSES, mae="none", pyramid_weights=tmp_path / "own.safetensors", warn_untrained=False
+    )
+    pyramid = network.sources["pyramid"]
+    assert pyramid.frozen
+    assert all(torch.equal(value, state[key]) for key, value in pyramid.model.state_dict().items())
+    assert (network.recipe["pyramid"], network.recipe["pyramid_weights"]) == ("tf_efficientnet_lite0", None)
+    assert any(key.startswith("sources.pyramid.") for key in network.state_dict())
+
+
+def test_preset_without_a_pyramid_needs_no_weights_for_it() -> None:
+    network = build_scsam(N_CLASSES, preset="paper", pyramid_weights="nowhere", warn_untrained=False)
+    assert (network.recipe["pyramid"], network.recipe["pyramid_weights"]) == ("none", None)
+
+
+def test_records_that_are_older_than_the_pyramid_have_none(tmp_path: Path) -> None:
+    recipe = {"n_classes": N_CLASSES, "preset": "plus", "sam": "vit_t", "mae": "mae_tiny", "skip": None}
+    (tmp_path / "model.json").write_text(json.dumps({"network": recipe}))
+    network = rebuild_scsam(tmp_path / "model.pt", warn_untrained=False)
+    assert not network.sources
+    assert isinstance(network.skip, HighResolutionSkip)

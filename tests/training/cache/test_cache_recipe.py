@@ -11,11 +11,15 @@ from scsam_monai.training.cache import Recipe
 @pytest.mark.parametrize(
     ("options", "names"),
     [
-        ({}, ("sam", "early", "mae.0", "mae.1", "mae.2", "mae.3")),
+        ({}, ("sam", "mae.0", "mae.1", "mae.2", "mae.3", *(f"pyramid.{i}" for i in range(5)))),
+        ({"pyramid": "none"}, ("sam", "early", "mae.0", "mae.1", "mae.2", "mae.3")),
+        ({"mae": "none", "skip": False}, ("sam", "pyramid.3", "pyramid.4")),
+        ({"fusion": "pyramid", "zoom": 2}, (*(f"pyramid.{i}" for i in range(5)), "grid")),
+        ({"fusion": "sam"}, ("sam", *(f"pyramid.{i}" for i in range(5)))),
         ({"preset": "paper"}, ("sam", "mae.0", "mae.1", "mae.2", "mae.3")),
         ({"preset": "paper", "learned_depths": False}, ("sam", "mae")),
-        ({"fusion": "sam"}, ("sam", "early")),
-        ({"fusion": "mae", "learned_depths": False}, ("mae",)),
+        ({"fusion": "sam", "pyramid": "none"}, ("sam", "early")),
+        ({"fusion": "mae", "learned_depths": False, "pyramid": "none"}, ("mae",)),
     ],
 )
 @torch.no_grad()
@@ -27,7 +31,7 @@ def test_only_what_is_read_is_kept(options: dict[str, object], names: tuple[str,
     known = network.encode(image)
     maps = recipe.pack(known)
     assert recipe.names == tuple(maps) == names
-    assert all(values.dtype == torch.float16 for values in maps.values())
+    assert all(values.dtype == torch.float16 for name, values in maps.items() if name != "grid")
     again = recipe.unpack(maps)
     assert again.grid == known.grid
     torch.testing.assert_close(network(image, again), network(image), rtol=2e-2, atol=2e-3)
@@ -44,6 +48,8 @@ def test_the_key_tells_encoders_and_preprocessing_apart() -> None:
             {"preset": "paper"},
             {"learned_depths": False},
             {"mae": "mae_small"},
+            {"pyramid": "none"},
+            {"pyramid": "resnet10t"},
         )
     ]
     assert len(set(keys)) == len(keys)

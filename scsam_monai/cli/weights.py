@@ -66,14 +66,14 @@ def verify_command(names: Names = None) -> None:
 
 @weights_app.command("pack")
 def pack_command(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Shipped weights, or `model` for a ScSAM.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Shipped weights, `model`, or a model of timm's.")],
     source: Annotated[Path, typer.Argument(help="Trained state dict; for `model`, the run's model.pt.")],
     target: Annotated[Path, typer.Argument(help="Folder to write into, such as bundle/models.")],
     manifest: Annotated[
         Path | None, typer.Option(help="Records sizes and hashes; default: the package's own.")
     ] = None,
 ) -> None:
-    """For maintainers: write trained weights in half precision, in files of at most 20 MB."""
+    """Write weights in half precision: for maintainers, in files of at most 20 MB; or those of a pyramid."""
     from scsam_monai.bundle_tools.pack import MANIFEST, pack_model, pack_weights
 
     if name == "model":

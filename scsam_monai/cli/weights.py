@@ -66,7 +66,9 @@ def verify_command(names: Names = None) -> None:
 
 @weights_app.command("pack")
 def pack_command(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Shipped weights, `model`, or a model of timm's.")],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="Shipped weights, `model`, or a model of timm's.")
+    ],
     source: Annotated[Path, typer.Argument(help="Trained state dict; for `model`, the run's model.pt.")],
     target: Annotated[Path, typer.Argument(help="Folder to write into, such as bundle/models.")],
     manifest: Annotated[

@@ -5,14 +5,23 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 from tqdm import tqdm
 
-Progress = Callable[[int, int], None]
+Progress = Callable[[float, float], None]
+"""Called with how much of something is done, and how much there is in all."""
+StageProgress = Callable[[str, float, float], None]
+"""The same of work that has several stages, with the name of the stage before it."""
+
+
+def progress_of(stage: str, progress: StageProgress | None) -> Progress | None:
+    """Return the callback of one stage."""
+    return None if progress is None else partial(progress, stage)
 
 
 @contextmanager
-def stage_bars() -> Iterator[Callable[[str, float, float], None]]:
+def stage_bars() -> Iterator[StageProgress]:
     """Yield a callback of stage, voxels done and in all: one bar per stage, with the time left.
 
     Nothing is drawn where stderr is no terminal.
@@ -48,7 +57,7 @@ def terminal_bar(progress: Progress | None = None) -> Iterator[Progress | None]:
         return
     with tqdm(unit="image", desc="encoding", file=sys.stderr, leave=False) as bar:
 
-        def draw(done: int, total: int) -> None:
+        def draw(done: float, total: float) -> None:
             bar.total = total
             bar.update(done - bar.n)
 

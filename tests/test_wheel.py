@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import tifffile
 
+from scsam_monai._version import __version__
 from scsam_monai.filesystem.bundle_folder import bundle_folder, output_root
 from tests.bundle.conftest import write_description
 
@@ -157,6 +158,7 @@ def config(installed: Installed, name: str) -> Path:
 def test_the_wheel_holds_the_bundle_and_nothing_else_of_its_folder(installed: Installed) -> None:
     code = "import scsam_monai, sys; print(scsam_monai.__file__, *sys.path, sep='\\n')"
     file, *path = installed.run("python", "-c", code).splitlines()
+    assert installed.run("scsam", "--version").strip() == f"scsam {__version__}"
     assert Path(file).parent == installed.package
     assert str(ROOT) not in path
     assert config(installed, "train").parents[1] == installed.package / "bundle"
@@ -209,6 +211,18 @@ def test_the_label_servers_start_script(installed: Installed) -> None:
     served = installed.here / "server" / "app" / "model" / "scsam"
     for name in ("configs/train.json", "models/model.pt"):
         assert (served / name).read_bytes() == (ROOT / "bundle" / name).read_bytes()
+
+
+def test_every_place_that_states_the_version_states_this_one() -> None:
+    """A release changes ``_version.py``, and these after it; the tag is ``v`` and the version."""
+    stated = {
+        "CITATION.cff": rf"^version: {re.escape(__version__)}$",
+        "CHANGELOG.md": rf"^## \[{re.escape(__version__)}\]",
+        "bundle/configs/metadata.json": rf'"scsam-monai": "{re.escape(__version__)}"',
+        "setup.cfg": r"^version = attr: scsam_monai\._version\.__version__$",
+    }
+    for file, pattern in stated.items():
+        assert re.search(pattern, (ROOT / file).read_text("utf-8"), re.MULTILINE), file
 
 
 def test_extras_that_messages_and_documents_name_exist() -> None:

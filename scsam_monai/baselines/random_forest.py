@@ -1,4 +1,4 @@
-"""A random forest over local image features: what users of interactive pixel classifiers have, and the floor."""
+"""A random forest on local image features, like interactive pixel classifiers: the baseline to beat."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LOWEST_PROBABILITY = 1e-6
 
 
 class RandomForestSegmenter(nn.Module):
-    """Pixel classifier on intensity, edges and texture at several scales, in the place of a network.
+    """Pixel classifier on intensity, edges and texture at several scales, with the interface of a network.
 
     Features are those of scikit-image's trainable segmentation
     (:func:`skimage.feature.multiscale_basic_features`): the smoothed image, its gradient magnitude and the

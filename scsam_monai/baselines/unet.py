@@ -1,4 +1,4 @@
-"""The network everybody compares with: a 2-D U-Net of nnU-Net's shape.
+"""The usual baseline: a 2-D U-Net of nnU-Net's shape.
 
 nnU-Net: Isensee et al., Nature Methods 2021. The blocks are MONAI's
 :class:`~monai.networks.nets.DynUNet`.

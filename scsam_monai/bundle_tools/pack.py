@@ -1,4 +1,4 @@
-"""Make trained weights small enough to come with the repository: half precision, in files of at most 20 MB."""
+"""Pack trained weights for the repository: half precision, in files of at most 20 MB."""
 
 from __future__ import annotations
 

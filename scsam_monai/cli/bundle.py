@@ -29,7 +29,9 @@ def path_command() -> None:
 @bundle_app.command("audit")
 def audit_command(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The bundle's folder.")],
-    marked: Annotated[bool, typer.Option("--marked", help="Show only what wants a closer look.")] = False,
+    marked: Annotated[
+        bool, typer.Option("--marked", help="Show only what is marked for a closer look.")
+    ] = False,
 ) -> None:
     """List what a bundle would run, import, unpickle and fetch, without doing any of it.
 
@@ -55,7 +57,7 @@ def verify_command(
         Path | None, typer.Argument(metavar="[DIR]", help="Default: the one that `path` prints.")
     ] = None,
     only: Annotated[
-        list[str] | None, typer.Option(metavar="CHECK", help="This check alone; may be repeated.")
+        list[str] | None, typer.Option(metavar="CHECK", help="Run only this check; may be repeated.")
     ] = None,
 ) -> None:
     """Check all that the model zoo asks of a bundle, a line each; ends with code 1 if a check fails.

@@ -37,7 +37,7 @@ def check(folder: Annotated[Path, typer.Argument(help="Folder with dataset.json.
 
 def generate(
     folder: Annotated[Path, typer.Argument(help="Folder to write.")],
-    seed: Annotated[int, typer.Option(min=0, help="Another seed, other cells.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed; another one gives other cells.")] = 0,
     training: Annotated[int, typer.Option(min=4, help="Number of training volumes.")] = 4,
 ) -> None:
     """Generate the sample data set: electron-microscopy-like volumes with labels."""
@@ -48,7 +48,7 @@ def generate(
 
 def corpus(
     folder: Annotated[Path, typer.Argument(help="Folder to write.")],
-    volumes: Annotated[int, typer.Option(min=1, help="Generated volumes to learn from.")] = 24,
+    volumes: Annotated[int, typer.Option(min=1, help="Number of generated volumes.")] = 24,
     fib25: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Folder with FIB-25 blocks to add (CC BY).")
     ] = None,
@@ -96,12 +96,17 @@ def import_files_command(
     label: Annotated[list[str], typer.Option(metavar="GLOB", help="Label files, paired in sorted order.")],
     class_: Annotated[
         list[str],
-        typer.Option("--class", metavar="VALUE=NAME", help="Meaning of a label value; background, unknown."),
+        typer.Option(
+            "--class", metavar="VALUE=NAME", help="Class name of a label value; also background and unknown."
+        ),
     ],
     z_ranges: ZRanges,
     gap: int,
     voxel_size_nm: VoxelSize = None,
-    annotated: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Default: all.")] = None,
+    annotated: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Class that was annotated, may be repeated; default: all."),
+    ] = None,
     train: Patterns = None,
     validation: Patterns = None,
     test: Patterns = None,
@@ -152,8 +157,13 @@ def import_vnc_command(
 def import_betaseg_command(
     source: Source,
     target: Target,
-    split: Annotated[str, typer.Option(help="high, low, cross or cross-back.")] = "high",
-    validation: Annotated[list[str] | None, typer.Option(metavar="CELL", help="Taken from training.")] = None,
+    split: Annotated[
+        str, typer.Option(help="Cells to train on and to test on: high, low, cross or cross-back.")
+    ] = "high",
+    validation: Annotated[
+        list[str] | None,
+        typer.Option(metavar="CELL", help="Cell to validate on, taken from training; may be repeated."),
+    ] = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Mouse beta cells, Müller et al. 2021."""

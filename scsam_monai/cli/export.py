@@ -17,18 +17,20 @@ export_app = typer.Typer(
     no_args_is_help=True, help="Write a network for other programs: torchscript, onnx, bioimageio."
 )
 
-Output = Annotated[Path, typer.Argument(metavar="OUTPUT", help="A new file.")]
+Output = Annotated[Path, typer.Argument(metavar="OUTPUT", help="File to write; must not exist.")]
 ModelPath = Annotated[Path, typer.Option("--model", metavar="PATH", help="Trained model.pt.")]
-Window = Annotated[int, typer.Option(help="H and W of the images it will take, in the network's pixels.")]
+Window = Annotated[
+    int, typer.Option(help="Height and width of the images it will take, in the network's pixels.")
+]
 Licence = Annotated[
     str | None,
     typer.Option(
         metavar="SPDX",
-        help="Of the weights; default: that of the shipped model.pt. Only bioimageio checks that it is SPDX's.",
+        help="Licence of the weights; default: that of the shipped model.pt. Only bioimageio checks its name.",
     ),
 ]
 Authors = Annotated[
-    list[str] | None, typer.Option("--author", metavar="NAME", help="Of the weights; may be repeated.")
+    list[str] | None, typer.Option("--author", metavar="NAME", help="Author of the weights; may be repeated.")
 ]
 
 SHIPPED_LICENCE, SHIPPED_AUTHORS = "Apache-2.0", ("scsam-monai contributors",)

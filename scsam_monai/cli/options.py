@@ -13,7 +13,9 @@ from scsam_monai.errors import InputError
 
 Number = TypeVar("Number", int, float)
 
-ZRange = Annotated[str | None, typer.Option(metavar="START:STOP", help="Sections, the end excluded.")]
+ZRange = Annotated[
+    str | None, typer.Option(metavar="START:STOP", help="Range of sections, the end excluded.")
+]
 Gap = Annotated[int, typer.Option(min=0, help="Sections to leave out between the z ranges.")]
 
 PARTS = {"train_z": "training", "validation_z": "validation", "test_z": "test"}

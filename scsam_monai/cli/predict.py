@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from scsam_monai.inference.estimate import Estimate
     from scsam_monai.inference.job import Job
     from scsam_monai.inference.model import Model
+    from scsam_monai.io.volume import VolumeReader
 
 
 class RunnerName(StrEnum):
@@ -47,60 +48,69 @@ def predict(
         Path, typer.Argument(metavar="OUTPUT", help="LABELS.ome.zarr; .tif or .nii.gz for small volumes.")
     ],
     model: Annotated[
-        Path | None, typer.Option(metavar="PATH", help="Trained model.pt; default: the one that comes along.")
+        Path | None, typer.Option(metavar="PATH", help="Trained model.pt; default: the shipped one.")
     ] = None,
     dataset: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Inside HDF5; level of an OME-Zarr.")
+        str | None,
+        typer.Option(metavar="NAME", help="Which data set of an HDF5 file, or which level of an OME-Zarr."),
     ] = None,
     voxel_size_nm: Annotated[
-        str | None, typer.Option(metavar="Z,Y,X", help="Where the file states none, or a wrong one.")
+        str | None,
+        typer.Option(metavar="Z,Y,X", help="Voxel size in nm, if the file states none or a wrong one."),
     ] = None,
-    planes: Annotated[int, typer.Option(min=1, max=3, help="1: xy. 3: average xy, xz, yz.")] = 1,
+    planes: Annotated[
+        int, typer.Option(min=1, max=3, help="1: segment xy sections. 3: average over xy, xz and yz.")
+    ] = 1,
     window: Annotated[int, typer.Option(help="Edge of a window in the network's pixels.")] = 256,
     overlap: Annotated[float, typer.Option(help="Fraction by which windows overlap.")] = 0.25,
-    batch: Annotated[int, typer.Option(help="Windows at a time.")] = 4,
+    batch: Annotated[int, typer.Option(help="Windows computed at a time.")] = 4,
     probabilities: Annotated[bool, typer.Option(help="Also write class probabilities.")] = False,
-    confidence: Annotated[bool, typer.Option(help="Also write each label's probability.")] = False,
+    confidence: Annotated[
+        bool, typer.Option(help="Also write the probability of each voxel's label.")
+    ] = False,
     block: Annotated[
-        str | None, typer.Option(metavar="Z,Y,X", help="Voxels at a time; default: what memory allows.")
+        str | None,
+        typer.Option(metavar="Z,Y,X", help="Size of the blocks in voxels; default: what memory allows."),
     ] = None,
     memory_gb: Annotated[
-        float, typer.Option(min=0, help="Memory for blocks, beside the network's own.")
+        float, typer.Option(min=0, help="Memory for blocks in GB, in addition to the network's.")
     ] = 4.0,
-    ome_zarr: Annotated[OmeZarr, typer.Option(help="Version to write.")] = OmeZarr.V05,
+    ome_zarr: Annotated[OmeZarr, typer.Option(help="Version of OME-Zarr to write.")] = OmeZarr.V05,
     threads: Annotated[
-        int | None, typer.Option(min=1, help="Of each process; default: all cores, with Dask their share.")
+        int | None,
+        typer.Option(
+            min=1, help="CPU threads of each process; default: all cores, shared among Dask workers."
+        ),
     ] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N; default: a GPU if any.")] = None,
-    runner: Annotated[RunnerName, typer.Option(help="Here, or on Dask's workers.")] = RunnerName.SERIAL,
-    workers: Annotated[int | None, typer.Option(min=1, help="Dask: processes on this machine.")] = None,
+    runner: Annotated[
+        RunnerName, typer.Option(help="Compute in this process, or on Dask workers.")
+    ] = RunnerName.SERIAL,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Dask: number of processes to start on this machine.")
+    ] = None,
     scheduler: Annotated[
-        str | None, typer.Option(metavar="ADDRESS", help="Dask: a scheduler that runs already.")
+        str | None, typer.Option(metavar="ADDRESS", help="Dask: address of a running scheduler.")
     ] = None,
     shard: Annotated[
-        str | None, typer.Option(metavar="I/N", help="This share only, as of an array job.")
+        str | None, typer.Option(metavar="I/N", help="Compute only share I of N, for array jobs.")
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it takes and stop.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue a run that was stopped.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print windows, time and memory needed, and stop.")
+    ] = False,
 ) -> None:
     """Segment an image or a volume of any size, block by block from disk to disk."""
-    from scsam_monai.io import open_volume, voxel_size_of
-    from scsam_monai.weights.registry import check_model
-
-    # What needs no torch is told before it is imported, which takes seconds.
-    size = numbers("--voxel-size-nm", voxel_size_nm, float, "numbers (z, y, x) like 50,4.6,4.6")
-    edges = numbers("--block", block, int, "whole numbers (z, y, x) like 32,512,512")
-    with open_volume(source, dataset) as volume:
-        voxel_size_of(volume, size)
-    model = check_model(model or _shipped_model())
-    from scsam_monai.inference.estimate import estimate
+    from scsam_monai.inference.model import ModelFile
     from scsam_monai.inference.planning import plan_job
-    from scsam_monai.inference.run import run_job
-    from scsam_monai.inference.runners import Shard
+    from scsam_monai.inference.runners.local import Shard
     from scsam_monai.inference.windows import Windows
+    from scsam_monai.io.volume import open_volume
     from scsam_monai.progress import stage_bars
     from scsam_monai.report.palette import class_colours
 
+    size = numbers("--voxel-size-nm", voxel_size_nm, float, "numbers (z, y, x) like 50,4.6,4.6")
+    edges = numbers("--block", block, int, "whole numbers (z, y, x) like 32,512,512")
     share = None if shard is None else Shard.parse(shard)
     if runner == RunnerName.SERIAL:
         _refuse_for_serial(workers, scheduler)
@@ -110,47 +120,53 @@ def predict(
     if planes == 3:
         products.append("disagreement")
     started = time.monotonic()
-    with stage_bars() as progress, _interruptible(output) as interrupted:
-        job, opened = plan_job(
-            source,
-            output,
-            model,
-            dataset=dataset,
-            voxel_size_nm=size,
-            windows=Windows(window, overlap, batch, planes),
-            products=products,
-            block=edges,
-            memory_gb=memory_gb,
-            ome_zarr=ome_zarr.value,
-            threads=threads or _threads_of_workers(runner, workers, scheduler),
-            # With Dask this process computes nothing, and a GPU's memory is the workers'.
-            device=device if runner == RunnerName.SERIAL or dry_run else "cpu",
-            progress=progress,
-        )
-        if dry_run:
-            _print_estimate(job, opened, estimate(job, opened))
-            return
-        cluster: dict[str, Any] = (
-            {"workers": workers, "scheduler": scheduler} if runner == RunnerName.DASK else {}
-        )
-        finished = run_job(
-            job,
-            class_colours(len(job.class_names)),
-            resume=resume,
-            shard=share,
-            runner=runner.value,
-            device=device,
-            model=opened,
-            progress=progress,
-            cancel=interrupted,
-            **cluster,
-        )
-        if interrupted() and not finished:
-            raise KeyboardInterrupt
-    if finished:
-        _print_result(job, time.monotonic() - started)
-    else:
-        typer.echo(f"this share is done; {job.output} appears when the last one is")
+    with open_volume(source, dataset) as volume:
+        with stage_bars() as progress, _interruptible(output) as interrupted:
+            job, opened = plan_job(
+                volume,
+                output,
+                ModelFile(model or _shipped_model()),
+                dataset=dataset,
+                voxel_size_nm=size,
+                windows=Windows(window, overlap, batch, planes),
+                products=products,
+                block=edges,
+                memory_gb=memory_gb,
+                ome_zarr=ome_zarr.value,
+                threads=threads or _threads_of_workers(runner, workers, scheduler),
+                # With Dask this process computes nothing, and a GPU's memory is the workers'.
+                device=device if runner == RunnerName.SERIAL or dry_run else "cpu",
+                progress=progress,
+            )
+            if dry_run:
+                from scsam_monai.inference.estimate import estimate
+
+                _print_estimate(job, opened, estimate(job, opened))
+                return
+            from scsam_monai.inference.run import run_job
+
+            cluster: dict[str, Any] = (
+                {"workers": workers, "scheduler": scheduler} if runner == RunnerName.DASK else {}
+            )
+            finished = run_job(
+                job,
+                class_colours(len(job.class_names)),
+                resume=resume,
+                shard=share,
+                runner=runner.value,
+                device=device,
+                model=opened,
+                volume=volume,
+                progress=progress,
+                cancel=interrupted,
+                **cluster,
+            )
+            if interrupted() and not finished:
+                raise KeyboardInterrupt
+        if finished:
+            _print_result(job, volume, time.monotonic() - started)
+        else:
+            typer.echo(f"this share is done; {job.output} appears when the last one is")
 
 
 def _threads_of_workers(runner: RunnerName, workers: int | None, scheduler: str | None) -> int | None:
@@ -244,15 +260,15 @@ def _advice(again: float) -> str:
     return "; larger blocks (--memory-gb) need fewer" if again > 1.5 else ""
 
 
-def _print_result(job: Job, seconds: float) -> None:
+def _print_result(job: Job, volume: VolumeReader, seconds: float) -> None:
     for product in job.products:
         typer.echo(job.path(product))
     megavoxels = job.source.shape[0] * job.source.shape[1] * job.source.shape[2] / 1e6
     typer.echo(f"{megavoxels:.1f} Mvoxel in {_duration(seconds)}", err=True)
-    _write_picture(job)
+    _write_picture(job, volume)
 
 
-def _write_picture(job: Job) -> None:
+def _write_picture(job: Job, volume: VolumeReader) -> None:
     """Draw a section beside the output. A run that is finished stays so if that fails."""
     from scsam_monai.report.volume_picture import write_volume_picture
 
@@ -264,11 +280,10 @@ def _write_picture(job: Job) -> None:
         typer.echo(
             write_volume_picture(
                 target,
-                job.source.path,
+                volume,
                 job.output,
                 job.class_names,
                 job.intensity,
-                dataset=job.source.dataset,
                 planes=job.windows.planes,
             )
         )

@@ -27,7 +27,7 @@ def list_command() -> None:
     rows = [["name", "size", "licence", "where", "what"]]
     for weights in WEIGHTS.values():
         found = find(weights)
-        absent = "not here: restore bundle/models" if weights.shipped else "not here: scsam weights fetch"
+        absent = "not here: install the package anew" if weights.shipped else "not here: scsam weights fetch"
         where = absent if found is None else str(found[0].parent)
         rows.append([weights.name, _size(weights.size), weights.licence, where, weights.description])
     print_table(rows)

@@ -1,4 +1,4 @@
-"""Look at every voxel of a data set before hours are spent on it, and open the one that a run is to use."""
+"""Check every voxel of a data set before a training starts, and open the data set that a run uses."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def check_dataset(description: DatasetDescription, deep: bool = True) -> Dataset
 
 
 def inspect_dataset(description: DatasetDescription, deep: bool = True) -> DatasetReport:
-    """Collect everything worth knowing about a data set, problems included."""
+    """Count the classes of every item of a data set, and collect problems and warnings."""
     read = _Files()
     reports = [
         _inspect(section, item, description.labels, read if deep else None)
@@ -215,7 +215,7 @@ def _overlap(one: list[list[int]] | None, other: list[list[int]] | None) -> bool
 
 
 def open_dataset(dataset_dir: str | Path, sample_dir: str | Path | None = None) -> DatasetDescription:
-    """Read and check a data set before anything is computed from it.
+    """Read and check a data set before a training.
 
     Args:
         dataset_dir: folder with a ``dataset.json``.

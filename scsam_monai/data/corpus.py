@@ -1,4 +1,4 @@
-"""A pre-training corpus: images of many kinds, with object instances where somebody drew them.
+"""Make a corpus to pre-train on: images of many kinds, with object instances where there are any.
 
 A corpus is a folder with ``images/NAME.tif`` and, for some of them, ``instances/NAME.tif``: object ids, 0 for none.
 Names that begin with ``validation`` are looked at and never learned from.

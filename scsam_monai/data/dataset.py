@@ -1,4 +1,4 @@
-"""The data set description ``dataset.json``: read, completed and checked by one function.
+"""Read and check the data set description ``dataset.json``.
 
 A data set is a folder with a ``dataset.json``::
 
@@ -95,7 +95,7 @@ def load_dataset(path: str | Path, require: Sequence[str] = ("training",)) -> Da
 
 
 def description_path(path: str | Path) -> Path:
-    """The ``dataset.json`` that ``path`` means.
+    """Return the path of a data set's ``dataset.json``, from that of the file or its folder.
 
     Raises:
         InputError: there is none.

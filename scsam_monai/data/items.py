@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from scsam_monai.errors import InputError
-from scsam_monai.io import ImageHeader, check_region, read_header, read_image, read_labels
+from scsam_monai.io import ImageHeader, as_voxel_size, check_region, read_header, read_image, read_labels
 
 IGNORE_LABEL = 255
 """Value of voxels of which nothing is known."""
@@ -146,7 +145,7 @@ def items_from_pairs(
     class_names: Sequence[str],
     voxel_size_nm: Sequence[float] | None = None,
 ) -> list[dict[str, Any]]:
-    """Complete image and label pairs, as an annotation server hands them over, to items.
+    """Make items of a data set from pairs of image and label files, as an annotation server gives them.
 
     Args:
         pairs: ``{"image", "label"}``; further item keys are kept, others dropped.
@@ -209,32 +208,20 @@ def as_uint8(label: np.ndarray, *, where: str | Path) -> np.ndarray:
     return label.astype(np.uint8)
 
 
-SMALLEST_VOXEL_NM = 0.1
-"""Less than an atom across: the length was meant in another unit."""
-
-
 def parse_voxel_size(size: object, *, where: str | Path) -> list[float]:
-    """Three positive lengths (z, y, x) in nm.
+    """Three positive lengths (z, y, x) in nm, as JSON has them.
 
     Raises:
         InputError: missing, or no three positive numbers.
     """
-    values = list(size) if isinstance(size, list | tuple) else []
-    if len(values) != 3 or not all(type(value) in (int, float) and 0 < value < math.inf for value in values):
+    if size is None:
         raise InputError(
             where,
             expected="three positive lengths [z, y, x] in nm",
-            met="none, and the image file states none" if size is None else repr(size),
+            met="none, and the image file states none",
             remedy='add "voxel_size_nm": [z, y, x]; it is never guessed',
         )
-    if min(values) < SMALLEST_VOXEL_NM:
-        raise InputError(
-            where,
-            expected=f"lengths of {SMALLEST_VOXEL_NM} nm and more",
-            met=f"{values}",
-            remedy="give nanometres, not micrometres",
-        )
-    return [float(value) for value in values]
+    return list(as_voxel_size(size, where=where))
 
 
 def _header(name: object, folder: Path, where: str) -> ImageHeader:

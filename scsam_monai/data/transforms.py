@@ -14,8 +14,9 @@ from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform, Transform
 
-from scsam_monai.data.items import IGNORE_LABEL, parse_voxel_size
+from scsam_monai.data.items import IGNORE_LABEL
 from scsam_monai.io.intensity import intensity_range, normalise
+from scsam_monai.io.voxel_size import as_voxel_size
 
 Item = dict[Hashable, Any]
 
@@ -66,7 +67,7 @@ class DropSingleSectiond(MapTransform):
 
 
 class KeepKnownSectionsd(MapTransform):
-    """Leave out the sections of a volume, ``(1, X, Y, Z)``, of which the label knows nothing; images stay.
+    """Leave out the sections of a volume, ``(1, X, Y, Z)``, that have no known label; images stay as they are.
 
     Scores do not change by it. It spares the network the rest of a volume that somebody has begun to annotate.
 
@@ -126,7 +127,7 @@ class ScaleByPercentilesd(MapTransform):
 
 
 class SetVoxelSized(MapTransform):
-    """Note each image's voxel size where the inferer looks for it.
+    """Write each image's voxel size into its meta data, where the inferer reads it.
 
     The item's own entry wins over the argument, and the argument over what the file states. Either may be text,
     like ``"50,4.6,4.6"``, as forms and queries send it; an empty one says nothing.
@@ -191,16 +192,9 @@ def parse_size(given: Sequence[float] | str | None) -> list[float] | None:
     Raises:
         InputError: if it is no three positive lengths.
     """
-    if isinstance(given, str):
-        given = [_number(word) for word in given.strip("[]() ").split(",")] if given.strip() else None
-    return None if given is None else parse_voxel_size(given, where="voxel_size_nm")
-
-
-def _number(word: str) -> Any:
-    try:
-        return float(word)
-    except ValueError:
-        return word  # to be named in the error
+    if given is None or (isinstance(given, str) and not given.strip()):
+        return None
+    return list(as_voxel_size(given))
 
 
 def _like(source: Any, array: np.ndarray) -> Any:

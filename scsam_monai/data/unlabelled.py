@@ -1,4 +1,4 @@
-"""List images without labels: those of a folder to predict, and those that a pre-training may learn from."""
+"""List images without labels: to predict, or to pre-train on."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 
 class Inputs(NamedTuple):
-    """What a prediction is asked for, by how it is read."""
+    """The files to predict: those that are read whole, and those that are read in parts."""
 
     images: list[dict[str, str]]
     """Items ``{"image": path}`` that are loaded whole."""
@@ -99,7 +99,7 @@ def _gigabytes(image: str) -> float:
 def list_unlabelled(
     dataset_dir: str | Path, corpus_dir: str | Path | None = None, sections: Sequence[str] = ("training",)
 ) -> list[dict[str, Any]]:
-    """List what a pre-training learns from, without labels.
+    """List the images that a pre-training learns from.
 
     Of a data set with a ``dataset.json`` only the named sections are taken: a pre-training that has seen the test
     volumes makes their scores worthless. Of a corpus the held-out images are left out.

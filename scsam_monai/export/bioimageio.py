@@ -56,7 +56,7 @@ SUFFIX = ".zip"
 
 
 def write_cover(path: str | Path, section: np.ndarray, labels: np.ndarray, colours: np.ndarray) -> None:
-    """Draw a section, and beside it the same with its labels in colour.
+    """Write the cover picture: a section, and beside it the same with its labels in colour.
 
     Args:
         path: a ``.png``.
@@ -71,7 +71,7 @@ def write_cover(path: str | Path, section: np.ndarray, labels: np.ndarray, colou
 
 
 def halo(window: int) -> int:
-    """Return the pixels at each edge of a window whose labels are better taken from the neighbouring window."""
+    """Return how many pixels at each edge of a window are less reliable than those of its neighbour."""
     return window // 8  # windows of scsam predict overlap by a quarter
 
 
@@ -151,7 +151,7 @@ def model_description(folder: Path, description: Description) -> Any:
 
 
 def spdx_licence(licence: str) -> Any:
-    """Return a licence as BioImage.IO takes it.
+    """Return a licence's SPDX name, which BioImage.IO asks for.
 
     Raises:
         InputError: if it is no SPDX identifier.

@@ -1,4 +1,4 @@
-"""What every export needs: a free place to write to, a description of the network, and a section to try it on.
+"""What every export needs: the target's check, a description of the network, and example sections to test with.
 
 The section is generated; it shows no specimen.
 """
@@ -29,7 +29,7 @@ USUAL_NM = 16.0
 
 
 def check_target(path: str | Path, suffix: str) -> Path:
-    """Return where to write.
+    """Return the path to write to; refuse one that is taken.
 
     Args:
         path: of the file to be.
@@ -70,7 +70,7 @@ class Description:
     authors: tuple[str, ...] = ()
 
     def as_metadata(self) -> dict[str, Any]:
-        """Return it as what JSON can hold, with how an image has to be prepared."""
+        """Return the description as JSON values, with how an image has to be prepared."""
         return {
             "name": "ScSAM",
             "version": __version__,
@@ -93,7 +93,7 @@ class Description:
 def describe(
     model: Model, window: int, licence: str | None = None, authors: Sequence[str] = ()
 ) -> Description:
-    """Describe a network as it will be recorded.
+    """Return the description of a network that an exported file carries.
 
     Args:
         model: the network.
@@ -121,13 +121,13 @@ def example_section(window: int, pixel_size_nm: float | None) -> np.ndarray:
 
 
 def as_input(section: np.ndarray) -> Tensor:
-    """Return a section (y, x) as what the network takes, ``(1, 1, H, W)`` in [0, 1]."""
+    """Turn a section (y, x) into an input of the network, ``(1, 1, H, W)`` in [0, 1]."""
     low, high = intensity_range(section, *PERCENTILES)
     return torch.from_numpy(normalise(section, low, high))[None, None]
 
 
 def example_batch(section: np.ndarray) -> Tensor:
-    """Return a section, one that is turned, and noise: ``(3, 1, H, W)`` in [0, 1]."""
+    """Return a batch of a section, a rotated section and noise: ``(3, 1, H, W)`` in [0, 1]."""
     image = as_input(section)
     noise = torch.rand(image.shape, generator=torch.Generator().manual_seed(SEED))
     return torch.cat([image, image.transpose(2, 3), noise])

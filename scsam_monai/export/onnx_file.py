@@ -55,7 +55,7 @@ def export_onnx(
 
 
 def write_onnx(model: Model, path: Path, description: Description, section: np.ndarray, where: Path) -> None:
-    """Record, describe, write and compare.
+    """Export to ONNX, add the description, write the file and compare its logits with the network's.
 
     Args:
         model: on the CPU.

@@ -1,4 +1,4 @@
-"""Record a network with the sizes of its input as plain numbers, and compare the record with the original."""
+"""Trace a network for one size of input, and compare the traced network with the original."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class _FixedSizes(TorchFunctionMode):
 
 
 def fixed_sizes() -> TorchFunctionMode:
-    """Return a context in which sizes are recorded as numbers."""
+    """Return a context in which tracing keeps the sizes of tensors as constant numbers."""
     return _FixedSizes()
 
 
@@ -76,7 +76,7 @@ def _constant(x: Tensor) -> Tensor:
 def check_agreement(
     path: str | Path, exported: Callable[[Tensor], Tensor], network: ScSAM, images: Tensor
 ) -> None:
-    """Compare logits, of a batch and of its first image alone.
+    """Refuse an exported network whose logits differ from the original's, for a batch and for one image.
 
     Args:
         path: the file to be, to name in the error.

@@ -25,7 +25,7 @@ SUFFIX = ".ts"
 
 
 class WindowNetwork(nn.Module):
-    """A traced network behind a check of its input.
+    """A traced network with a check that the input has the size it was traced for.
 
     Args:
         traced: the network, as ``torch.jit.trace`` gives it.

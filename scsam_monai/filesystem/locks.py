@@ -2,6 +2,9 @@
 
 :func:`exclusive` waits until it is the only one that writes a file. :func:`lease` says at once whether a piece of
 work is taken, and by whom, also where the file system knows no locks.
+
+Why not ``filelock``: it locks a further file beside each, which stays, and where there is no ``flock`` a process
+that was killed on another machine keeps its lock.
 """
 
 from __future__ import annotations
@@ -127,7 +130,7 @@ def held(path: Path) -> bool:
 
 
 def holder(path: Path) -> str:
-    """Return who signed for ``path``, for messages."""
+    """Return which process holds ``path``, as text for messages."""
     latest = _latest(path)
     with suppress(OSError, UnicodeDecodeError):
         return (_generation(path, latest) if latest else path).read_text("utf-8") or "another process"

@@ -1,4 +1,4 @@
-"""Cut a volume into blocks that are drawn one at a time."""
+"""Divide a volume into blocks that are segmented one at a time."""
 
 from __future__ import annotations
 

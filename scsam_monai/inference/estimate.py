@@ -10,9 +10,9 @@ import numpy as np
 import torch
 
 from scsam_monai.inference.job import Job, is_zarr
-from scsam_monai.inference.maps import Product
 from scsam_monai.inference.model import Model
-from scsam_monai.inference.predictor import PLANES, XY, Plane
+from scsam_monai.inference.planes import PLANES, XY, Plane
+from scsam_monai.inference.products import Product
 from scsam_monai.inference.sizing import memory_errors, per_section, per_voxel, resident_bytes
 from scsam_monai.inference.tiling import SectionGrid
 

@@ -13,12 +13,12 @@ import torch
 
 from scsam_monai.errors import InputError
 from scsam_monai.inference.job import progress_folder, stamp, stem_of
+from scsam_monai.inference.model import Model, ModelFile
 from scsam_monai.inference.planning import plan_job
 from scsam_monai.inference.run import run_job
-from scsam_monai.inference.store import Progress
 from scsam_monai.inference.windows import Windows
-from scsam_monai.io import LabelVolume
-from scsam_monai.weights.registry import sha256_of
+from scsam_monai.io import LabelVolume, open_volume
+from scsam_monai.progress import StageProgress
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ def stream_volumes(
     output_dir: str | Path,
     model: str | Path,
     colours: Callable[[int], np.ndarray],
-    bars: Callable[[], AbstractContextManager[Progress]],
+    bars: Callable[[], AbstractContextManager[StageProgress]],
     *,
     postfix: str = "_labels",
     voxel_size_nm: Sequence[float] | None = None,
@@ -57,17 +57,19 @@ def stream_volumes(
         InputError: if a volume, the model or the voxel size does not fit, or an output of another job exists.
     """
     windows, outputs = windows or Windows(), []
+    file = ModelFile(model)
+    opened: Model | None = None
     for volume in volumes:
         output = Path(output_dir) / f"{stem_of(volume)}{postfix}.ome.zarr"
         outputs.append(output)
-        if _is_finished(output, volume, model, windows, voxel_size_nm):
+        if _is_finished(output, volume, file, windows, voxel_size_nm):
             logger.info("%s is finished", output)
             continue
-        with bars() as progress:
+        with bars() as progress, open_volume(volume) as reader:
             job, opened = plan_job(
-                volume,
+                reader,
                 output,
-                model,
+                opened or file,
                 voxel_size_nm=voxel_size_nm,
                 windows=windows,
                 device=device,
@@ -79,6 +81,7 @@ def stream_volumes(
                 resume=True,
                 device=device,
                 model=opened,
+                volume=reader,
                 progress=progress,
             )
         logger.info("%s -> %s", Path(volume).name, output)
@@ -88,7 +91,7 @@ def stream_volumes(
 def _is_finished(
     output: Path,
     volume: str | Path,
-    model: str | Path,
+    model: ModelFile,
     windows: Windows,
     voxel_size_nm: Sequence[float] | None,
 ) -> bool:
@@ -102,7 +105,7 @@ def _is_finished(
     source = made.get("source", {})
     return (
         (source.get("path"), source.get("modified")) == (Path(volume).name, stamp(volume))
-        and made.get("model_sha256") == sha256_of(Path(model))
+        and made.get("model_sha256") == model.sha256
         and made.get("windows") == asdict(windows)
         and (
             voxel_size_nm is None or made.get("voxel_size_nm", [])[-len(voxel_size_nm) :] == [*voxel_size_nm]

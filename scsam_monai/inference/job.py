@@ -10,7 +10,7 @@ from typing import Any
 
 from scsam_monai.errors import InputError
 from scsam_monai.inference.blocks import BlockPlan
-from scsam_monai.inference.maps import Product
+from scsam_monai.inference.products import Product
 from scsam_monai.inference.windows import Windows
 
 ZARR = (".ome.zarr", ".zarr")
@@ -84,12 +84,11 @@ class Job:
 
     def path(self, product: Product) -> Path:
         """Return where a finished map stands."""
-        return Path(self.output) if product == Product.LABELS else self.beside(f"{product.value}.ome.zarr")
+        return product_path(Path(self.output), product)
 
     def beside(self, ending: str) -> Path:
         """Return ``STEM_ending`` beside an output ``STEM.ome.zarr``."""
-        output = Path(self.output)
-        return output.with_name(f"{output.name.removesuffix(output_suffix(output))}_{ending}")
+        return _beside(Path(self.output), ending)
 
     def as_json(self) -> dict[str, Any]:
         """Return the job as JSON types."""
@@ -111,6 +110,15 @@ class Job:
 def progress_folder(output: Path) -> Path:
     """Return where progress and unfinished results are kept: beside the output, in the same file system."""
     return output.with_name(f"{output.name}.progress")
+
+
+def product_path(output: Path, product: Product) -> Path:
+    """Return where a finished map stands whose labels are ``output``."""
+    return output if product == Product.LABELS else _beside(output, f"{product.value}.ome.zarr")
+
+
+def _beside(output: Path, ending: str) -> Path:
+    return output.with_name(f"{output.name.removesuffix(output_suffix(output))}_{ending}")
 
 
 def stem_of(volume: str | Path) -> str:

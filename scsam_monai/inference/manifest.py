@@ -1,4 +1,4 @@
-"""How far a job is: which blocks are finished and who works on the others."""
+"""The progress of a job: which blocks are finished, and which process works on the others."""
 
 from __future__ import annotations
 
@@ -180,7 +180,7 @@ class Manifest:
 
 
 def sweep(folder: Path) -> None:
-    """Remove what is left of finished jobs whose removal was cut short.
+    """Remove the remains of finished jobs.
 
     Args:
         folder: where their progress was kept.

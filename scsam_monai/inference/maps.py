@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from enum import StrEnum
 from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from scsam_monai.inference.products import Product
 
 Where = tuple[slice, slice, slice]
 
@@ -44,19 +45,6 @@ def _draw_highest(logits: Tensor, labels: Tensor) -> None:
         torch.gt(logit, best, out=higher)
         labels.masked_fill_(higher, index)
         torch.maximum(best, logit, out=best)
-
-
-class Product(StrEnum):
-    """A map over the volume, uint8."""
-
-    LABELS = "labels"
-    """Class ids (z, y, x)."""
-    PROBABILITIES = "probabilities"
-    """Of each class, (K', z, y, x); 255 is certain."""
-    CONFIDENCE = "confidence"
-    """Probability of the class drawn, (z, y, x)."""
-    DISAGREEMENT = "disagreement"
-    """Number of planes, of three, that alone would have drawn another class, (z, y, x)."""
 
 
 class Drawing(Protocol):

@@ -2,17 +2,70 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from scsam_monai.errors import InputError
-from scsam_monai.inference.pixel_size import network_pixel_size
-from scsam_monai.networks.scsam import ScSAM
-from scsam_monai.weights.build import load_weights, rebuild_scsam
+from scsam_monai.inference.pixel_size import known_pixel_size, network_pixel_size
 from scsam_monai.weights.record import read_record
-from scsam_monai.weights.registry import check_model
+from scsam_monai.weights.registry import check_model, sha256_of
+
+if TYPE_CHECKING:
+    import torch
+
+    from scsam_monai.networks.scsam import ScSAM
+
+
+class ModelFile:
+    """A trained network's file and the record beside it, before torch is imported; each is read once.
+
+    Args:
+        path: the weights, as :func:`~scsam_monai.weights.registry.check_model` takes them; ``model.json`` beside
+            them says what network they are of.
+
+    Raises:
+        InputError: if there is no such file, or no record of its network.
+    """
+
+    def __init__(self, path: str | Path | None = None) -> None:
+        self.path = check_model(path)
+        self.record: Mapping[str, Any] = read_record(self.path)
+        if "network" not in self.record:
+            raise InputError(
+                self.path.with_suffix(".json"),
+                expected="a record of the network and its classes",
+                met="none",
+                remedy=f"keep the model.json that training writes beside {self.path.name}",
+            )
+
+    @cached_property
+    def sha256(self) -> str:
+        """Of the weights."""
+        return sha256_of(self.path)
+
+    @property
+    def pixel_size_nm(self) -> float | None:
+        """Nanometres per pixel the network was trained at; None if the record does not say."""
+        return known_pixel_size(self.record.get("pixel_size_nm"))
+
+    def class_names(self, n_classes: int) -> tuple[str, ...]:
+        """Return the names of so many classes, background first.
+
+        Raises:
+            InputError: if the record has another number of them.
+        """
+        names = self.record.get("class_names") or _numbered(n_classes)
+        if len(names) != n_classes:
+            raise InputError(
+                self.path.with_suffix(".json"),
+                expected=f"{n_classes} class names, background first",
+                met=f"{len(names)}",
+                remedy=f"restore the model.json that training wrote beside {self.path.name}",
+            )
+        return tuple(names)
 
 
 @dataclass(frozen=True)
@@ -24,17 +77,17 @@ class Model:
         class_names: K' names, background first.
         pixel_size_nm: nm per pixel it was trained at; None if it does not say.
         device: where it is.
-        path: where it comes from; None for a network that was built by hand.
+        file: where it comes from, with its record and hash; None for a network that was built by hand.
     """
 
     network: ScSAM
     class_names: tuple[str, ...]
     pixel_size_nm: float | None
     device: torch.device
-    path: Path | None = None
+    file: ModelFile | None = None
 
 
-def open_model(path: str | Path | None = None, device: str | torch.device | None = None) -> Model:
+def open_model(path: str | Path | ModelFile | None = None, device: str | torch.device | None = None) -> Model:
     """Build and load the network of a ``model.pt``; nothing in the file or beside it is evaluated.
 
     Args:
@@ -45,26 +98,15 @@ def open_model(path: str | Path | None = None, device: str | torch.device | None
     Raises:
         InputError: if one of the two files is missing or does not fit, or the device is not there.
     """
-    path, device = check_model(path), as_device(device)
-    if "network" not in read_record(path):
-        raise InputError(
-            path.with_suffix(".json"),
-            expected="a record of the network and its classes",
-            met="none",
-            remedy=f"keep the model.json that training writes beside {path.name}",
-        )
-    network = rebuild_scsam(path)
-    load_weights(network, path)
+    from scsam_monai.weights.build import load_weights, rebuild_scsam
+
+    file = path if isinstance(path, ModelFile) else ModelFile(path)
+    device = as_device(device)
+    network = rebuild_scsam(file.path, record=file.record)
+    load_weights(network, file.path)
     network = network.eval().requires_grad_(False).to(device)
-    names = read_record(path).get("class_names") or _numbered(network.n_classes)
-    if len(names) != network.n_classes:
-        raise InputError(
-            path.with_suffix(".json"),
-            expected=f"{network.n_classes} class names, background first",
-            met=f"{len(names)}",
-            remedy=f"restore the model.json that training wrote beside {path.name}",
-        )
-    return Model(network, tuple(names), network_pixel_size(network), device, path)
+    names = file.class_names(network.n_classes)
+    return Model(network, names, network_pixel_size(network), device, file)
 
 
 def as_device(name: str | torch.device | None) -> torch.device:
@@ -73,6 +115,8 @@ def as_device(name: str | torch.device | None) -> torch.device:
     Raises:
         InputError: if this machine has none of that name.
     """
+    import torch
+
     if name is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from scsam_monai.errors import InputError
 from scsam_monai.inference.maps import argmax_labels
-from scsam_monai.inference.pixel_size import network_pixel_size, scale_factors, voxel_sizes
+from scsam_monai.inference.pixel_size import VOXEL_SIZE_KEY, network_pixel_size, scale_factors
+from scsam_monai.progress import Progress
 
 
 class SliceWiseInferer(Inferer):
@@ -62,7 +63,7 @@ class SliceWiseInferer(Inferer):
         pixel_size_nm: float | None = None,
         voxel_size_nm: Sequence[float] | None = None,
         argmax: bool | None = None,
-        progress: Callable[[int, int], None] | None = None,
+        progress: Progress | None = None,
     ) -> None:
         self.windows = SlidingWindowInferer(
             roi_size=roi_size,
@@ -162,3 +163,33 @@ def _resize(planes: Tensor, size: Sequence[int]) -> Tensor:
 
 def _with_meta(result: Tensor, inputs: Tensor) -> Tensor:
     return MetaTensor(result).copy_meta_from(inputs) if isinstance(inputs, MetaTensor) else result
+
+
+def voxel_sizes(images: Tensor, default: Sequence[float] | None) -> list[list[float]]:
+    """Return the voxel size (z, y, x) or (y, x) in nm of each item of a batch.
+
+    Args:
+        images: (B, ...); a MetaTensor's ``voxel_size_nm`` wins.
+        default: for images that do not say.
+
+    Raises:
+        InputError: if neither is known.
+    """
+    noted = images.meta.get(VOXEL_SIZE_KEY) if isinstance(images, MetaTensor) else None
+    sizes = default if noted is None else noted
+    if sizes is None:
+        raise InputError(
+            VOXEL_SIZE_KEY,
+            expected="the image's voxel size",
+            met="none in the file",
+            remedy=f"give it in nm (z, y, x), like --{VOXEL_SIZE_KEY} 50,4.6,4.6",
+        )
+    return _per_item(sizes, len(images))
+
+
+def _per_item(sizes: Any, n_items: int) -> list[list[float]]:
+    """Undo collating, which turns lists of numbers into one tensor (B,) per axis and arrays into one (B, 3)."""
+    if isinstance(sizes, Sequence) and all(isinstance(edge, Tensor) and edge.ndim == 1 for edge in sizes):
+        sizes = torch.stack(list(sizes), dim=1)
+    table = torch.as_tensor(sizes, dtype=torch.float64)
+    return (table.expand(n_items, -1) if table.ndim == 1 else table).tolist()

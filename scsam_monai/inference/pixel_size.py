@@ -6,12 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import torch
-from monai.data import MetaTensor
-from torch import Tensor
-
 from scsam_monai.errors import InputError
-from scsam_monai.io.resample import SAME, check_factor
+from scsam_monai.io.voxel_size import ISOTROPIC, SAME, check_factor, is_isotropic
 
 VOXEL_SIZE_KEY = "voxel_size_nm"
 
@@ -22,30 +18,13 @@ def network_pixel_size(network: Any) -> float | None:
     noted = getattr(
         network, "pixel_size_nm", getattr(getattr(network, "module", None), "pixel_size_nm", None)
     )
+    return known_pixel_size(noted)
+
+
+def known_pixel_size(noted: Any) -> float | None:
+    """Return a pixel size that was noted as a number; None where it is None, NaN or 0."""
     value = math.nan if noted is None else float(noted)
     return value if math.isfinite(value) and value > 0 else None
-
-
-def voxel_sizes(images: Tensor, default: Sequence[float] | None) -> list[list[float]]:
-    """Return the voxel size (z, y, x) or (y, x) in nm of each item of a batch.
-
-    Args:
-        images: (B, ...); a MetaTensor's ``voxel_size_nm`` wins.
-        default: for images that do not say.
-
-    Raises:
-        InputError: if neither is known.
-    """
-    noted = images.meta.get(VOXEL_SIZE_KEY) if isinstance(images, MetaTensor) else None
-    sizes = default if noted is None else noted
-    if sizes is None:
-        raise InputError(
-            VOXEL_SIZE_KEY,
-            expected="the image's voxel size",
-            met="none in the file",
-            remedy=f"give it in nm (z, y, x), like --{VOXEL_SIZE_KEY} 50,4.6,4.6",
-        )
-    return _per_item(sizes, len(images))
 
 
 def scale_factors(voxel_size_nm: Sequence[float], pixel_size_nm: float) -> tuple[float, float]:
@@ -67,9 +46,35 @@ def scale_factors(voxel_size_nm: Sequence[float], pixel_size_nm: float) -> tuple
     return (1.0 if abs(y - 1) <= SAME else y), (1.0 if abs(x - 1) <= SAME else x)
 
 
-def _per_item(sizes: Any, n_items: int) -> list[list[float]]:
-    """Undo collating, which turns lists of numbers into one tensor (B,) per axis and arrays into one (B, 3)."""
-    if isinstance(sizes, Sequence) and all(isinstance(edge, Tensor) and edge.ndim == 1 for edge in sizes):
-        sizes = torch.stack(list(sizes), dim=1)
-    table = torch.as_tensor(sizes, dtype=torch.float64)
-    return (table.expand(n_items, -1) if table.ndim == 1 else table).tolist()
+def volume_factors(
+    voxel_size_nm: Sequence[float] | None, pixel_size_nm: float | None, planes: int = 1
+) -> tuple[float, float, float]:
+    """Return network pixels per voxel along (z, y, x); z matters to three planes only.
+
+    Args:
+        voxel_size_nm: (z, y, x).
+        pixel_size_nm: nm per pixel the network was trained at; None if it does not say, then nothing is resampled.
+        planes: 1 or 3.
+
+    Raises:
+        InputError: if the voxel size is missing or more than 8 times off, or not isotropic for three planes.
+    """
+    if voxel_size_nm is None:
+        raise InputError(
+            "voxel size",
+            expected="that of the image in nm",
+            met="none in the file",
+            remedy="give it (z, y, x), like --voxel-size-nm 50,4.6,4.6",
+        )
+    if planes == 3 and not is_isotropic(voxel_size_nm):
+        raise InputError(
+            "planes",
+            expected=f"voxels whose edges differ by a factor of {ISOTROPIC} at most, to look at three planes",
+            met=f"{list(voxel_size_nm)} nm (z, y, x)",
+            remedy="use planes=1, xy sections alone",
+        )
+    if pixel_size_nm is None:
+        return 1.0, 1.0, 1.0
+    y, x = scale_factors(voxel_size_nm[-2:], pixel_size_nm)
+    z, _ = scale_factors((voxel_size_nm[0], voxel_size_nm[1]), pixel_size_nm) if planes == 3 else (1.0, 1.0)
+    return z, y, x

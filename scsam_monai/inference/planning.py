@@ -4,23 +4,33 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 from scsam_monai.errors import InputError
-from scsam_monai.inference.job import Job, Source, is_zarr, output_suffix, stamp
+from scsam_monai.inference.job import (
+    Job,
+    Source,
+    is_zarr,
+    output_suffix,
+    product_path,
+    progress_folder,
+    stamp,
+)
 from scsam_monai.inference.manifest import JOB, Manifest, sweep
-from scsam_monai.inference.model import Model, open_model
-from scsam_monai.inference.segment import as_products
-from scsam_monai.inference.sizing import divide
-from scsam_monai.inference.store import Progress, Store
-from scsam_monai.inference.windows import Windows, volume_factors
+from scsam_monai.inference.model import Model, ModelFile, open_model
+from scsam_monai.inference.pixel_size import volume_factors
+from scsam_monai.inference.products import Product, as_products
+from scsam_monai.inference.store import holds
+from scsam_monai.inference.windows import Windows
 from scsam_monai.io import VolumeReader, intensity_range_of, open_volume, voxel_size_of
 from scsam_monai.io.label_export import check_export
-from scsam_monai.weights.registry import sha256_of
+from scsam_monai.progress import StageProgress, progress_of
+
+if TYPE_CHECKING:
+    import torch
 
 logger = logging.getLogger(__name__)
 
@@ -29,9 +39,9 @@ UNPACKED_IN_VAIN = 16
 
 
 def plan_job(
-    source: str | Path,
+    source: str | Path | VolumeReader,
     output: str | Path,
-    model: str | Path | Model,
+    model: str | Path | ModelFile | Model,
     *,
     dataset: str | None = None,
     voxel_size_nm: Sequence[float] | None = None,
@@ -42,12 +52,14 @@ def plan_job(
     ome_zarr: str = "0.5",
     threads: int | None = None,
     device: str | torch.device | None = None,
-    progress: Progress | None = None,
+    progress: StageProgress | None = None,
 ) -> tuple[Job, Model]:
     """Look at a volume and a model, and lay down how the one is segmented by the other.
 
+    What headers, records and arguments tell is refused before torch is imported, which takes seconds.
+
     Args:
-        source: anything that :func:`scsam_monai.io.open_volume` reads.
+        source: anything that :func:`scsam_monai.io.open_volume` reads, or what it has opened.
         output: of the labels: ``.ome.zarr``, or ``.tif`` and ``.nii.gz`` for volumes that are not too large.
         model: a trained ``model.pt``, or what :func:`open_model` returned for one.
         dataset: inside an HDF5 file or an OME-Zarr.
@@ -61,7 +73,7 @@ def plan_job(
         threads: of torch in each process that computes; None for those of an unfinished run that is there, else
             for what torch takes here. Only with the same number are results the same to the last bit.
         device: where to compute; None takes a GPU where there is one.
-        progress: see :data:`Progress`.
+        progress: called with each stage.
 
     Raises:
         InputError: if anything of it does not fit.
@@ -69,24 +81,33 @@ def plan_job(
     windows = windows or Windows()
     wanted = as_products(products, windows.planes)
     output_suffix(output)
-    opened = model if isinstance(model, Model) else open_model(model, device)
-    weights = _file_of(opened)
-    with open_volume(source, dataset) as volume:
+    target, file = Path(output).absolute(), _file_of(model)
+    opening = open_volume(source, dataset) if isinstance(source, str | Path) else nullcontext(source)
+    with opening as volume:
         size = voxel_size_of(volume, voxel_size_nm)
-        factors = volume_factors(size, opened.pixel_size_nm, windows.planes)
+        factors = volume_factors(size, file.pixel_size_nm, windows.planes)
+        _refuse_finished(target, wanted, volume.path)
+        if not is_zarr(output):
+            check_export(output, volume.shape)
+        intensity = intensity_range_of(volume, progress=progress_of("sampling grey values", progress))
+        digest = file.sha256  # before the network is read: what comes between is noticed
+        opened = model if isinstance(model, Model) else open_model(file, device)
+        if opened.pixel_size_nm != file.pixel_size_nm:  # the weights have the last word
+            factors = volume_factors(size, opened.pixel_size_nm, windows.planes)
         _warn_if_thin(volume.shape, factors, windows)
-        intensity = intensity_range_of(volume, progress=_sampling(progress))
+        from scsam_monai.inference.sizing import divide
+
         classes = len(opened.class_names)
         chunk, largest = divide(
             volume.shape, volume.dtype, classes, windows, factors, wanted, memory_gb * 1e9
         )
         job = Job(
             source=Source(
-                str(Path(source).absolute()), dataset, volume.shape, str(volume.dtype), stamp(source)
+                str(volume.path.absolute()), dataset, volume.shape, str(volume.dtype), stamp(volume.path)
             ),
-            output=str(Path(output).absolute()),
-            model=str(weights.absolute()),
-            model_sha256=sha256_of(weights),
+            output=str(target),
+            model=str(file.path.absolute()),
+            model_sha256=digest,
             class_names=opened.class_names,
             voxel_size_nm=size,
             factors=factors,
@@ -96,25 +117,29 @@ def plan_job(
             chunk=chunk,
             block=largest if block is None else _whole_chunks(block, chunk),
             ome_zarr=ome_zarr,
-            threads=1,
+            threads=threads or _recorded_threads(progress_folder(target)) or _torch_threads(),
         )
         _warn_if_coarse(volume, job.block)
-    job = replace(job, threads=threads or _recorded_threads(job.folder) or torch.get_num_threads())
-    _refuse_finished(job)
-    if not is_zarr(output):
-        check_export(output, job.source.shape)
     return job, opened
 
 
-def _file_of(model: Model) -> Path:
-    if model.path is None:
-        raise InputError(
-            "model",
-            expected="one that was opened from its file, which the results name",
-            met="a network that was built by hand",
-            remedy="save it as model.pt with its model.json, or keep the labels in memory",
-        )
-    return model.path
+def _file_of(model: str | Path | ModelFile | Model) -> ModelFile:
+    if isinstance(model, Model):
+        if model.file is None:
+            raise InputError(
+                "model",
+                expected="one that was opened from its file, which the results name",
+                met="a network that was built by hand",
+                remedy="save it as model.pt with its model.json, or keep the labels in memory",
+            )
+        return model.file
+    return model if isinstance(model, ModelFile) else ModelFile(model)
+
+
+def _torch_threads() -> int:
+    import torch
+
+    return torch.get_num_threads()
 
 
 def _whole_chunks(block: Sequence[int], chunk: Sequence[int]) -> tuple[int, int, int]:
@@ -159,21 +184,17 @@ def _recorded_threads(folder: Path) -> int | None:
     return Manifest(folder).job.get("threads") if (folder / JOB).is_file() else None
 
 
-def _refuse_finished(job: Job) -> None:
-    store = Store(job)
-    for product in job.products:
-        path = job.path(product)
+def _refuse_finished(output: Path, products: Sequence[Product], source: Path) -> None:
+    folder = progress_folder(output)
+    for product in products:
+        path = product_path(output, product)
         # A run that was killed while it moved its maps has moved some, which it does not hold any more.
-        if path.exists() and (store.holds(product) or not (job.folder / JOB).exists()):
-            sweep(job.folder)  # it may have been killed over its last act, and nobody will come after
-            if path.resolve() == Path(job.source.path).resolve():
+        if path.exists() and (holds(folder, output, product) or not (folder / JOB).exists()):
+            sweep(folder)  # it may have been killed over its last act, and nobody will come after
+            if path.resolve() == source.resolve():
                 raise InputError(
                     path, expected="an output", met="the input itself", remedy="name another output"
                 )
             raise InputError(
                 path, expected="no output yet", met="one that is there", remedy="remove it or name another"
             )
-
-
-def _sampling(progress: Progress | None) -> Callable[[float, float], None] | None:
-    return None if progress is None else lambda done, total: progress("sampling grey values", done, total)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from itertools import groupby
 from typing import NamedTuple, Protocol
 
@@ -15,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from scsam_monai.inference.blocks import Block
+from scsam_monai.inference.planes import Plane
 from scsam_monai.inference.tiling import Axis, Need, Place, SectionGrid, Span
 from scsam_monai.io.image import Region
 from scsam_monai.io.intensity import normalise
@@ -212,46 +212,6 @@ def _margins(axis: Axis, need: Need) -> Span:
 
 def _length(span: Span) -> int:
     return span[1] - span[0]
-
-
-@dataclass(frozen=True)
-class Plane:
-    """How a volume (z, y, x) is looked at as sections (s, rows, columns).
-
-    Attributes:
-        name: the plane that a section shows.
-        order: the volume's axes in the order section, row, column.
-    """
-
-    name: str
-    order: tuple[int, int, int]
-
-    def sections(self, volume: np.ndarray) -> np.ndarray:
-        """Return (z, y, x) as (s, rows, columns)."""
-        return volume.transpose(self.order)
-
-    def stacked(self, sections: Tensor) -> Tensor:
-        """Return (..., s, rows, columns) as (..., z, y, x)."""
-        leading = range(sections.ndim - 3)
-        back = (sections.ndim - 3 + self.order.index(axis) for axis in range(3))
-        return sections.permute(*leading, *back)
-
-    def pick(self, triple: Sequence) -> tuple:
-        """Return the entries of a (z, y, x) triple in the order section, row, column."""
-        return tuple(triple[axis] for axis in self.order)
-
-
-XY = Plane("xy", (0, 1, 2))
-
-
-XZ = Plane("xz", (1, 0, 2))
-
-
-YZ = Plane("yz", (2, 0, 1))
-
-
-PLANES: dict[int, tuple[Plane, ...]] = {1: (XY,), 3: (XY, XZ, YZ)}
-"""By how many of them are averaged."""
 
 
 class Readable(Protocol):

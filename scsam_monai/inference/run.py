@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -16,13 +16,13 @@ from scsam_monai.errors import InputError
 from scsam_monai.filesystem.atomic import write_errors
 from scsam_monai.inference.job import Job, stamp
 from scsam_monai.inference.manifest import Manifest
-from scsam_monai.inference.model import Model, open_model
+from scsam_monai.inference.model import Model, ModelFile, open_model
 from scsam_monai.inference.runners import Cancel, Shard, get_runner
 from scsam_monai.inference.sizing import memory_errors
-from scsam_monai.inference.store import Progress, Store
+from scsam_monai.inference.store import Store
 from scsam_monai.inference.streaming import Stream
 from scsam_monai.io import VolumeReader, open_volume
-from scsam_monai.weights.registry import sha256_of
+from scsam_monai.progress import Progress, StageProgress
 
 Entered = TypeVar("Entered")
 
@@ -36,7 +36,8 @@ def run_job(
     runner: str = "serial",
     device: str | torch.device | None = None,
     model: Model | None = None,
-    progress: Progress | None = None,
+    volume: VolumeReader | None = None,
+    progress: StageProgress | None = None,
     cancel: Cancel | None = None,
     **cluster: Any,
 ) -> bool:
@@ -50,7 +51,8 @@ def run_job(
         runner: ``serial`` or ``dask``.
         device: where each worker computes; None takes a GPU where there is one.
         model: the job's, if this process has opened it and computes itself.
-        progress: see :data:`Progress`.
+        volume: the same of its source.
+        progress: called with each stage.
         cancel: asked now and then; True ends the run, which can be resumed.
         cluster: what the runner takes besides.
 
@@ -75,7 +77,7 @@ def run_job(
         if runner == "dask":
             cluster = {"threads_per_worker": job.threads, **cluster}
         else:
-            opening = partial(opening, model=model, progress=count.drawn)
+            opening = partial(opening, model=model, volume=volume, progress=count.drawn)
 
         def finished(number: int) -> None:
             with write_errors(job.folder):
@@ -95,7 +97,8 @@ def open_work(
     folder: str,
     device: str | torch.device | None = None,
     model: Model | None = None,
-    progress: Callable[[float, float], None] | None = None,
+    volume: VolumeReader | None = None,
+    progress: Progress | None = None,
 ) -> OpenedJob:
     """Open a job in a process that is to compute blocks of it: its volume, its network, its store.
 
@@ -103,18 +106,23 @@ def open_work(
         folder: the job's, with its manifest.
         device: where to compute; None takes a GPU where there is one.
         model: the job's, if it is open already.
+        volume: the job's, if it is open already; whoever opened it closes it.
         progress: called with the voxels drawn and asked for.
 
     Raises:
         InputError: if the volume or the model is not what it was when the job was planned.
     """
     job = Job.from_json(Manifest(Path(folder)).job)
-    _refuse_changes(job)
+    file = (model and model.file) or ModelFile(job.model)
+    _refuse_changes(job, file)
     torch.set_num_threads(job.threads)
-    model = model or open_model(job.model, device)
-    volume = open_volume(job.source.path, job.source.dataset)
+    model = model or open_model(file, device)
+    closes = volume is None
+    volume = volume or open_volume(job.source.path, job.source.dataset)
     predictors = job.windows.predictors(model.network, volume.shape, job.factors, job.intensity, model.device)
-    return OpenedJob(volume, Stream(volume, predictors, job.plan, Store(job), job.products, progress))
+    return OpenedJob(
+        volume if closes else None, Stream(volume, predictors, job.plan, Store(job), job.products, progress)
+    )
 
 
 @dataclass(frozen=True)
@@ -122,11 +130,11 @@ class OpenedJob:
     """A job in one process.
 
     Attributes:
-        volume: is read.
+        volume: is closed with the job; None for one that others close.
         stream: draws its blocks.
     """
 
-    volume: VolumeReader
+    volume: VolumeReader | None
     stream: Stream
 
     def run(self, blocks: Sequence[int], cancel: Cancel | None = None) -> Iterator[int]:
@@ -135,13 +143,14 @@ class OpenedJob:
 
     def close(self) -> None:
         """Let go of the volume's file."""
-        self.volume.close()
+        if self.volume is not None:
+            self.volume.close()
 
 
 class _Count:
     """Turns voxels and blocks into one count of voxels over the whole job or shard."""
 
-    def __init__(self, job: Job, blocks: Sequence[int], progress: Progress | None) -> None:
+    def __init__(self, job: Job, blocks: Sequence[int], progress: StageProgress | None) -> None:
         self.job, self.progress = job, progress
         self.total = float(sum(self._voxels(number) for number in blocks))
         self.done = 0.0
@@ -175,7 +184,7 @@ def _entered(context: AbstractContextManager[Entered], folder: Path) -> Iterator
         yield entered
 
 
-def _refuse_changes(job: Job) -> None:
+def _refuse_changes(job: Job, file: ModelFile) -> None:
     now = stamp(job.source.path)
     if now != job.source.modified:
         raise InputError(
@@ -184,7 +193,7 @@ def _refuse_changes(job: Job) -> None:
             met=now,
             remedy="bring it back, or remove the unfinished output and start anew",
         )
-    if (met := sha256_of(Path(job.model))) != job.model_sha256:
+    if (met := file.sha256) != job.model_sha256:
         raise InputError(
             job.model,
             expected=f"the model that the run began with, sha256 {job.model_sha256[:12]}",

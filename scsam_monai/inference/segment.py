@@ -17,11 +17,12 @@ from scsam_monai.errors import InputError
 from scsam_monai.filesystem.atomic import write_errors
 from scsam_monai.inference.blocks import Block, BlockPlan
 from scsam_monai.inference.job import progress_folder
-from scsam_monai.inference.maps import Product
 from scsam_monai.inference.model import Model, open_model
+from scsam_monai.inference.pixel_size import volume_factors
+from scsam_monai.inference.products import Product, as_products
 from scsam_monai.inference.sizing import divide
 from scsam_monai.inference.streaming import Stream
-from scsam_monai.inference.windows import Windows, volume_factors
+from scsam_monai.inference.windows import Windows
 from scsam_monai.io import (
     ArrayVolume,
     VolumeReader,
@@ -30,13 +31,13 @@ from scsam_monai.io import (
     intensity_range_of,
     open_volume,
 )
+from scsam_monai.progress import Progress
 from scsam_monai.weights.registry import check_model
 
 logger = logging.getLogger(__name__)
 
 MEMORY_BYTES = 4e9
 
-Progress = Callable[[float, float], None]
 Cancel = Callable[[], bool]
 
 
@@ -224,8 +225,7 @@ def _to_file(
         if progress is not None and name == "segmenting":
             progress(done, total)
 
-    opened = model if isinstance(model, Model) else open_model(model, device)
-    job, opened = plan_job(source, output, opened, **planned)
+    job, opened = plan_job(source, output, model, device=device, progress=stage, **planned)
     colours = class_colours(len(job.class_names))
     if not run_job(job, colours, resume=resume, model=opened, progress=stage, cancel=cancel):
         raise InterruptedError("segmentation was cancelled; resume=True goes on with it")
@@ -247,25 +247,6 @@ def _saved(image: np.ndarray, output: Path) -> Iterator[Path]:
             if not others:
                 shutil.rmtree(left, ignore_errors=True)
             raise
-
-
-def as_products(names: Sequence[Product | str], planes: int) -> tuple[Product, ...]:
-    """Return the maps of some names, labels first.
-
-    Raises:
-        InputError: for a name that is none, or a map that takes three planes.
-    """
-    valid = [product.value for product in Product if planes == 3 or product != Product.DISAGREEMENT]
-    names = [names] if isinstance(names, str) else names
-    for name in names:
-        if name not in valid:
-            raise InputError(
-                "products",
-                expected=f"{', '.join(valid)} (with planes={planes})",
-                met=f"{name}",
-                remedy="correct it; disagreement takes planes=3",
-            )
-    return tuple(dict.fromkeys([Product.LABELS, *map(Product, names)]))
 
 
 class MapsInMemory:

@@ -15,8 +15,8 @@ import numpy as np
 
 from scsam_monai.errors import InputError
 from scsam_monai.inference.blocks import block_shape, chunk_shape
-from scsam_monai.inference.maps import Product
-from scsam_monai.inference.predictor import XY
+from scsam_monai.inference.planes import XY
+from scsam_monai.inference.products import Product
 from scsam_monai.inference.tiling import SectionGrid
 from scsam_monai.inference.windows import Windows
 

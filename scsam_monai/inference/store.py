@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,8 @@ from scsam_monai.errors import InputError
 from scsam_monai.filesystem.atomic import write_errors
 from scsam_monai.inference.blocks import Block
 from scsam_monai.inference.job import Job, is_zarr, output_suffix
-from scsam_monai.inference.maps import Product
-from scsam_monai.inference.runners import Cancel
+from scsam_monai.inference.products import Product
+from scsam_monai.inference.runners.local import Cancel
 from scsam_monai.io import (
     ImageVolume,
     LabelLegend,
@@ -24,9 +23,7 @@ from scsam_monai.io import (
     export_labels,
     write_block,
 )
-
-Progress = Callable[[str, float, float], None]
-"""Called with what is being done, how much of it is done, and how much there is in all."""
+from scsam_monai.progress import StageProgress, progress_of
 
 
 class Store:
@@ -68,16 +65,11 @@ class Store:
             else:
                 write_block(self._volumes[product], block, values)
 
-    def holds(self, product: Product) -> bool:
-        """Return whether a map is still here, not moved to its place."""
-        exported = product == Product.LABELS and self._exported().exists()
-        return exported or self._place(product).exists()
-
-    def finish(self, progress: Progress | None = None, cancel: Cancel | None = None) -> bool:
+    def finish(self, progress: StageProgress | None = None, cancel: Cancel | None = None) -> bool:
         """Build pyramids and move everything to its place; goes on where an earlier call was stopped or killed.
 
         Args:
-            progress: see :data:`Progress`.
+            progress: called with each stage.
             cancel: asked between chunks of pyramids; True ends the work.
 
         Returns:
@@ -91,17 +83,17 @@ class Store:
             if self._is_exported(product):
                 self._export(progress)
             elif place.exists():  # else moved before a kill
-                named = _named(progress, f"pyramid of {product.value}")
+                named = progress_of(f"pyramid of {product.value}", progress)
                 if not build_pyramid(place, block=self.job.block, progress=named, cancel=cancel):
                     return False
                 move_into_place(place, target)
         return True
 
-    def _export(self, progress: Progress | None) -> None:
+    def _export(self, progress: StageProgress | None) -> None:
         place, exported, target = self._place(Product.LABELS), self._exported(), self.job.path(Product.LABELS)
         if place.exists():
             if not exported.exists():
-                export_labels(place, exported, progress=_named(progress, "exporting"))
+                export_labels(place, exported, progress=progress_of("exporting", progress))
             # It goes with the folder. Away from its name, no kill from here on has it exported once more.
             with write_errors(place):
                 place.rename(place.with_suffix(".exported"))
@@ -125,7 +117,7 @@ class Store:
             create_image(place, shape, size, [product.value], **shared)
 
     def _place(self, product: Product) -> Path:
-        return self.job.folder / f"{product.value}.ome.zarr"
+        return _place_in(self.job.folder, product)
 
     def _is_exported(self, product: Product) -> bool:
         """Whether a map becomes a file of another format, which has no pyramid."""
@@ -133,7 +125,27 @@ class Store:
 
     def _exported(self) -> Path:
         """The labels as one file, if they are to be one; whole where it is."""
-        return self.job.folder / f"exported{output_suffix(self.job.output).lower()}"
+        return _exported_in(self.job.folder, Path(self.job.output))
+
+
+def holds(folder: Path, output: Path, product: Product) -> bool:
+    """Return whether a map of a job is still in its progress folder, not moved to its place.
+
+    Args:
+        folder: of the job's progress.
+        output: its labels.
+        product: the map.
+    """
+    exported = product == Product.LABELS and _exported_in(folder, output).exists()
+    return exported or _place_in(folder, product).exists()
+
+
+def _place_in(folder: Path, product: Product) -> Path:
+    return folder / f"{product.value}.ome.zarr"
+
+
+def _exported_in(folder: Path, output: Path) -> Path:
+    return folder / f"exported{output_suffix(output).lower()}"
 
 
 def _provenance(job: Job) -> dict[str, object]:
@@ -141,10 +153,6 @@ def _provenance(job: Job) -> dict[str, object]:
     described = job.as_json()
     described["source"]["path"] = Path(job.source.path).name
     return {key: described[key] for key in described if key not in ("output", "model")}
-
-
-def _named(progress: Progress | None, name: str) -> Callable[[int, int], None] | None:
-    return None if progress is None else lambda done, total: progress(name, done, total)
 
 
 def move_into_place(place: Path, target: Path) -> None:

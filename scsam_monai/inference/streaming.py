@@ -14,9 +14,11 @@ import numpy as np
 import torch
 
 from scsam_monai.inference.blocks import Block, BlockPlan
-from scsam_monai.inference.maps import Drawing, OnePlaneDrawing, Product, ThreePlanesDrawing
+from scsam_monai.inference.maps import Drawing, OnePlaneDrawing, ThreePlanesDrawing
 from scsam_monai.inference.predictor import Blended, PlanePredictor, Readable, one_thread
+from scsam_monai.inference.products import Product
 from scsam_monai.inference.sizing import release_freed
+from scsam_monai.progress import Progress
 
 
 class Sink(Protocol):
@@ -48,7 +50,7 @@ class Stream:
         plan: BlockPlan,
         sink: Sink,
         wanted: Sequence[Product] = (),
-        progress: Callable[[float, float], None] | None = None,
+        progress: Progress | None = None,
     ) -> None:
         self.volume, self.predictors, self.plan, self.sink = volume, predictors, plan, sink
         self.wanted, self.progress = wanted, progress

@@ -15,8 +15,13 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from monai.data.utils import compute_importance_map, dense_patch_slices
 from torch import Tensor
+
+SIGMA = 0.125
+"""Width of the Gaussian that windows are blended by, relative to the window."""
+SMALLEST_WEIGHT = 1e-3
+FEW_SECTIONS = 8
+"""A quarter of a chunk of the output: blocks, which are whole chunks, cut no batch."""
 
 Span = tuple[int, int]
 """First pixel, and the one after the last."""
@@ -121,8 +126,8 @@ class Axis:
         before, behind = self.padding
         length = self.scaled + before + behind
         interval = max(1, int(self.window * (1 - self.overlap))) if length > self.window else self.window
-        places = dense_patch_slices((length,), (self.window,), (interval,))
-        return tuple(int(place[0].start) - before for place in places)
+        last = length - self.window
+        return tuple(min(index * interval, last) - before for index in range(math.ceil(last / interval) + 1))
 
     @cached_property
     def to_network(self) -> Taps | None:
@@ -181,8 +186,13 @@ class SectionGrid:
 
     @cached_property
     def depth(self) -> int:
-        """Sections in a batch."""
-        return _even(self.sections, self.most)
+        """Sections in a batch.
+
+        Logits of so many whole sections are held at a time. More than a few are taken only where the windows of
+        those do not fill a batch.
+        """
+        filling = math.ceil(self.most / (len(self.y.starts) * len(self.x.starts)))
+        return _even(self.sections, min(self.most, max(FEW_SECTIONS, filling)))
 
     @cached_property
     def width(self) -> int:
@@ -195,10 +205,13 @@ class SectionGrid:
         return self.depth * self.width
 
     def importance(self, device: torch.device) -> Tensor:
-        """Return MONAI's Gaussian weights of a window's pixels, (window_y, window_x)."""
-        window = (self.y.window, self.x.window)
-        weights: Tensor = compute_importance_map(window, mode="gaussian", sigma_scale=0.125, device=device)
-        return weights
+        """Return Gaussian weights of a window's pixels, (window_y, window_x).
+
+        They are those of MONAI's ``compute_importance_map``, which is not called: importing MONAI takes seconds.
+        """
+        y, x = (_bell(axis.window, device) for axis in (self.y, self.x))
+        weights = y.unsqueeze(-1) * x
+        return weights.clamp_(min=max(weights.min().item(), SMALLEST_WEIGHT))
 
     def groups(self, sections: Span) -> Iterator[Span]:
         """Yield the parts of ``sections`` that share batches."""
@@ -251,6 +264,12 @@ def section_grid(
         for size, factor, edge in zip(shape, factors, window, strict=True)
     )
     return SectionGrid(sections, y, x, most)
+
+
+def _bell(size: int, device: torch.device) -> Tensor:
+    half = (size - 1) / 2
+    places = torch.arange(-half, half + 1, dtype=torch.float, device=device)
+    return torch.exp(places**2 / (-2 * (SIGMA * size) ** 2))
 
 
 def _even(items: int, most: int) -> int:

@@ -5,18 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-import torch
+from typing import TYPE_CHECKING
 
 from scsam_monai.errors import InputError, check_choice
-from scsam_monai.inference.pixel_size import scale_factors
-from scsam_monai.inference.predictor import PLANES, XY, Network, Plane, PlanePredictor, SectionPredictor
-from scsam_monai.inference.tiling import SectionGrid, section_grid
+from scsam_monai.inference.planes import PLANES, XY, Plane
+
+if TYPE_CHECKING:
+    import torch
+
+    from scsam_monai.inference.predictor import Network, PlanePredictor
+    from scsam_monai.inference.tiling import SectionGrid
 
 STEP = 32
 """Pixels: the network fills up its input to a multiple of this."""
-ISOTROPIC = 1.25
-"""Voxels whose edges differ by less than this factor may be looked at from three sides."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,8 @@ class Windows:
             intensity: grey values that become 0 and 1.
             device: where the network is.
         """
+        from scsam_monai.inference.predictor import PlanePredictor, SectionPredictor
+
         return [
             PlanePredictor(
                 plane, SectionPredictor(network, self.grid(plane, shape, factors), intensity, device)
@@ -83,6 +86,8 @@ class Windows:
             shape: of the volume, (z, y, x).
             factors: network pixels per voxel, (z, y, x).
         """
+        from scsam_monai.inference.tiling import section_grid
+
         sections, *section_shape = plane.pick(shape)
         _, *section_factors = plane.pick(factors)
         window = [self.size, self.size]
@@ -90,37 +95,3 @@ class Windows:
             scaled = (size * factor for size, factor in zip(section_shape, section_factors, strict=True))
             window = [min(self.size, STEP * math.ceil(size / STEP)) for size in scaled]
         return section_grid(sections, section_shape, section_factors, window, self.overlap, self.batch)
-
-
-def volume_factors(
-    voxel_size_nm: Sequence[float] | None, pixel_size_nm: float | None, planes: int = 1
-) -> tuple[float, float, float]:
-    """Return network pixels per voxel along (z, y, x); z matters to three planes only.
-
-    Args:
-        voxel_size_nm: (z, y, x).
-        pixel_size_nm: nm per pixel the network was trained at; None if it does not say, then nothing is resampled.
-        planes: 1 or 3.
-
-    Raises:
-        InputError: if the voxel size is missing or more than 8 times off, or not isotropic for three planes.
-    """
-    if voxel_size_nm is None:
-        raise InputError(
-            "voxel size",
-            expected="that of the image in nm",
-            met="none in the file",
-            remedy="give it (z, y, x), like --voxel-size-nm 50,4.6,4.6",
-        )
-    if planes == 3 and max(voxel_size_nm) > ISOTROPIC * min(voxel_size_nm):
-        raise InputError(
-            "planes",
-            expected=f"voxels whose edges differ by a factor of {ISOTROPIC} at most, to look at three planes",
-            met=f"{list(voxel_size_nm)} nm (z, y, x)",
-            remedy="use planes=1, xy sections alone",
-        )
-    if pixel_size_nm is None:
-        return 1.0, 1.0, 1.0
-    y, x = scale_factors(voxel_size_nm[-2:], pixel_size_nm)
-    z, _ = scale_factors((voxel_size_nm[0], voxel_size_nm[1]), pixel_size_nm) if planes == 3 else (1.0, 1.0)
-    return z, y, x

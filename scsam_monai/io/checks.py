@@ -30,7 +30,7 @@ def check_shape(header: ImageHeader) -> None:
 
 
 def check_dtype(header: ImageHeader) -> None:
-    """Refuse what is not made of real numbers.
+    """Refuse an image whose values are not real numbers.
 
     Raises:
         InputError: the type is complex, structured or not numeric.
@@ -60,7 +60,7 @@ def check_grey(header: ImageHeader) -> None:
 
 
 def colour_error(path: Path, met: str) -> InputError:
-    """The refusal of a file with colour channels."""
+    """Return the error for a file with colour channels."""
     return InputError(
         path, expected="one grey channel", met=met, remedy="convert it to grey, or save one channel alone"
     )
@@ -136,7 +136,7 @@ def suffix_among(path: str | Path, suffixes: Iterable[str]) -> str:
 
 
 def check_file(path: Path) -> None:
-    """Refuse what is no file or holds nothing.
+    """Refuse a path that is no file, or an empty file.
 
     Raises:
         InputError: it is missing, a folder or empty.
@@ -149,7 +149,7 @@ def check_file(path: Path) -> None:
 
 
 def readable(where: str | Path, read: Callable[[], _Result]) -> _Result:
-    """Turn whatever a library raises on a broken file into one line.
+    """Turn the errors that libraries raise on a broken file into an :class:`InputError`.
 
     The libraries document no common error for broken files (struct.error, KeyError, zlib.error, EOFError
     and more were met), hence the wide net; programming errors stay visible as the cause.

@@ -6,13 +6,13 @@ The sample is drawn the same way from an array and from an opened file, so that 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from scsam_monai.errors import InputError
 from scsam_monai.io.volume import VolumeReader
+from scsam_monai.progress import Progress
 
 SAMPLE_SIZE = 1_000_000
 _SEED = 20250717
@@ -35,7 +35,7 @@ def sample_positions(size: int) -> np.ndarray | None:
     return np.sort(np.random.default_rng(_SEED).integers(size, size=SAMPLE_SIZE))
 
 
-def sample_volume(reader: VolumeReader, progress: Callable[[int, int], None] | None = None) -> np.ndarray:
+def sample_volume(reader: VolumeReader, progress: Progress | None = None) -> np.ndarray:
     """Grey values of the sample, in no particular order.
 
     Up to 2**27 voxels these are the values at :func:`sample_positions`. Of a larger volume they lie in at
@@ -78,7 +78,7 @@ def _values_at(
     reader: VolumeReader,
     positions: np.ndarray,
     box: np.ndarray,
-    progress: Callable[[int, int], None] | None,
+    progress: Progress | None,
 ) -> np.ndarray:
     """Values at positions (3, N), by reading each box that holds some once."""
     grid = -(-np.array(reader.shape) // box)
@@ -124,7 +124,7 @@ def intensity_range_of(
     reader: VolumeReader,
     lower: float = 0.5,
     upper: float = 99.5,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> tuple[float, float]:
     """The same of a volume that is read in parts: exactly the same up to 2**27 voxels.
 

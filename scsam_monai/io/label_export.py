@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import gzip
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
-import nibabel as nib
 import numpy as np
 import tifffile
 from numpy.typing import DTypeLike
@@ -20,11 +19,13 @@ from scsam_monai.io.checks import suffix_among
 from scsam_monai.io.image import VoxelSize
 from scsam_monai.io.ome_zarr import LabelLegend
 from scsam_monai.io.ome_zarr_volume import LabelVolume
+from scsam_monai.progress import Progress
+
+if TYPE_CHECKING:  # brings SciPy, which other formats do without
+    import nibabel as nib
 
 CLASSIC_TIFF_BYTES = 2**32 - 2**25  # offsets are 32-bit; leave room for the tags
 _IMAGEJ_TYPES = ("uint8", "uint16", "float32")
-
-Progress = Callable[[int, int], None]
 
 SLAB_BYTES = 2**28
 NIFTI_VOXELS, NIFTI_SIDE = 2**31, 2**15 - 1
@@ -163,6 +164,8 @@ def _write_nifti(path: Path, volume: LabelVolume, planes: Iterator[np.ndarray]) 
 
 
 def _nifti_header(shape: tuple[int, ...], voxel_size_nm: VoxelSize) -> nib.Nifti1Header:
+    import nibabel as nib
+
     affine = np.diag([*(size * _MM_PER_NM for size in reversed(voxel_size_nm)), 1.0])
     header = nib.Nifti1Header()
     header.set_data_dtype(np.uint8)

@@ -1,4 +1,4 @@
-"""Our readers and writers as MONAI calls them: an image reader, and a transform that saves labels."""
+"""Adapters for MONAI: an image reader, and a transform that saves labels."""
 
 from __future__ import annotations
 

@@ -169,7 +169,7 @@ def _open_group(path: Path) -> zarr.Group:
 
 
 def not_ours(path: Path, met: str) -> InputError:
-    """The refusal of a group that lacks what ours have."""
+    """Return the error for a group that this package has not written."""
     return InputError(
         path,
         expected="an OME-Zarr volume written by scsam",

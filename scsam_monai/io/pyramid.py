@@ -16,6 +16,7 @@ import numpy as np
 from scsam_monai.io.image import Region
 from scsam_monai.io.ome_zarr import Shape3
 from scsam_monai.io.ome_zarr_volume import OmeZarrVolume
+from scsam_monai.progress import Progress
 
 Reduction = Callable[[np.ndarray, Sequence[int]], np.ndarray]
 
@@ -162,7 +163,7 @@ def build_pyramid(
     path: str | Path,
     *,
     block: Shape3 | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
     cancel: Callable[[], bool] | None = None,
 ) -> bool:
     """Make every level from the next finer one, a chunk at a time.

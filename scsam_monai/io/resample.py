@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
-from scsam_monai.errors import InputError
-
-logger = logging.getLogger(__name__)
-
-SAME = 0.01
-"""Voxel sizes that differ by less than this fraction count as equal."""
-WARN_BEYOND, REFUSE_BEYOND = 2.0, 8.0
+from scsam_monai.io.voxel_size import SAME
 
 
 def resample(volume: np.ndarray, factors: Sequence[float], *, labels: bool) -> np.ndarray:
@@ -48,24 +40,6 @@ def shrink_or_enlarge(image: np.ndarray, size: int) -> torch.Tensor:
     if image.shape != (size, size):
         tensor = F.interpolate(tensor, (size, size), mode="bilinear", antialias=image.shape[0] > size)
     return tensor[0].clamp(0, 1)
-
-
-def check_factor(factor: float, where: str | Path) -> None:
-    """Warn of a large change of scale and refuse a huge one.
-
-    Raises:
-        InputError: beyond a factor of 8 the pixels carry no detail, or all of it is lost.
-    """
-    change = max(factor, 1 / factor)
-    if change > REFUSE_BEYOND:
-        raise InputError(
-            where,
-            expected=f"a voxel size within a factor of {REFUSE_BEYOND:g} of the pixel size trained at",
-            met=f"a factor of {change:.3g}" if change < 100 else f"a factor of {change:,.0f}",
-            remedy="check voxel_size_nm (in nm, not in um; z, y, x) and pixel_size_nm",
-        )
-    if change > WARN_BEYOND:
-        logger.warning("%s is resampled by a factor of %.3g; expect lost or invented detail", where, factor)
 
 
 def resize(plane: np.ndarray, height: int, width: int, labels: bool) -> np.ndarray:

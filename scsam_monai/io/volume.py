@@ -50,7 +50,7 @@ class VolumeReader(Protocol):
         """
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
 
     def __enter__(self) -> Self: ...
 
@@ -97,7 +97,7 @@ class SourceVolume:
         return np.ascontiguousarray(part, dtype=self.dtype)
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._source.close()
 
     def __enter__(self) -> Self:

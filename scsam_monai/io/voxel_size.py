@@ -1,12 +1,17 @@
-"""Voxel sizes in nm: from the units that image formats write, and as users give them."""
+"""Voxel sizes in nm: from the units that image formats write, as users give them, and how far apart two may be."""
 
 from __future__ import annotations
 
+import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import SupportsFloat
 
 from scsam_monai.errors import InputError
 from scsam_monai.io.image import VoxelSize
+
+logger = logging.getLogger(__name__)
 
 NM_PER_UNIT: dict[str, float] = {
     "pm": 1e-3,
@@ -47,6 +52,14 @@ NM_PER_UNIT: dict[str, float] = {
 # print or screen resolution that graphics programs put into every file (72, 96, 300 dpi).
 PRINT_RESOLUTION_NM = 10_000.0
 
+SMALLEST_VOXEL_NM = 0.1
+"""Less than an atom across: the length was meant in another unit."""
+SAME = 0.01
+"""Voxel sizes that differ by less than this fraction count as equal."""
+WARN_BEYOND, REFUSE_BEYOND = 2.0, 8.0
+ISOTROPIC = 1.25
+"""Voxels whose edges differ by this factor at most may be looked at from three sides."""
+
 
 def nm_per_unit(unit: str | None) -> float | None:
     """Nanometres per ``unit``, or None where the unit is no known length (``pixel``, empty, unknown).
@@ -63,26 +76,76 @@ def plausible_nm(size: float | None) -> float | None:
     return size if size is not None and 0 < size < PRINT_RESOLUTION_NM else None
 
 
-def as_voxel_size(size: Sequence[float], ndim: int, where: str) -> VoxelSize:
+def as_voxel_size(size: object, ndim: int = 3, where: str | Path = "voxel_size_nm") -> VoxelSize:
     """Return a voxel size as (z, y, x); that of an image may lack z.
 
     Args:
-        size: in nm.
+        size: three numbers in nm, or a text of them like ``50,4.6,4.6``.
         ndim: of the image.
-        where: the argument to name in the error.
+        where: the argument or file to name in the error.
 
     Raises:
-        InputError: if it is none.
+        InputError: if it is none, or too small to have been meant in nm.
+
+    Example:
+        >>> as_voxel_size("50,4.6,4.6"), as_voxel_size((8, 8), ndim=2)
+        ((50.0, 4.6, 4.6), (8.0, 8.0, 8.0))
     """
-    lengths = [float(edge) for edge in size]
+    words = size.strip("[]() ").split(",") if isinstance(size, str) else size
+    given = list(words) if isinstance(words, Iterable) else [words]
+    lengths = [_length(word, text=isinstance(size, str)) for word in given]
     if len(lengths) == 2 and ndim == 2:
         lengths = [lengths[0], *lengths]
     if len(lengths) != 3 or not all(0 < edge < math.inf for edge in lengths):
         raise InputError(
             where,
             expected="three positive lengths in nm (z, y, x), like 50,4.6,4.6",
-            met=", ".join(f"{edge:g}" for edge in lengths) or "none",
+            met=", ".join(f"{word:g}" if isinstance(word, float) else f"{word}" for word in given) or "none",
             remedy="correct it",
+        )
+    if min(lengths) < SMALLEST_VOXEL_NM:
+        raise InputError(
+            where,
+            expected=f"lengths of {SMALLEST_VOXEL_NM} nm and more",
+            met=f"{lengths}",
+            remedy="give nanometres, not micrometres",
         )
     z, y, x = lengths
     return z, y, x
+
+
+def _length(word: object, *, text: bool) -> float:
+    """The number that ``word`` is; NaN for one that is none. Booleans and texts in a list are none."""
+    try:
+        number = isinstance(word, SupportsFloat) and not isinstance(word, bool)
+        return float(word) if text or number else math.nan  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return math.nan
+
+
+def is_isotropic(voxel_size_nm: Sequence[float]) -> bool:
+    """Whether a voxel looks alike enough from three sides.
+
+    Example:
+        >>> is_isotropic((5, 4, 4)), is_isotropic((50, 4, 4))
+        (True, False)
+    """
+    return max(voxel_size_nm) <= ISOTROPIC * min(voxel_size_nm)
+
+
+def check_factor(factor: float, where: str | Path) -> None:
+    """Warn of a large change of scale and refuse a huge one.
+
+    Raises:
+        InputError: beyond a factor of 8 the pixels carry no detail, or all of it is lost.
+    """
+    change = max(factor, 1 / factor)
+    if change > REFUSE_BEYOND:
+        raise InputError(
+            where,
+            expected=f"a voxel size within a factor of {REFUSE_BEYOND:g} of the pixel size trained at",
+            met=f"a factor of {change:.3g}" if change < 100 else f"a factor of {change:,.0f}",
+            remedy="check voxel_size_nm (in nm, not in um; z, y, x) and pixel_size_nm",
+        )
+    if change > WARN_BEYOND:
+        logger.warning("%s is resampled by a factor of %.3g; expect lost or invented detail", where, factor)

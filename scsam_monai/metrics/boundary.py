@@ -1,4 +1,8 @@
-"""How well outlines agree, in pixels of the image plane."""
+"""How well outlines agree, in pixels of the image plane.
+
+Why not MONAI's ``SurfaceDiceMetric``: it gives a ratio per image, not counts that add up over sections and volumes,
+and to it the borders of unknown regions are outlines.
+"""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ CHUNK = 2**22
 
 
 def annotated_mask(annotated: Tensor | Sequence[int] | None, n_classes: int) -> Tensor:
-    """Bring the two spellings of "annotated" to one.
+    """Return which classes are annotated as a mask (K',), whether they were given as ids or as a mask.
 
     Args:
         annotated: class ids, or a bool mask ``(K',)``; None means all classes.
@@ -50,7 +50,7 @@ def annotated_mask(annotated: Tensor | Sequence[int] | None, n_classes: int) -> 
 
 
 def scorable(prediction: Tensor, truth: Tensor, annotated: Tensor, ignore_label: int) -> Tensor:
-    """Mark the voxels that can be counted.
+    """Return a mask of the voxels that can be scored: known, and of annotated classes.
 
     A class that is not annotated is unknown, not background. So a voxel labelled background may well belong
     to it: where such a class is predicted there, nobody knows whether that is right, and the voxel is left
@@ -125,7 +125,7 @@ class ConfusionIoU(CumulativeIterationMetric):
         super().__init__()
 
     def reset(self) -> None:
-        """Forget all voxels."""
+        """Set all counts to zero."""
         super().reset()
         self._confusion = torch.zeros(self.n_classes, self.n_classes, dtype=torch.int64)
 

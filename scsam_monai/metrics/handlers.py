@@ -88,7 +88,7 @@ class VolumeIoUHandler(IgniteMetricHandler):
 
 
 def named_scores(confusion: Tensor, class_names: Sequence[str]) -> dict[str, float]:
-    """Name the scores of a confusion matrix (K', K'), except for the mean IoU itself."""
+    """Return all scores of a confusion matrix (K', K') by name, except for the mean foreground IoU."""
     scores = all_scores(confusion)
     means = {f"mean_{key}": mean_foreground(confusion, each).item() for key, each in scores.items()}
     del means[MEAN_IOU]

@@ -1,4 +1,4 @@
-"""Which objects are found, by their size in nm."""
+"""Which share of the true objects was found, by their size in nm."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def find_objects(
     instances: np.ndarray | None = None,
     min_coverage: float = 0.5,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Measure the true objects of a class and tell which of them the prediction found.
+    """Measure the size of a class's true objects, and which of them the prediction covers.
 
     An object is found if at least ``min_coverage`` of its voxels are predicted. Objects cut by the edge of
     the volume have the size that is seen of them.

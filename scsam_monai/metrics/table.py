@@ -1,4 +1,4 @@
-"""The per-class table: for terminals, for documents and for other programs."""
+"""The table of scores per class: as text, as JSON and as CSV."""
 
 from __future__ import annotations
 

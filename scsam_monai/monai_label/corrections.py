@@ -67,7 +67,7 @@ def by_segment_names(
 
 
 def check_correction(image: str | Path, label: str | Path, class_names: Sequence[str]) -> None:
-    """Refuse a label that nothing can be learned from.
+    """Refuse a label that does not fit its image or the classes, or that shows no class.
 
     Args:
         image: the image it belongs to.

@@ -37,7 +37,7 @@ class RelPosAttention(Attention):
     window: int = 0
 
     def forward(self, x: Tensor) -> Tensor:
-        """Attend among the positions of ``x (B, H, W, C)``."""
+        """Compute self-attention among the positions of ``x (B, H, W, C)``."""
         if in_whole_windows(x):
             return self._in_whole_windows(x)
         H, W = x.shape[1:3]
@@ -92,12 +92,12 @@ class RelPosAttention(Attention):
 
 
 def in_whole_windows(x: Tensor) -> bool:
-    """Whether positions are attended to in whole windows, padded: on a GPU, except for files to export."""
+    """Whether windows are padded to full size before attention: on a GPU, but not when a file is exported."""
     return x.is_cuda and not (torch.jit.is_tracing() or torch.compiler.is_exporting())
 
 
 def attend_whole(q: Tensor, k: Tensor, v: Tensor, rel_h: Tensor, rel_w: Tensor, scale: float) -> Tensor:
-    """Attend within whole windows.
+    """Compute attention within windows of full size, padded at the image's edges.
 
     Args:
         q: queries ``(B, heads, H W, d)``, unscaled.
@@ -110,7 +110,9 @@ def attend_whole(q: Tensor, k: Tensor, v: Tensor, rel_h: Tensor, rel_w: Tensor, 
     Returns:
         ``(B, heads, H W, d)``.
     """
-    if q.shape[2] <= MAX_BIAS_TOKENS_ON_GPU and not q.requires_grad:  # a gradient would need the matrix once more
+    if (
+        q.shape[2] <= MAX_BIAS_TOKENS_ON_GPU and not q.requires_grad
+    ):  # a gradient would need the matrix once more
         return _attend_biased(q, k, v, rel_h, rel_w, scale)
     return _attend_augmented(q, k, v, rel_h, rel_w, scale, ALIGNMENT)
 

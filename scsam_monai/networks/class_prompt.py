@@ -33,7 +33,7 @@ class ClassPrompts(NamedTuple):
 
 
 class ClassPromptEncoder(nn.Module):
-    """Compare fused features with class prototypes and prompt with the answer.
+    """Turn the similarity of fused features to class prototypes into prompts for SAM's mask decoder.
 
     ``S_k = max_m cos(F, P_km)`` and the activation ``A_k = F * (1 + tanh(alpha * (S_k - mean_j S_j)))``: unscaled,
     a cosine spreads too little to matter; uncentred, a direction that all features share lifts every class; and
@@ -81,7 +81,7 @@ class ClassPromptEncoder(nn.Module):
         self.anchors = AnchorTokens(tokens, channels, negative=visible == "all") if tokens else None
 
     def forward(self, features: Tensor) -> ClassPrompts:
-        """Prompt every class from fused features ``(B, 256, g, g)``; fastest with channels last."""
+        """Return every class's prompts from fused features ``(B, 256, g, g)``; fastest with channels last."""
         similarity = self.compare(features)
         contrast = similarity - similarity.mean(dim=1, keepdim=True)
         gate = 2 * torch.sigmoid(2 * self.alpha * contrast)  # 1 + tanh, but never rounded to zero
@@ -118,7 +118,7 @@ class ClassPromptEncoder(nn.Module):
 
 
 class AnchorTokens(nn.Module):
-    """Learned queries that look where a class is likely and return what and where that is.
+    """Learned queries that attend to where a class is likely, and return tokens of its features and positions.
 
     Attention is over the class's activated map plus SAM's positional encoding, biased by the class's contrast,
     so the tokens act like points clicked on the class.

@@ -77,7 +77,7 @@ def _blocks(network: nn.Module) -> Iterator[nn.Module]:
 
 @dataclass(frozen=True)
 class Preset:
-    """What the two presets differ in; every switch can also be set by itself."""
+    """The switches that a preset sets; each can also be set by itself."""
 
     skip: bool
 

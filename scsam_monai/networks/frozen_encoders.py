@@ -1,4 +1,4 @@
-"""Encoders that stay frozen whatever is called on the network around them, and state dicts that leave them out.
+"""Encoders that stay frozen whatever is called on the network, and state dicts without their weights.
 
 Frozen encoders are most of a network's bytes and the same for every network trained on them. A light state holds
 their digest in place of their weights, so that it fits a network with the same encoders and no other.
@@ -67,7 +67,7 @@ class Freezable(nn.Module):
 
 
 def refreeze(network: nn.Module) -> None:
-    """Put the frozen flags of all frozen parts of ``network`` back in place."""
+    """Switch gradients of all frozen parts of ``network`` off again."""
     for part in frozen_parts(network):
         part.freeze()
 
@@ -83,7 +83,7 @@ def check_layout(
     expected: Mapping[str, Tensor],
     remedy: str = "use a checkpoint of the same architecture and classes",
 ) -> None:
-    """Compare keys and shapes.
+    """Refuse a state dict whose keys or shapes are not those of the network.
 
     Raises:
         InputError: naming the first keys that differ.
@@ -174,7 +174,7 @@ def refuse_other_encoders(where: str | Path, names: Iterable[str]) -> None:
 
 
 def full_state(network: nn.Module) -> dict[str, Tensor]:
-    """Return ``network.state_dict()`` with the encoders that it leaves out."""
+    """Return ``network.state_dict()`` with the encoders included, even if the network leaves them out."""
     state: dict[str, Tensor] = dict(network.state_dict())
     if isinstance(network, LightState):
         for name, encoder in encoders(network):
@@ -183,7 +183,7 @@ def full_state(network: nn.Module) -> dict[str, Tensor]:
 
 
 def completed(network: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return a state of ``network`` with what a light one leaves to the network's own encoders."""
+    """Return a light state with the network's own encoders added."""
     state = dict(state)
     if isinstance(network, LightState):
         _complete(network, state, "")
@@ -191,7 +191,7 @@ def completed(network: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tens
 
 
 def other_encoders(network: nn.Module, state: Mapping[str, Tensor], prefix: str = "") -> tuple[str, ...]:
-    """Return the encoders whose weights are not those that ``state`` has a digest of."""
+    """Return the names of the network's encoders whose weights do not match the digests in ``state``."""
     if not isinstance(network, LightState):
         return ()
     names = []
@@ -210,7 +210,7 @@ def other_encoders(network: nn.Module, state: Mapping[str, Tensor], prefix: str 
 
 
 def unlike_encoders(network: LightState, state: Mapping[str, Tensor]) -> tuple[str, ...]:
-    """Return the encoders that ``state`` holds, or has a digest of, with other weights than ``network`` has."""
+    """Return the names of the encoders whose weights differ between ``state`` and ``network``."""
     names = set(other_encoders(network, {KEY: state[KEY]} if KEY in state else {}))
     for name, encoder in encoders(network):
         held, own = _part(state, f"{name}."), encoder.state_dict()

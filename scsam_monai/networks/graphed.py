@@ -1,4 +1,4 @@
-"""Replay a network as one CUDA graph where its input keeps its shape: hundreds of kernels for the start of one."""
+"""Run a network as one recorded CUDA graph while its input keeps its shape, which saves launching each kernel."""
 
 from __future__ import annotations
 

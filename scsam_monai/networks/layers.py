@@ -1,4 +1,4 @@
-"""Small blocks that several parts share."""
+"""Small layers that several parts of the network use."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class ChannelNorm(LayerNorm2d):
 
 
 def project(in_channels: int, out_channels: int) -> nn.Sequential:
-    """1x1 convolution and channel normalisation."""
+    """Return a 1x1 convolution followed by channel normalisation."""
     return nn.Sequential(nn.Conv2d(in_channels, out_channels, 1, bias=False), ChannelNorm(out_channels))
 
 
@@ -39,7 +39,7 @@ def align(in_channels: int, out_channels: int) -> nn.Sequential:
 
 
 def full_precision(device: torch.device) -> AbstractContextManager[None]:
-    """Context in which automatic mixed precision is off, on devices that know it."""
+    """Return a context in which automatic mixed precision is off."""
     if torch.amp.is_autocast_available(device.type):
         return torch.autocast(device.type, enabled=False)
     return nullcontext()

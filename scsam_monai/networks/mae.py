@@ -10,17 +10,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple, cast
 
-import scsam_monai._torchvision  # noqa: F401  isort: skip
 import torch
-from timm.layers import LayerNorm2d
-from timm.models.convnext import ConvNeXtBlock
-from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from scsam_monai._torchvision import without_compiler
 from scsam_monai.errors import InputError, check_choice
 from scsam_monai.networks.frozen_encoders import Freezable
 from scsam_monai.networks.layers import project
+
+with without_compiler():
+    from timm.layers import LayerNorm2d
+    from timm.models.convnext import ConvNeXtBlock
+    from timm.models.vision_transformer import VisionTransformer
 
 PATCH = 16
 # Grey images in [0, 1] after percentile scaling are roughly centred here.
@@ -29,7 +31,7 @@ PIXEL_MEAN, PIXEL_STD = 0.5, 0.25
 
 @dataclass(frozen=True)
 class MAEShape:
-    """The numbers that tell one MAE encoder from another."""
+    """Width, depth and heads of an MAE encoder."""
 
     width: int
     depth: int
@@ -90,7 +92,7 @@ class MAEEncoder(Freezable):
         return tuple(cast("list[Tensor]", features))
 
     def encode_visible(self, image: Tensor, visible: Tensor) -> Tensor:
-        """Encode some patches alone, as pre-training does.
+        """Encode only the patches that are not hidden, as pre-training does.
 
         Args:
             image: ``(B, 1, H, W)`` in [0, 1], H and W multiples of 16.
@@ -142,7 +144,7 @@ class DepthMixer(nn.Module):
 
 
 class MaskedPrediction(NamedTuple):
-    """What the decoder drew, and which patches the encoder did not see; N patches in reading order."""
+    """The reconstructed patches, and which of the N patches were hidden; in reading order."""
 
     patches: Tensor
     """``(B, N, 256)``, in units of the target: normalised patches unless the loss says otherwise."""
@@ -153,7 +155,7 @@ class MaskedPrediction(NamedTuple):
 
 
 class MaskedAutoencoder(nn.Module):
-    """Hide most patches, encode the others, draw the hidden ones.
+    """A masked autoencoder: hides most patches, encodes the others and reconstructs the hidden ones.
 
     Args:
         encoder: what is to be pre-trained, as it is (see :func:`start_from_sincos`); the decoder is thrown away.
@@ -196,7 +198,7 @@ class MaskedAutoencoder(nn.Module):
         nn.init.trunc_normal_(self.mask_token, std=0.02)
 
     def forward(self, image: Tensor, generator: torch.Generator | None = None) -> MaskedPrediction:
-        """Encode what random masks leave of ``image (B, 1, H, W)`` in [0, 1] and draw all patches."""
+        """Hide random patches of ``image (B, 1, H, W)`` in [0, 1], encode the others and reconstruct all."""
         B, _, H, W = image.shape
         grid = (H // PATCH, W // PATCH)
         kept, restore, mask = random_masking(B, grid[0] * grid[1], self.mask_ratio, image.device, generator)
@@ -222,7 +224,7 @@ def random_masking(
     device: torch.device | str = "cpu",
     generator: torch.Generator | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Draw which patches are hidden, for each image anew, from a generator or torch's own random state.
+    """Choose at random which patches are hidden, for each image anew.
 
     Returns:
         indices of the visible patches ``(B, n)``; for every patch its place among visible and hidden ones in a row
@@ -252,7 +254,7 @@ def unpatchify(patches: Tensor, grid: tuple[int, int], size: int = PATCH) -> Ten
 
 @torch.no_grad()
 def start_from_sincos(encoder: MAEEncoder) -> None:
-    """Let the encoder know at the start where patches lie; unlike the paper's, its positions go on learning."""
+    """Set the encoder's positions to sines and cosines; unlike the paper's, they are trained further."""
     positions = encoder.vit.pos_embed
     assert positions is not None
     positions[:, 1:] = sincos_positions(encoder.vit.patch_embed.grid_size, encoder.width)

@@ -88,7 +88,7 @@ class FewTokenTransformer(TwoWayTransformer):
         self.final_attn_token_to_image = _twin(self.final_attn_token_to_image)
 
     def forward(self, image: Tensor, image_position: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """Let tokens and image look at each other.
+        """Compute attention between tokens and image, in both directions.
 
         Args:
             image: ``(B, C, h, w)``; fastest with channels last.
@@ -132,7 +132,7 @@ def _twin(stock: Attention) -> FewTokenAttention:
 
 
 def upscale(upscaling: nn.Sequential, tokens: Tensor) -> Tensor:
-    """Apply the ``output_upscaling`` of SAM's mask decoder to an image's tokens.
+    """Apply the ``output_upscaling`` of SAM's mask decoder to an image's tokens, as linear layers.
 
     Args:
         upscaling: doubling, norm, GELU, doubling, GELU.
@@ -149,7 +149,7 @@ def upscale(upscaling: nn.Sequential, tokens: Tensor) -> Tensor:
 
 
 def draw(weights: Tensor, upscaled: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Combine the channels of each position and put the positions in their places.
+    """Combine each position's channels into mask logits and lay the positions out as an image.
 
     Args:
         weights: ``(N, M, C)``, of the channels for each of M masks.
@@ -208,7 +208,7 @@ class ClassMaskDecoder(nn.Module):
         return [self.sam.iou_prediction_head, *heads]
 
     def requires_grad_(self, requires_grad: bool = True) -> ClassMaskDecoder:
-        """Switch gradients, except for heads that could never receive any."""
+        """Switch gradients, except for heads that are not used."""
         super().requires_grad_(requires_grad)
         for part in self._unused():
             part.requires_grad_(False)

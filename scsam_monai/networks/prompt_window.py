@@ -1,4 +1,4 @@
-"""Prompts on an image of any size: the network sees a square around them, as large as those it learned from."""
+"""Prompts on an image of any size: the network sees a square around them, of the size it was trained on."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def checked_size(image: Tensor, mask: Tensor | None) -> tuple[int, int]:
 def checked_prompts(
     points: Tensor | None, labels: Tensor | None, box: Tensor | None, size: tuple[int, int]
 ) -> Prompts:
-    """Put the prompts for one object into the form that the network takes.
+    """Check the prompts for one object and bring them into the form that the network takes.
 
     Args:
         points: ``(N, 2)`` x and y in pixels.
@@ -117,7 +117,7 @@ def window_around(prompts: Prompts, size: tuple[int, int], window: int = WINDOW)
 
 
 def cut(image: Tensor, window: Window) -> Tensor:
-    """Cut a window out of ``(1, 1, H, W)`` and bring it to the network's size; what is outside repeats the edge."""
+    """Cut a window out of ``(1, 1, H, W)`` and resize it for the network; beyond the image its edge is repeated."""
     bottom, right = window.top + window.side, window.left + window.side
     inside = image[..., max(window.top, 0) : bottom, max(window.left, 0) : right]
     missing = (
@@ -133,7 +133,7 @@ def cut(image: Tensor, window: Window) -> Tensor:
 
 
 def to_window(prompts: Prompts, window: Window, mask: Tensor | None = None) -> Prompts:
-    """Express places in pixels of the network's input instead of the image's, and cut the mask ``(H, W)`` alike.
+    """Convert prompts from pixels of the image to pixels of the network's input, and cut the mask ``(H, W)`` to it.
 
     Points without a box are followed by padding, as in SAM.
     """

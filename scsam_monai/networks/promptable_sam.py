@@ -33,7 +33,7 @@ OUTSIDE = -32.0
 
 
 class PromptedMasks(NamedTuple):
-    """Four answers to each prompt: number 0 for an unambiguous prompt, 1 to 3 for an ambiguous one."""
+    """Four masks for each prompt: number 0 for an unambiguous prompt, 1 to 3 for an ambiguous one."""
 
     logits: Tensor
     """``(P, 4, 4g, 4g)``, a pixel for 4 x 4 of the input."""
@@ -42,7 +42,7 @@ class PromptedMasks(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """One object of one image."""
+    """The mask predicted for one object of one image."""
 
     mask: Tensor
     """``(H, W)`` bool."""
@@ -97,7 +97,7 @@ class PromptableSAM(nn.Module):
         return self.decode(self.encode(image), image_index, prompts)
 
     def decode(self, embedding: Tensor, image_index: Tensor, prompts: Prompts) -> PromptedMasks:
-        """Answer prompts on images that were encoded before.
+        """Predict masks for prompts on images that were encoded before.
 
         Args:
             embedding: ``(B, 256, g, g)`` from :meth:`encode`.
@@ -125,7 +125,7 @@ class PromptableSAM(nn.Module):
         box: Tensor | None = None,
         mask: Tensor | None = None,
     ) -> Answer:
-        """Draw the object that points or a box tell, in an image of any size.
+        """Segment the object that points or a box mark, in an image of any size.
 
         The network sees a square around the prompts: 256 pixels as in training, or what they span, shrunk. A
         single point may mean a part or the whole; then the mask that the network rates highest is returned.
@@ -191,7 +191,7 @@ PRIOR = -4.0
 
 @torch.no_grad()
 def start_with_nothing(decoder: MaskDecoder) -> None:
-    """Initialise the last layers so that every mask starts near ``PRIOR`` and not at even odds.
+    """Initialise the last layers so that every mask's logits start near ``PRIOR``, that is empty.
 
     From even odds the first steps push all places down together, which the encoder takes part in: it becomes
     constant before it has learned anything.
@@ -208,7 +208,7 @@ SHARPNESS, GAIN = 2.0, 2.0
 
 @torch.no_grad()
 def attend_by_position(transformer: TwoWayTransformer, frequencies: Tensor) -> None:
-    """Initialise the attention between tokens and image so that places near a point see that point.
+    """Initialise the attention between tokens and image so that it is strongest near a prompt's points.
 
     With random projections nothing in the image's features tells where a point is, and training from scratch
     spends its first thousands of steps finding out. Here queries and keys of each head start as the same eight

@@ -1,4 +1,4 @@
-"""An image pyramid from a pre-trained network of timm's: fine detail and wide context, at several strides."""
+"""Feature maps at several strides from a pre-trained network of timm's: fine detail and wide context."""
 
 from __future__ import annotations
 
@@ -7,16 +7,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import scsam_monai._torchvision  # noqa: F401  isort: skip
-import timm
 import torch
-from timm.models import EfficientNetFeatures
-from timm.models._features import FeatureGetterNet, FeatureListNet
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from scsam_monai._torchvision import without_compiler
 from scsam_monai.errors import InputError
 from scsam_monai.networks.frozen_encoders import Freezable, check_layout
+
+with without_compiler():
+    import timm
+    from timm.models import EfficientNetFeatures
+    from timm.models._features import FeatureGetterNet, FeatureListNet
 
 PYRAMID = "tf_efficientnet_lite0"
 BUILD_ERRORS = (RuntimeError, TypeError, AttributeError, AssertionError, LookupError, ValueError)
@@ -24,7 +26,7 @@ BUILD_ERRORS = (RuntimeError, TypeError, AttributeError, AssertionError, LookupE
 
 
 class PyramidEncoder(Freezable):
-    """Any network of timm's that gives feature maps, on grey images of any size.
+    """Any timm network that returns feature maps, on grey images of any size.
 
     The default, EfficientNet-Lite0 (Tan and Le, ICML 2019), gives 16, 24, 40, 112 and 320 channels at strides 2, 4,
     8, 16 and 32. Vision transformers work too; all their maps have the stride of their patches.

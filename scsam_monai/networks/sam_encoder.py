@@ -29,7 +29,7 @@ PIXEL_STD = (58.395, 57.12, 57.375)
 
 @dataclass(frozen=True)
 class SAMShape:
-    """The numbers that tell one SAM encoder from another."""
+    """Width, depth, heads and window size of a SAM encoder."""
 
     width: int
     depth: int
@@ -39,7 +39,7 @@ class SAMShape:
     image_size: int = 1024
 
     def stock_arguments(self) -> dict[str, Any]:
-        """Return what segment-anything's ``ImageEncoderViT`` is built with."""
+        """Return the arguments of segment-anything's ``ImageEncoderViT`` for the encoder of that name."""
         return {
             "img_size": self.image_size,
             "patch_size": PATCH,
@@ -63,7 +63,7 @@ SAM_ENCODERS: dict[str, SAMShape] = {
 
 
 class SAMFeatures(NamedTuple):
-    """What the encoder hands on: the embedding, and an early feature for the high-resolution skip."""
+    """The encoder's output: the embedding, and an early feature for the high-resolution skip."""
 
     embedding: Tensor
     """``(B, 256, g, g)``, g = input / 16."""
@@ -126,7 +126,7 @@ class SAMImageEncoder(Freezable, ImageEncoderViT):
         return self.encode_normalised((image * 255.0 - self.pixel_mean) / self.pixel_std)
 
     def encode_normalised(self, pixels: Tensor) -> SAMFeatures:
-        """Encode what SAM's own preprocessing gives, ``(B, 3, H, W)``; the stock encoder's ``forward``."""
+        """Encode images that SAM's own preprocessing has normalised, ``(B, 3, H, W)``."""
         x = self.patch_embed(pixels)
         x = x + self._position_embedding(x.shape[1], x.shape[2])
         early = x

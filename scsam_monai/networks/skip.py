@@ -11,7 +11,7 @@ MAX_WIDTH = 128
 
 
 class HighResolutionSkip(nn.Module):
-    """A small convolutional pyramid on the crop, joined by SAM's early feature at its coarse end.
+    """A small convolutional encoder-decoder on the crop, which SAM's early feature joins at the coarsest level.
 
     Strides 1, 2, 4, 8 and 16 go down and come up again, so that a pixel sees its neighbourhood; the early feature
     joins on its own grid, and the result has the crop's own resolution.

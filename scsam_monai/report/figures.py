@@ -204,7 +204,7 @@ def crop_sheet(
     max_crops: int = 16,
     ignore_label: int = 255,
 ) -> Figure:
-    """Show training crops, each beside itself with its labels.
+    """Show training crops, each as it is and beside that with its labels painted over.
 
     Args:
         crops: (B, y, x), grey values in [0, 1].

@@ -72,7 +72,7 @@ class ReconstructionPictures:
         )
 
     def attach(self, engine: Engine) -> None:
-        """Connect to a trainer whose output is not decollated."""
+        """Connect to a trainer whose output is a batch, not a list of items."""
         engine.add_event_handler(Events.EPOCH_COMPLETED(every=self.interval), self)
         engine.add_event_handler(Events.COMPLETED, self)
 
@@ -105,7 +105,7 @@ class _ItemPictures(ABC):
         self._names: list[str] = []
 
     def attach(self, engine: Engine) -> None:
-        """Connect to an evaluator whose output is decollated."""
+        """Connect to an evaluator whose output is a list of items."""
         engine.add_event_handler(Events.EPOCH_STARTED, self._start)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self)
 
@@ -122,7 +122,7 @@ class _ItemPictures(ABC):
 
     @abstractmethod
     def draw(self, item: Mapping[str, Tensor], name: str, epoch: int) -> None:
-        """Draw one item under a name of its own."""
+        """Draw one item and save it under a name that no other item has."""
 
 
 class ValidationPictures(_ItemPictures):

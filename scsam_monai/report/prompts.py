@@ -1,4 +1,4 @@
-"""Pictures of prompts and of the masks that came back."""
+"""Pictures of prompts (points, boxes) and of the masks that the network returned for them."""
 
 from __future__ import annotations
 

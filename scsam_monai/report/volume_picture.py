@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -27,20 +28,20 @@ Span = tuple[int, int]
 
 
 def richest_slice(labels: np.ndarray, ignore_label: int = 255) -> int:
-    """Return the index of the slice of (z, y, x) labels with most classes; of equals the one nearest the middle."""
+    """Return the index of the slice of (z, y, x) labels with most classes; of several, that nearest the middle."""
     classes = [len(np.setdiff1d(plane, [ignore_label])) for plane in labels]
     middle = (len(labels) - 1) / 2
     return min(range(len(labels)), key=lambda z: (-classes[z], abs(z - middle)))
 
 
 def item_name(image: Tensor) -> str:
-    """Return an image's file name without suffixes, fit for a file name; ``item`` if it does not know its file."""
+    """Return an image's file name without suffixes; ``item`` if the image has no file."""
     source = str(getattr(image, "meta", {}).get("filename_or_obj", "item"))
     return re.sub(r"[^\w-]+", "_", Path(source).name.split(".")[0]) or "item"
 
 
 def unique_name(image: Tensor, taken: list[str]) -> str:
-    """Return the image's name, numbered if it is taken, and note it as taken."""
+    """Return the image's name, with a number if an earlier image has the same one."""
     name = item_name(image)
     taken.append(name)
     count = taken.count(name)
@@ -48,13 +49,13 @@ def unique_name(image: Tensor, taken: list[str]) -> str:
 
 
 def volume(tensor: Tensor) -> np.ndarray:
-    """Turn (1, X, Y[, Z]) into (z, y, x)."""
+    """Turn MONAI's (1, X, Y) or (1, X, Y, Z) into (z, y, x)."""
     array: np.ndarray = np.asarray(tensor.detach().cpu())[0].T
     return array if array.ndim == 3 else array[None]
 
 
 def planes(output: Any, key: str) -> np.ndarray:
-    """Take (B, y, x) from a trainer's output, collated or not; targets may be nested under their own key."""
+    """Return a key's sections (B, y, x) from a trainer's output, whether that is a batch or a list of items."""
     if isinstance(output, Mapping):
         return _array(output[key], key)[:, 0]
     return np.stack([_array(item[key], key)[0] for item in output])
@@ -67,7 +68,7 @@ def _array(value: Any, key: str) -> np.ndarray:
 
 def write_volume_picture(
     target: str | Path,
-    image: str | Path,
+    image: str | Path | VolumeReader,
     labels: str | Path,
     class_names: Sequence[str],
     intensity: tuple[float, float],
@@ -79,8 +80,8 @@ def write_volume_picture(
 
     Args:
         target: the PNG to write; it appears whole or not at all.
-        image: anything that :func:`scsam_monai.io.open_volume` reads.
-        labels: the same, of the same shape.
+        image: anything that :func:`scsam_monai.io.open_volume` reads, or what it has opened.
+        labels: the file of a volume of the same shape.
         class_names: name of each class id, background first.
         intensity: grey values that become black and white.
         dataset: of the image, inside an HDF5 file or an OME-Zarr.
@@ -90,8 +91,9 @@ def write_volume_picture(
         InputError: one of the two cannot be read.
         OSError: the picture cannot be written.
     """
-    with open_volume(image, dataset) as grey, open_volume(labels) as classes:
-        name = Path(image).name
+    opening = open_volume(image, dataset) if isinstance(image, str | Path) else nullcontext(image)
+    with opening as grey, open_volume(labels) as classes:
+        name = grey.path.name
         return save_png(volume_panel(grey, classes, class_names, intensity, name, planes), target)
 
 

@@ -1,4 +1,4 @@
-"""Batches of crops: which crops an epoch shows and in what order, what a step gets of them, what classes weigh."""
+"""Batches of crops: the order within an epoch, what a step receives, and class weights."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class EpochSampler(Sampler[int]):
         return iter(self.order(self.epoch)[self.rank :: self.world_size])
 
     def order(self, epoch: int) -> list[int]:
-        """What all processes together show in an epoch."""
+        """Return the indices of all crops of an epoch, in order, for all processes together."""
         rng = np.random.default_rng((self.seed, epoch))
         rounds = -(-self.epoch_length // self.size)
         order = np.concatenate([rng.permutation(self.size) for _ in range(rounds)])
@@ -145,7 +145,7 @@ def inverse_frequency_weights(dataset: BalancedCropDataset, power: float = 0.5) 
 
 
 class HasEpoch(Protocol):
-    """Something whose randomness depends on the epoch."""
+    """An object whose random choices depend on the epoch."""
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch."""

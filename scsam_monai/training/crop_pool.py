@@ -13,8 +13,6 @@ from scsam_monai.training.volumes import TrainingVolume
 NORMAL = {"xy": 0, "xz": 1, "yz": 2}
 """The axis of (z, y, x) that each plane stands upright on."""
 PLANES = {"xy": ("xy",), "all": ("xy", "xz", "yz")}
-ISOTROPIC = 1.1
-"""Voxels whose edges differ by less than this factor may be cut along any plane."""
 
 
 class Crop(NamedTuple):
@@ -67,11 +65,6 @@ def draw_pool(
         plane = str(rng.choice(PLANES[planes]))
         pool.append(_place(item, plane, voxel, volumes[item].label.shape, crop_size, rng))
     return pool
-
-
-def is_isotropic(voxel_size_nm: Sequence[float]) -> bool:
-    """Whether sections along any plane look alike."""
-    return max(voxel_size_nm) < ISOTROPIC * min(voxel_size_nm)
 
 
 def cut(volume: np.ndarray, crop: Crop, crop_size: int, *, outside: int | None = None) -> np.ndarray:

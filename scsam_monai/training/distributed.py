@@ -53,7 +53,7 @@ def local_device() -> torch.device:
 
 
 def join_processes() -> None:
-    """Meet the other processes that torchrun started; all but the first are quiet from here on.
+    """Join the other processes that torchrun started; only the first one logs from here on.
 
     Raises:
         InputError: outside torchrun.
@@ -69,7 +69,7 @@ def join_processes() -> None:
 
 
 def leave_processes() -> None:
-    """Part in good order; without others there is nothing to do."""
+    """End the group of processes; does nothing for a single process."""
     idist.finalize()  # ignite would go on asking a group that is gone
     if dist.is_initialized():
         dist.destroy_process_group()
@@ -134,7 +134,7 @@ def _cut(item: Mapping[str, Any], start: int, stop: int) -> dict[str, Any]:
 
 
 def sum_over_processes(local: Tensor) -> Tensor:
-    """Add up what every process counted in its share of the batch; one process gets its own back.
+    """Sum a tensor over all processes; with one process, return it as it is.
 
     A Dice score, or a mean over known voxels, of a whole batch is not the mean of those of its shares. Each process
     therefore computes the loss of the whole batch from these sums. The gradient is that of the own share, as many
@@ -158,7 +158,7 @@ def sum_over_processes(local: Tensor) -> Tensor:
 
 
 class NoEvents:
-    """Takes what handlers write and drops it: all processes would write the same."""
+    """A writer of events that writes nothing, for all processes but the first."""
 
     def add_scalar(self, *args: Any, **kwargs: Any) -> None:
         """Drop a value."""

@@ -1,4 +1,4 @@
-"""Which parameters train and how fast, and schedules that follow a budget of CPU time."""
+"""Parameter groups with learning rates, and schedules that follow a budget of CPU time."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from scsam_monai.data.dataset import DatasetDescription
 from scsam_monai.errors import InputError
 from scsam_monai.filesystem.atomic import check_writable
 from scsam_monai.inference.pixel_size import network_pixel_size
-from scsam_monai.io.resample import check_factor
+from scsam_monai.io.voxel_size import check_factor
 from scsam_monai.training.crops import BalancedCropDataset
 from scsam_monai.training.handlers.best import BestWeights
 from scsam_monai.training.handlers.checkpoint import parse_resume

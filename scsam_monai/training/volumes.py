@@ -14,7 +14,8 @@ from scsam_monai.errors import InputError
 from scsam_monai.io.files import read_header, read_image, read_labels
 from scsam_monai.io.image import VoxelSize, crop
 from scsam_monai.io.intensity import intensity_range, normalise
-from scsam_monai.io.resample import SAME, check_factor, resample
+from scsam_monai.io.resample import resample
+from scsam_monai.io.voxel_size import ISOTROPIC, SAME, check_factor, is_isotropic
 
 
 @dataclass(frozen=True)
@@ -134,10 +135,10 @@ def _shared_pixel_size(data: Sequence[Mapping[str, Any]], sizes: Sequence[VoxelS
 
 
 def _factors(item: Mapping[str, Any], size: VoxelSize, pixel: float, isotropic: bool) -> VoxelSize:
-    if isotropic and max(size) > min(size) * 1.1:
+    if isotropic and not is_isotropic(size):
         raise InputError(
             item["image"],
-            expected="isotropic voxels (within 10 %) for crops from three planes",
+            expected=f"isotropic voxels (edges within a factor of {ISOTROPIC}) for crops from three planes",
             met=f"{size} nm (z, y, x)",
             remedy='set planes to "xy"',
         )

@@ -202,15 +202,16 @@ def load_weights(network: nn.Module, path: str | Path) -> None:
     logger.info("weights from %s", path)
 
 
-def rebuild_scsam(weights: str | Path, **recipe: Any) -> ScSAM:
+def rebuild_scsam(weights: str | Path, *, record: Mapping[str, Any] | None = None, **recipe: Any) -> ScSAM:
     """Build the network that ``weights`` belong to, with fresh weights but for the encoders that they leave out.
 
     Args:
         weights: a ``model.pt``; the ``model.json`` beside it, where there is one, holds its recipe.
+        record: what that says, if it has been read; None reads it.
         **recipe: arguments of :func:`build_scsam` where no record says otherwise. Named encoders are looked for
             beside ``weights``, too.
     """
-    recorded = dict(read_record(weights).get("network", {}))
+    recorded = dict((read_record(weights) if record is None else record).get("network", {}))
     if recorded:
         recorded.setdefault("pyramid", NONE)  # of records that are older than it
         recorded["pyramid_weights"] = recorded.get("pyramid_weights") or RANDOM  # the file holds them

@@ -1,4 +1,8 @@
-"""Fetch named weights over HTTP: checked, whole or not at all, and from where a connection broke."""
+"""Fetch named weights over HTTP: checked, whole or not at all, and from where a connection broke.
+
+Why not ``monai.apps.utils.download_url`` or ``pooch``: both check a hash, but begin anew when a connection breaks,
+after up to 2.6 GB.
+"""
 
 from __future__ import annotations
 

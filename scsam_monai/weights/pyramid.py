@@ -8,16 +8,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.request import getproxies
 
-import scsam_monai._torchvision  # noqa: F401  isort: skip
-import timm
 from huggingface_hub import try_to_load_from_cache
 from torch import Tensor
 
+from scsam_monai._torchvision import without_compiler
 from scsam_monai.errors import InputError
 from scsam_monai.networks.pyramid import PYRAMID, PyramidEncoder
 from scsam_monai.weights.efficientnet import is_original, timm_efficientnet
 from scsam_monai.weights.registry import Folders
 from scsam_monai.weights.state_dicts import read_weights
+
+with without_compiler():
+    import timm
 
 HUB = "timm"
 """Stands for the weights that timm fetches from its hub."""

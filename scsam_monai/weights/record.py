@@ -1,4 +1,4 @@
-"""What is recorded beside weights: ``model.json`` says of what ``model.pt`` is."""
+"""Read ``model.json``, which describes the ``model.pt`` beside it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from scsam_monai.errors import InputError
 
 
 def read_record(weights: str | Path) -> dict[str, Any]:
-    """Return what is recorded beside weights, or nothing where there is no record.
+    """Return the record beside weights; empty if there is none.
 
     Raises:
         InputError: if the record is not JSON.

@@ -293,7 +293,11 @@ def _names(files: Sequence[WeightsFile]) -> str:
 
 
 def _fetch_again(file: WeightsFile) -> str:
-    return "remove it and fetch it again" if file.url else "restore it from the repository"
+    return (
+        "remove it and fetch it again"
+        if file.url
+        else "restore it from the repository, or install the package anew"
+    )
 
 
 class Verified(NamedTuple):

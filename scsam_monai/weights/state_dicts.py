@@ -90,7 +90,7 @@ def load_checked(module: nn.Module, path: str | Path, state: Mapping[str, Tensor
 
 
 def converted(file: WeightsFile, path: Path) -> Path:
-    """Return a safetensors twin of a registered file, made and kept on first use.
+    """Return the safetensors copy of a registered file, which is made on first use.
 
     The content of ``path`` is checked once, before the twin is made; the twin records the SHA-256 of what it came
     from, and is trusted for it. It stands beside ``path``, or in the user's cache where that folder cannot be

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from scsam_monai.inference.job import Job, Source
-from scsam_monai.inference.maps import Product
+from scsam_monai.inference.products import Product
 from scsam_monai.inference.store import Store
 from scsam_monai.inference.streaming import Stream
 from scsam_monai.inference.windows import Windows

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from scsam_monai.inference.blocks import BlockPlan
-from scsam_monai.inference.maps import Product
+from scsam_monai.inference.products import Product
 from scsam_monai.inference.segment import MapsInMemory
 from scsam_monai.inference.streaming import Stream
 from scsam_monai.inference.windows import Windows

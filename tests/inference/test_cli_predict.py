@@ -20,14 +20,17 @@ import pytest
 import tifffile
 import torch
 from click.testing import Result
-from front_door import grey, whole
+from front_door import CLASSES, VOXEL_NM, WINDOWS, grey, whole
 from typer.testing import CliRunner
 
 from scsam_monai.cli import app
+from scsam_monai.errors import InputError
 from scsam_monai.filesystem.locks import held
+from scsam_monai.inference import plan_job, run_job
 from scsam_monai.inference.manifest import GATE, Manifest
 from scsam_monai.io import ome_zarr_volume
 from scsam_monai.networks.scsam import ScSAM
+from scsam_monai.report.palette import class_colours
 from tests.io.formats import volume_files as files
 
 
@@ -392,11 +395,18 @@ def test_the_input_changes_after_it_was_looked_at(front: Front, monkeypatch: pyt
 def test_the_model_changes_after_it_was_looked_at(
     front: Front, model_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """This process keeps to the network that it has opened; whoever opens the file anew does not take another."""
     model = front.folder / "model.pt"
     for suffix in (".pt", ".json"):
         model.with_suffix(suffix).write_bytes(model_path.with_suffix(suffix).read_bytes())
+    job, _ = plan_job(
+        front.source, front.output, model, voxel_size_nm=VOXEL_NM, windows=WINDOWS, device="cpu"
+    )
     call_after(monkeypatch, Manifest, "begin", 1, lambda: model.write_bytes(b"another"))
-    front.refuses("model.pt: expected the model that the run began with", "--model", model, leaves=True)
+    assert front("--model", model).exit_code == 0
+    front.output.rename(front.folder / "first.ome.zarr")
+    with pytest.raises(InputError, match=r"model\.pt: expected the model that the run began with"):
+        run_job(job, class_colours(len(CLASSES)), device="cpu")
 
 
 def test_a_run_is_alone_and_can_be_stopped(front: Front) -> None:

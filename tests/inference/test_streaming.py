@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import itertools
 import time
 
@@ -15,7 +16,7 @@ from torch import Tensor
 from scsam_monai.errors import InputError
 from scsam_monai.inference import SliceWiseInferer
 from scsam_monai.inference.blocks import BlockPlan, block_shape
-from scsam_monai.inference.maps import Product
+from scsam_monai.inference.products import Product
 from scsam_monai.inference.streaming import Stream
 from scsam_monai.inference.windows import Windows
 from scsam_monai.io import ArrayVolume
@@ -128,6 +129,27 @@ def test_every_call_of_the_network_has_the_same_shape() -> None:
 
     draw(volume(7, 90, 50), (4, 30, 30), Windows(size=32, batch=3), net=noting)
     assert shapes == {(3, 1, 32, 32)}
+
+
+def live_bytes() -> int:
+    gc.collect()
+    storages = [thing.untyped_storage() for thing in gc.get_objects() if type(thing) is Tensor]
+    return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
+
+
+@pytest.mark.parametrize("size", [16, 64])
+def test_tensors_do_not_grow_with_the_number_of_sections(size: int) -> None:
+    """Those that a GPU would hold: grey values and logits, in windows and summed up."""
+    held = []
+
+    def noting(windows: Tensor) -> Tensor:
+        held.append(live_bytes())
+        return network(windows)
+
+    before = live_bytes()
+    draw(volume(size, 160, 160), (size, 160, 160), Windows(size=32, batch=32), net=noting)
+    classes, depth = 3, 8
+    assert max(held) - before < 2.5 * 4 * classes * depth * 160**2
 
 
 def test_a_cancelled_stream_stops_and_yields_whole_blocks_only() -> None:

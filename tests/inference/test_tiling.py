@@ -4,12 +4,13 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from monai.data.utils import dense_patch_slices
+from monai.data.utils import compute_importance_map, dense_patch_slices
 from torch.nn import functional as F
 
 from scsam_monai.errors import InputError
+from scsam_monai.inference.pixel_size import volume_factors
 from scsam_monai.inference.tiling import Axis, Taps, section_grid
-from scsam_monai.inference.windows import Windows, volume_factors
+from scsam_monai.inference.windows import Windows
 
 
 @given(st.integers(1, 400), st.integers(8, 64), st.sampled_from([0.0, 0.25, 0.5, 0.9]))
@@ -19,6 +20,20 @@ def test_windows_stand_where_monai_puts_them(size: int, window: int, overlap: fl
     interval = window if padded == window else max(1, int(window * (1 - overlap)))
     expected = [place[0].start for place in dense_patch_slices((padded,), (window,), (interval,))]
     assert [start + axis.padding[0] for start in axis.starts] == expected
+
+
+@pytest.mark.parametrize("window", [(32, 32), (64, 96), (256, 256), (33, 40)])
+def test_windows_weigh_what_monai_lets_them(window: tuple[int, int]) -> None:
+    grid = section_grid(1, (300, 300), (1, 1), window, 0.25, 4)
+    expected = compute_importance_map(window, mode="gaussian", sigma_scale=0.125)
+    assert torch.equal(grid.importance(torch.device("cpu")), expected)
+
+
+@pytest.mark.parametrize(("most", "side", "depth"), [(4, 512, 4), (32, 512, 8), (32, 64, 32), (32, 100, 8)])
+def test_a_batch_takes_few_sections_where_their_windows_fill_it(most: int, side: int, depth: int) -> None:
+    grid = section_grid(64, (side, side), (1, 1), (64, 64), 0.25, most)
+    assert grid.depth == depth
+    assert most // 2 < grid.batch <= most
 
 
 @given(st.integers(1, 300), st.floats(0.2, 4), st.integers(8, 64), st.data())

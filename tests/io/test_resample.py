@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from scsam_monai.errors import InputError
-from scsam_monai.io.resample import check_factor, resample
+from scsam_monai.io.resample import resample
+from scsam_monai.io.voxel_size import check_factor
 
 
 def test_labels_keep_their_values_and_grey_is_interpolated() -> None:

@@ -1,4 +1,4 @@
-"""What a bundle that is not ours would run, read without running or importing any of it."""
+"""List what somebody else's bundle would run, without running or importing any of it."""
 
 from scsam_monai.bundle_tools.audit.bundle import audit_bundle
 from scsam_monai.bundle_tools.audit.names import Finding

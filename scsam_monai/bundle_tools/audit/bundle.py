@@ -1,4 +1,4 @@
-"""Every file of a bundle, each by its kind, and everything in its configs that MONAI would act on.
+"""Audit every file of a bundle by its kind, and everything in its configs that MONAI would execute.
 
 That is what it would instantiate, evaluate, read or fetch.
 """
@@ -45,7 +45,7 @@ TAKEN = frozenset({*sys.stdlib_module_names, *TRUSTED, *HARMLESS, *REACHING, "np
 
 
 def audit_config(path: Path, file: str) -> Iterator[Finding]:
-    """Go through a JSON or YAML file as data.
+    """List what MONAI would execute in a JSON or YAML file, which is read as data.
 
     Args:
         path: of the file.
@@ -116,7 +116,7 @@ def _text(value: str, file: str, key: str) -> Iterator[Finding]:
 
 
 def audit_logging(path: Path, file: str) -> Iterator[Finding]:
-    """Go through a logging configuration, whose classes and arguments Python evaluates.
+    """List what a logging configuration would execute: Python evaluates its classes and arguments.
 
     Args:
         path: of the file.

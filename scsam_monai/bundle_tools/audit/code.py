@@ -1,4 +1,4 @@
-"""What Python in a bundle would import and call, from its syntax tree alone: expressions and whole files."""
+"""List what Python code in a bundle would import and call, from its syntax tree alone."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ UNPICKLING = {"allow_pickle": False, "weights_only": True}
 
 
 def expression_doubts(source: str) -> tuple[str, ...]:
-    """What speaks against a ``$`` expression, given without its dollar.
+    """Return the doubts about a ``$`` expression, given without its dollar.
 
     Example:
         >>> expression_doubts("len(@train::dataset)"), expression_doubts("__import__('os').remove('a')")
@@ -42,7 +42,7 @@ def expression_doubts(source: str) -> tuple[str, ...]:
 
 
 def note_parts(tree: ast.AST) -> None:
-    """Note at each node whether it is called, and whether it is a part of a longer dotted name."""
+    """Mark at each node whether it is called, and whether it is a part of a longer dotted name."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Call):
             node.func.is_called = True  # type: ignore[attr-defined]
@@ -51,7 +51,7 @@ def note_parts(tree: ast.AST) -> None:
 
 
 def node_doubts(node: ast.AST) -> Iterator[str]:
-    """What speaks against a single node of a syntax tree, over which ``note_parts`` went."""
+    """Return the doubts about a single node of a syntax tree that ``note_parts`` has marked."""
     if isinstance(node, ast.Import | ast.ImportFrom):
         for module in imported(node):
             yield from package_doubts(module)
@@ -90,7 +90,7 @@ _USUAL_DUNDERS = frozenset(
 
 
 def option_doubts(name: str, value: object) -> tuple[str, ...]:
-    """What speaks against an option of a function, given by its name."""
+    """Return the doubts about an option of a function, given by its name."""
     allows = name in UNPICKLING and value is not UNPICKLING[name]
     return (f"sets {name} to {value}",) if allows else ()
 
@@ -129,7 +129,7 @@ def _alias_doubts(node: ast.Import | ast.ImportFrom, alias: ast.alias) -> Iterat
 
 
 def imported(node: ast.Import | ast.ImportFrom) -> list[str]:
-    """The modules that a statement imports; none for relative ones, which stay inside the bundle."""
+    """Return the modules that a statement imports; none for relative imports, which stay in the bundle."""
     if isinstance(node, ast.Import):
         return [alias.name for alias in node.names]
     return [] if node.level or node.module is None else [node.module]
@@ -149,7 +149,7 @@ def _plain_getattr(node: ast.Call) -> bool:
 
 
 def audit_python(path: Path, file: str, own: frozenset[str] = frozenset()) -> Iterator[Finding]:
-    """Go through a Python file.
+    """List what a Python file would import and call.
 
     Args:
         path: of the file.

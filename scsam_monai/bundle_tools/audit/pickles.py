@@ -1,4 +1,4 @@
-"""What unpickling a file would import, read from its opcodes; nothing is unpickled."""
+"""List what unpickling a file would import, from its opcodes; nothing is unpickled."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ UNREADABLE = (
 
 
 def audit_weights(path: Path, file: str) -> Iterator[Finding]:
-    """Go through a file of PyTorch's or pickle's kind.
+    """List what loading a PyTorch or pickle file would import.
 
     Args:
         path: of the file.
@@ -71,7 +71,7 @@ def audit_weights(path: Path, file: str) -> Iterator[Finding]:
 
 
 def audit_npy(path: Path, file: str) -> Iterator[Finding]:
-    """Go through the head of a NumPy file.
+    """Tell from a NumPy file's header whether it holds pickled objects.
 
     Args:
         path: of the file.
@@ -82,7 +82,7 @@ def audit_npy(path: Path, file: str) -> Iterator[Finding]:
 
 
 def looks_pickled(start: bytes) -> bool:
-    r"""Whether a file that starts so is a zip archive or a pickle of protocol 2 or later.
+    r"""Whether a file with these first bytes is a zip archive or a pickle of protocol 2 or later.
 
     Example:
         >>> looks_pickled(b"\x80\x04K\x01."), looks_pickled((640).to_bytes(8, "little") + b"{")
@@ -136,7 +136,7 @@ def _legacy(stream: IO[bytes]) -> Iterator[str]:
 
 
 def array_doubts(stream: IO[bytes]) -> Iterator[str]:
-    """What speaks against a NumPy file."""
+    """Return the doubts about a NumPy file."""
     try:
         version = npy.read_magic(stream)
         read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0

@@ -1,4 +1,4 @@
-"""Everything that the model zoo asks of a bundle of this project, checked without a network."""
+"""Check everything that MONAI's model zoo asks of this project's bundle, without a network."""
 
 from scsam_monai.bundle_tools.verify.checks import CHECKS, Outcome, verify_bundle
 

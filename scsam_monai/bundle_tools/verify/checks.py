@@ -1,4 +1,4 @@
-"""The checks of a bundle by name, in the order in which they run; and those of its network and exports."""
+"""All checks of a bundle in the order in which they run, and those of its network and exports."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def check_in_and_out(bundle: BundleFolder) -> None:
 
 
 def check_trace(bundle: BundleFolder) -> None:
-    """MONAI's ``ckpt_export`` traces the network, and the trace says what the network says."""
+    """MONAI's ``ckpt_export`` traces the network, and the trace gives the same logits."""
     path = bundle.scratch / "model.ts"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -61,7 +61,7 @@ def check_trace(bundle: BundleFolder) -> None:
 
 
 def check_exports(bundle: BundleFolder) -> None:
-    """``scsam export`` writes TorchScript that agrees with the network; it compares by itself."""
+    """``scsam export`` writes TorchScript whose logits are the network's."""
     export_torchscript(open_model(bundle.model, "cpu"), bundle.scratch / "exported.ts", window=128)
 
 
@@ -92,7 +92,7 @@ CHECKS: dict[str, Callable[[BundleFolder], None]] = {
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a check ended.
+    """The result of a check.
 
     Attributes:
         name: of the check.

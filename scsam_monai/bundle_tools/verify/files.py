@@ -1,4 +1,4 @@
-"""Files of a bundle that have to be there, and what they have to say: weights, metadata, model card, licence."""
+"""Check a bundle's files and their content: weights, metadata, model card, licence."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def check_files(bundle: BundleFolder) -> None:
 
 
 def check_large_files(bundle: BundleFolder) -> None:
-    """Files to be fetched have an address and a SHA-256; those that are here already have that one."""
+    """Files to be downloaded have an address and a SHA-256, which files that are here already match."""
     for entry in _large_files(bundle):
         path = entry["path"]
         if not str(entry.get("url", "")).startswith("https://"):
@@ -114,7 +114,7 @@ def _large_files(bundle: BundleFolder) -> list[dict[str, Any]]:
 
 
 def check_data_licence(bundle: BundleFolder) -> None:
-    """The licence of every data set that weights were trained on is told, and where it comes from."""
+    """The data licence names every data set that weights were trained on, its licence and its source."""
     path = bundle.root / "docs" / "data_license.txt"
     text = path.read_text(encoding="utf-8").strip() if path.is_file() else ""
     if not text:

@@ -15,7 +15,7 @@ SIDE = 96
 
 
 class CheckError(Exception):
-    """A check's answer: what is wrong, in one line."""
+    """Raised by a check that fails: what is wrong, in one line."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class BundleFolder:
 
     @cached_property
     def dataset(self) -> Path:
-        """A data set of the model's classes: two generated sections each to train, to validate and to test on."""
+        """A small data set of the model's classes: two generated sections for each part."""
         from scsam_monai.data.synthetic import generate_volume
         from scsam_monai.io import write_stack
 

@@ -1,4 +1,4 @@
-"""The configs as MONAI runs them: their properties, and a run of seconds on generated sections."""
+"""Check the configs as MONAI runs them: their properties, and a short run on generated sections."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ def check_train(bundle: BundleFolder) -> None:
 
 
 def check_evaluate(bundle: BundleFolder) -> None:
-    """So it has with ``evaluate.json`` over it."""
+    """``train.json`` with ``evaluate.json`` has every property that MONAI asks of a training."""
     _check(bundle, ["train", "evaluate"], "train")
 
 
 def check_multi_gpu(bundle: BundleFolder) -> None:
-    """So it has with ``multi_gpu_train.json`` over it."""
+    """``train.json`` with ``multi_gpu_train.json`` has every property that MONAI asks of a training."""
     with _alone_under_torchrun():
         _check(bundle, ["train", "multi_gpu_train"], "train")
 
@@ -58,21 +58,21 @@ def run_train(bundle: BundleFolder) -> None:
 
 
 def run_evaluate(bundle: BundleFolder) -> None:
-    """The shipped weights are scored."""
+    """``evaluate.json`` scores the shipped weights."""
     run = bundle.scratch / "run evaluate"
     _run(bundle, ["train", "evaluate"], "train", run_dir=str(run))
     _expect(run, "test/metrics.json", "test/metrics.csv")
 
 
 def run_inference(bundle: BundleFolder) -> None:
-    """The shipped weights segment an image."""
+    """``inference.json`` segments an image with the shipped weights."""
     output = bundle.scratch / "labels"
     _run(bundle, ["inference"], "inference", output_dir=str(output))
     _expect(output, "test_labels.tif")
 
 
 def run_multi_gpu(bundle: BundleFolder) -> None:
-    """Two processes train together, over gloo where there are no two GPUs."""
+    """``multi_gpu_train.json`` trains in two processes, on CPUs where there are no two GPUs."""
     run = bundle.scratch / "run multi"
     files = [bundle.config("train"), bundle.config("multi_gpu_train")]
     flags = {**_overrides(bundle, "train"), "run_dir": str(run)}

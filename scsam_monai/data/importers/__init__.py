@@ -1,4 +1,4 @@
-"""Importers: from a layout somebody published to a ``dataset.json``. One registry, one factory."""
+"""Importers: make a ``dataset.json`` from files as somebody has published them."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ ABOUT = {
 
 @dataclass(frozen=True)
 class Split:
-    """Shell-free patterns of cell names: which cells train and which are scored."""
+    """Which cells train and which are scored, as regular expressions of their names."""
 
     training: str
     test: str

@@ -1,4 +1,4 @@
-"""The generic importer: any image and label files, and what their values mean."""
+"""The general importer: any image and label files, with a name for each label value."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def import_files(
     gap: int = 1,
     overwrite: bool = False,
 ) -> Path:
-    """Import images and labels as they lie.
+    """Import image and label files; images stay where they are.
 
     Images stay where they are. Labels whose values already are the class ids do, too; others are written
     anew into the target. Without a split everything is training.

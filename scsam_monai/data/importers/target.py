@@ -1,4 +1,4 @@
-"""What importers share: values of label files become class ids, and ``dataset.json`` is written last and whole."""
+"""What importers share: mapping label values to class ids, and writing ``dataset.json``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from scsam_monai.data.dataset import DESCRIPTION_NAME, load_dataset
 from scsam_monai.data.importers.splits import Sections
 from scsam_monai.data.items import BACKGROUND, IGNORE_LABEL
 from scsam_monai.errors import InputError
-from scsam_monai.io import atomic_path
+from scsam_monai.filesystem.atomic import atomic_path
 
 UNKNOWN = "unknown"
 
@@ -61,7 +61,7 @@ class ValueMap:
         return cls({0: BACKGROUND} | {index: name for name, index in ids.items()}, table)
 
     def check(self, label: np.ndarray, where: str | Path) -> None:
-        """Refuse values that nobody gave a meaning.
+        """Refuse label values that were given no class.
 
         Raises:
             InputError: naming them and how many voxels they have.
@@ -79,11 +79,11 @@ class ValueMap:
             )
 
     def fits(self, label: np.ndarray) -> bool:
-        """Whether every value present already is its own class id."""
+        """Whether all label values already are the class ids."""
         return all(self._id(value) == value for value in np.unique(label).tolist())
 
     def apply(self, label: np.ndarray) -> np.ndarray:
-        """Class ids uint8 in the shape of ``label``."""
+        """Return the class ids, uint8, in the shape of ``label``."""
         if label.dtype.kind == "u" and label.dtype.itemsize <= 2:
             lookup = [self._id(value) for value in range(np.iinfo(label.dtype).max + 1)]
             return np.array(lookup, np.uint8)[label]
@@ -97,7 +97,7 @@ class ValueMap:
 
 
 def prepare_target(target: str | Path, overwrite: bool) -> Path:
-    """The folder to write into.
+    """Return the folder to write into; refuse one that holds a data set, unless that is to be replaced.
 
     Raises:
         InputError: it already holds a data set and ``overwrite`` is not set.
@@ -116,7 +116,7 @@ def prepare_target(target: str | Path, overwrite: bool) -> Path:
 
 
 def source_folder(source: str | Path) -> Path:
-    """The folder to import from.
+    """Return the folder to import from; refuse one that does not exist.
 
     Raises:
         InputError: there is none.

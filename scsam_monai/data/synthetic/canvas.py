@@ -1,4 +1,4 @@
-"""The block of tissue under construction: grey values, labels, instances and what space is still free."""
+"""The block of tissue that is being drawn: grey values, labels, instances and the space that is still free."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Grid:
         return float(np.prod(self.extent[1:])) / 1e6
 
     def contrast_of(self, sigma_nm: float) -> np.float32:
-        """Contrast that grains of this sigma keep when each voxel averages over its own width."""
+        """Return the contrast that grains of this sigma keep when each voxel averages over its width."""
         return np.float32(np.prod([(1 + s**2 / 12 / sigma_nm**2) ** -0.25 for s in self.spacing]))
 
 
@@ -104,7 +104,7 @@ class Canvas:
         return [z[:, None, None], y[:, None], x]
 
     def roughness(self, box: Box, wavelength_nm: int = 130) -> Field:
-        """A piece of a field of unit variance and 130, 300 or 1000 nm length scale, from elsewhere at each call."""
+        """Return a random field of unit variance and 130, 300 or 1000 nm length scale, another one at each call."""
         size = [w.stop - w.start for w in box]
         start = [int(self.rng.integers(0, n - k + 1)) for n, k in zip(self.grid.shape, size, strict=True)]
         return self._rough[wavelength_nm][tuple(slice(a, a + k) for a, k in zip(start, size, strict=True))]
@@ -153,7 +153,7 @@ class Canvas:
         return mine
 
     def room(self, distance: Field, mine: Mask) -> Field:
-        """How much of an object may be drawn at each voxel, fading where a neighbour presses into it."""
+        """Return how much of an object may be drawn at each voxel, less near objects that are already there."""
         lost = (distance <= 0) & ~mine
         if not lost.any():
             return np.ones(mine.shape, np.float32)

@@ -1,4 +1,4 @@
-"""The microscope: sectioning, optics, drift, curtaining and noise, in styles of many microscopes and stains."""
+"""Imitate the microscope: sectioning, optics, drift, curtaining and noise, in many styles."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Smooth random fields, the irregularity of everything that grows."""
+"""Smooth random fields, which make drawn structures irregular."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What goes into a block of tissue, in which order; and the small things between the organelles.
+"""Draw the content of a block of tissue: which organelles in which order, and the small structures between them.
 
 Ribosomes, filaments and vesicles are not labelled. Vacuoles are irregular pale lumens within a membrane.
 """
@@ -103,7 +103,7 @@ def _draw_one(canvas: Canvas, radius: float) -> None:
 
 
 def draw_scene(canvas: Canvas, progress: Callable[[float, str], None]) -> None:
-    """Draw a piece of an islet: the large and rare first, the small into what room is left.
+    """Draw a piece of an islet: large and rare structures first, then small ones where there is room.
 
     Args:
         canvas: an empty block, drawn in place.

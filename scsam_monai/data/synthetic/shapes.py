@@ -1,4 +1,4 @@
-"""Signed distances of the shapes organelles are made of, in nm, negative inside."""
+"""Signed distances to the surfaces of simple shapes, in nm, negative inside."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One call that draws a block of tissue and images it."""
+"""Generate a volume: draw a block of tissue, then image it."""
 
 from __future__ import annotations
 

@@ -15,8 +15,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from scsam_monai.errors import InputError
 from scsam_monai.inference.runners.local import Cancel, OpenWork, Work
 
@@ -84,6 +82,8 @@ def local_cluster(workers: int) -> Any:
 def visible_devices() -> list[str]:
     """Return the CUDA devices this process may use, as ``CUDA_VISIBLE_DEVICES`` names them."""
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    import torch
+
     if named is not None and torch.cuda.device_count():
         return [name.strip() for name in named.split(",") if name.strip()]
     return [str(index) for index in range(torch.cuda.device_count())]
@@ -285,6 +285,7 @@ def _run_group(
 
     The key is the run, not the folder: the next job may use the same folder.
     """
+    import torch
     from distributed import get_worker
 
     with _working:

@@ -1,4 +1,4 @@
-"""What runners run, and the runner that needs no other process: all blocks, or one share, one after the other."""
+"""The runner in this process: all blocks of a job, or one share, one after the other."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a format offers to be read in parts, arrays mapped from a file, and which array of several is meant."""
+"""The interface of formats that are read in parts, arrays mapped from a file, and the choice among data sets."""
 
 from __future__ import annotations
 

@@ -161,7 +161,7 @@ def only_series(path: Path, tif: tifffile.TiffFile) -> tifffile.TiffPageSeries:
 
 
 def header_of(path: Path, tif: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> ImageHeader:
-    """What the tags of all pages state; the header's layout is a :class:`TiffLayout`.
+    """Return the header of a TIFF's image; its layout is a :class:`TiffLayout`.
 
     Raises:
         InputError: the file is cut off, in colour, no volume, or compressed by an unknown method.

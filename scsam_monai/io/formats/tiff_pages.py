@@ -26,7 +26,7 @@ _Page = tifffile.TiffPage | tifffile.TiffFrame
 
 @dataclass(frozen=True)
 class Resolution:
-    """What a TIFF file says about sizes, in its own words so that it can be written again.
+    """The resolution tags of a TIFF file, as stored, so that they can be written again.
 
     Attributes:
         pixels_per_unit: resolution tags along (x, y), None where absent or zero.

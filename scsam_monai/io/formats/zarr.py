@@ -135,7 +135,7 @@ def _levels(path: Path, group: Any) -> list[OmeLevel]:
 
 
 def is_zarr(folder: Path) -> bool:
-    """Whether a folder says that it is zarr, by its metadata or by its name."""
+    """Whether a folder is zarr, by its metadata or by its name."""
     return folder.suffix.lower() == ".zarr" or any((folder / name).is_file() for name in _METADATA)
 
 

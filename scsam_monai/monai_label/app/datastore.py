@@ -32,7 +32,7 @@ class CheckedDatastore(LocalDatastore):
         super().__init__(*args, **kwargs)
 
     def add_image(self, image_id: str, image_filename: str, image_info: dict[str, Any]) -> str:
-        """Store an image, unless it is none; ``image_info`` may hold its ``voxel_size_nm``.
+        """Store an image if it can be read as one; ``image_info`` may hold its ``voxel_size_nm``.
 
         It replaces one of the same name, whose labels stay, unless it has another shape than a final label.
         """

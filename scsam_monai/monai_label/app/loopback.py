@@ -1,4 +1,4 @@
-"""MONAI Label's server for programs and pages of this machine alone.
+"""Run MONAI Label's server for programs and pages of this machine only.
 
 As it comes, it lets a page of any site, open in a browser of this machine, read from it and write to it.
 """
@@ -21,7 +21,7 @@ from monailabel.app import app  # noqa: E402
 
 
 class OwnPagesOnly:
-    """Refuses what a page of another site sends, also under a name that leads here.
+    """Refuses requests from pages of other sites, also if their name resolves to this machine.
 
     Args:
         app: what answers the others.

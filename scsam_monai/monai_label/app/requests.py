@@ -1,4 +1,4 @@
-"""What a request to the server may say, and what is answered where it is wrong: an HTTP error with one sentence.
+"""Check requests to the server; wrong ones are answered by an HTTP error with one sentence.
 
 Bundles evaluate text that starts with ``$``, so none of a request's reaches one.
 """
@@ -101,7 +101,7 @@ def _wrong(where: str, expected: str, met: Any) -> InputError:
 
 @contextmanager
 def readable(name: str | None = None) -> Iterator[None]:
-    """Turn whatever is raised inside into an HTTP error that says what was expected, met and what to do.
+    """Turn errors into an HTTP error that says what was expected, met and what to do.
 
     Args:
         name: what the user calls the file that is being read; None takes its own name, without its folder.
@@ -130,7 +130,7 @@ def broken_model() -> Iterator[None]:
 
 
 def not_found(what: str, name: str | None, known: Sequence[str]) -> HTTPException:
-    """The refusal of a name that the server does not know."""
+    """Return the error for a name that the server does not know."""
     names = ", ".join(known[:8]) + (", ..." if len(known) > 8 else "") or "none"
     return HTTPException(404, f"{what}: expected one of {names}, met {name or 'none'}; correct the name")
 

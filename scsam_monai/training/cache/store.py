@@ -1,4 +1,4 @@
-"""Maps of many images in a folder, one file each, that several processes may fill and read at once."""
+"""A folder with the feature maps of many images, which several processes may fill and read at once."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ STALE_SECONDS = 24 * 3600
 
 
 class EmbeddingStore:
-    """A folder of safetensors files, named by what their content follows from.
+    """A folder of safetensors files, named by a hash of what their content depends on.
 
     A file appears whole or not at all, and one that was damaged later is found out by its checksum. Two processes
     that write the same entry write the same content, so that neither needs to wait for the other.
@@ -83,7 +83,7 @@ class EmbeddingStore:
             temporary.write_bytes(serialise(maps))
 
     def sweep(self, older_than: float = STALE_SECONDS) -> None:
-        """Remove what killed processes left half-written."""
+        """Remove half-written files of killed processes."""
         for path in self.folder.glob("*/.*.safetensors"):
             try:
                 if time.time() - path.stat().st_mtime > older_than:

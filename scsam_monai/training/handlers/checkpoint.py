@@ -1,4 +1,4 @@
-"""Checkpoints from which a run that was stopped at any moment goes on as if nothing had happened."""
+"""Checkpoints from which a run that was stopped at any moment resumes with identical results."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def parse_resume(value: bool | str) -> bool | str:
 
 
 class Stateful(Protocol):
-    """Something that remembers across a resume, such as the best score so far."""
+    """An object whose state is kept across a resume, such as the best score so far."""
 
     def state_dict(self) -> Mapping[str, Any]:
         """Tensors, numbers, strings, lists and dicts only."""
@@ -172,7 +172,7 @@ class RunCheckpoint:
             torch.save(state, temporary)
 
     def restore(self, engine: Workflow) -> None:
-        """Bring everything back to where ``last.pt`` left it.
+        """Restore everything from ``last.pt``.
 
         Raises:
             InputError: if it is missing, broken, or of another network, data or schedule.

@@ -1,4 +1,4 @@
-"""Class prototypes start where the classes' features are."""
+"""Initialise class prototypes from the features of each class."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ LEAST_CELLS = 4.0
 
 
 class PromptLoss(nn.Module):
-    """Compare answers with masks (SAM, appendix A).
+    """Loss of predicted masks against the true ones (SAM, appendix A).
 
     The answer for unambiguous prompts learns from every prompt, because ScSAM's decoder is built on it. The three
     for ambiguous prompts learn from single points, and of them only the best, so that each may settle for

@@ -1,4 +1,4 @@
-"""Losses of the class prototypes: their similarity map follows the labels, and no two of them mean the same."""
+"""Losses of the class prototypes: their similarity follows the labels, and classes stay apart."""
 
 from __future__ import annotations
 

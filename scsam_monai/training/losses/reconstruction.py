@@ -13,7 +13,7 @@ EPSILON = 1e-4
 
 
 class ReconstructionLoss(nn.Module):
-    """Mean squared error between drawn and true patches, where they were hidden (He et al., CVPR 2022, section 3).
+    """Mean squared error of the reconstruction on hidden patches (He et al., CVPR 2022, section 3).
 
     Args:
         normalise: compare with patches of zero mean and unit variance, as the paper found better.
@@ -46,7 +46,7 @@ class ReconstructionLoss(nn.Module):
         return loss
 
     def picture(self, prediction: MaskedPrediction, image: Tensor) -> tuple[Tensor, Tensor]:
-        """What the encoder saw and what was drawn.
+        """Return the visible patches and the reconstruction as images.
 
         Each drawn patch gets the true patch's own mean and contrast back, which the network was not asked for.
 

@@ -1,4 +1,4 @@
-"""Which crops a bank shows: for the masked autoencoder anywhere, for the promptable SAM around objects."""
+"""Choose random crops: anywhere for the masked autoencoder, around objects for the promptable SAM."""
 
 from __future__ import annotations
 

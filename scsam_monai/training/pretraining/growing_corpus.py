@@ -1,4 +1,4 @@
-"""Volumes to pre-train on, drawn in other processes while the first ones are learned from already."""
+"""Volumes to pre-train on, generated in other processes while training already runs on the first ones."""
 
 from __future__ import annotations
 

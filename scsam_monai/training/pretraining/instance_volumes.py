@@ -16,7 +16,7 @@ from scsam_monai.errors import InputError
 from scsam_monai.io import intensity_range, read_image, read_labels
 from scsam_monai.io.files import is_supported
 from scsam_monai.io.intensity import eight_bits
-from scsam_monai.training.crop_pool import is_isotropic
+from scsam_monai.io.voxel_size import is_isotropic
 
 ANCHORS = 4096
 """Voxels of each volume that crops are drawn around."""

@@ -16,7 +16,8 @@ from scsam_monai.io.files import read_image
 from scsam_monai.io.image import crop
 from scsam_monai.io.intensity import eight_bits, intensity_range
 from scsam_monai.io.resample import shrink_or_enlarge
-from scsam_monai.training.crop_pool import NORMAL, PLANES, is_isotropic
+from scsam_monai.io.voxel_size import is_isotropic
+from scsam_monai.training.crop_pool import NORMAL, PLANES
 from scsam_monai.training.crops import N_VIEWS, apply_seeded, apply_view
 
 logger = logging.getLogger(__name__)

@@ -1,4 +1,4 @@
-"""How well prompts are answered: one point in the middle of each object, and its box."""
+"""Score a promptable network: one point in the middle of each object, and its box."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an encoder is asked to know of each patch beside its pixels: a pre-trained pyramid's features, and classes.
+"""Further pre-training targets for each patch: a pre-trained network's features, and classes.
 
 Small encoders that learn in minutes from drawn cells know little; a network that was trained on photographs knows
 edges, textures and parts, and can be imitated (feature distillation, as MaskFeat, CVPR 2022, and EVA, CVPR 2023, do
@@ -71,7 +71,7 @@ class PatchTargets(nn.Module):
 
 
 class EmbeddingHelpers(nn.Module):
-    """What SAM's embedding has to say without any prompt: outlines, a teacher's features, classes.
+    """Linear layers that predict outlines, a teacher's features and classes from SAM's embedding.
 
     Args:
         targets: of the teacher; None to do without.

@@ -1,4 +1,4 @@
-"""Train for a given time: the learning rate follows the clock, a kill costs the last seconds alone."""
+"""Train for a given time: the learning rate follows the clock, and a killed run resumes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Build a pyramid with its weights: shipped ones, a file's, or those that timm's hub has."""
+"""Build a pyramid with its weights: those of a file, or of timm's hub."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import os
 import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from urllib.parse import urlsplit
 from urllib.request import getproxies
 
-from huggingface_hub import try_to_load_from_cache
+from huggingface_hub import constants, try_to_load_from_cache
 from torch import Tensor
 
 from scsam_monai._torchvision import without_compiler
@@ -23,7 +24,8 @@ with without_compiler():
 
 HUB = "timm"
 """Stands for the weights that timm fetches from its hub."""
-HOST, SECONDS = "huggingface.co", 10
+SECONDS = 10
+"""How long its host may take to answer."""
 
 
 def build_pyramid(
@@ -37,8 +39,8 @@ def build_pyramid(
 
     Args:
         name: a model of timm's that gives feature maps.
-        weights: a name in the registry; a state dict of timm's model; ``timm`` for those of timm's hub, which needs
-            a network the first time; None for random ones.
+        weights: a state dict of timm's model, or of the original EfficientNet-Lite0; ``timm`` for those of timm's
+            hub, which needs a network the first time; None for random ones.
         out_indices: which of the model's maps to return, the finest is 0; None for all.
         weights_dir: folder or folders in which named weights are looked for first.
 
@@ -67,7 +69,8 @@ def load_pyramid(encoder: PyramidEncoder, weights: str | Path, search: Folders =
 def _from_hub(name: str) -> Mapping[str, Tensor]:
     try:
         if not _at_hand(name):
-            socket.create_connection((HOST, 443), timeout=SECONDS).close()
+            hub = urlsplit(constants.ENDPOINT)
+            socket.create_connection((hub.hostname, hub.port or 443), timeout=SECONDS).close()
         state: Mapping[str, Tensor] = timm.create_model(name, pretrained=True).state_dict()
     except Exception as error:  # whatever the hub's client, its network or its cache raise
         raise InputError(

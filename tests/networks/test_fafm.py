@@ -76,5 +76,5 @@ def test_recalibration_only_attenuates(features: dict[str, Tensor]) -> None:
 
 
 def test_unknown_name_lists_the_valid_ones() -> None:
-    with pytest.raises(ValueError, match=f"{', '.join(FUSIONS)}, met 'sum'"):
+    with pytest.raises(ValueError, match=f"{', '.join(FUSIONS)}, sam, mae, met 'sum'"):
         build_fusion("sum")

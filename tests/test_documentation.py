@@ -10,12 +10,14 @@ import h5py
 import numpy as np
 import pytest
 import tifffile
+import torch
 import typer
 from typer.testing import CliRunner
 
 from scsam_monai.cli import app
 from scsam_monai.command_line import check_overrides, config_files
 from scsam_monai.io import ImageVolume, build_pyramid, create_image, write_stack
+from scsam_monai.networks.pyramid import PyramidEncoder
 from scsam_monai.weights.registry import find_weights
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -107,6 +109,8 @@ def test_scsam_commands_run_as_written(words, tmp_path, monkeypatch):
         "scsam_monai.weights.download.fetch", lambda name, *_, **__: find_weights(name) and []
     )
     runner = CliRunner()
+    if words[1:3] == ["weights", "pack"]:
+        torch.save(PyramidEncoder(words[3]).model.state_dict(), words[4])
     if words[1] == "predict":
         write_volumes(tmp_path)
     if words[1] == "check":

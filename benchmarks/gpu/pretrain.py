@@ -158,7 +158,7 @@ class Stages:
                 zip((found.training, found.validation), counts, strict=True)
             )
         ]
-        probe = LinearProbe(*crops)
+        probe = LinearProbe(crops[0], crops[1])
         encoder = self.mae.network.encoder.eval()
         sources = {"MAE": mae_features(encoder, 0.5), "SAM": self.sam.network.encode}
         yield (

@@ -15,10 +15,12 @@ from torch import Tensor
 
 from scsam_monai.errors import InputError
 from scsam_monai.filesystem.atomic import atomic_path, sha256_of, write_json
-from scsam_monai.networks.frozen_encoders import ENCODERS, check_layout
+from scsam_monai.networks.frozen_encoders import ENCODERS, SOURCES, check_layout
 from scsam_monai.networks.mae import MAEEncoder
 from scsam_monai.networks.promptable_sam import PromptableSAM
+from scsam_monai.networks.pyramid import is_timms
 from scsam_monai.weights.build import load_weights, rebuild_scsam
+from scsam_monai.weights.pyramid import build_pyramid
 from scsam_monai.weights.record import read_record
 from scsam_monai.weights.registry import Weights, WeightsFile, find_weights
 from scsam_monai.weights.state_dicts import half, read_state_dict
@@ -33,7 +35,7 @@ def pack_weights(
     """Write the files of shipped weights from a trained state dict, and record them in the manifest.
 
     Args:
-        name: of shipped weights in the registry.
+        name: of shipped weights in the registry; or a model of timm's, see :func:`pack_pyramid`.
         source: state dict in Meta's layout (``sam``) or of the MAE's ViT (``mae``).
         target: folder for the files.
         manifest: receives sizes and hashes; the registry reads this package's own when it is imported.
@@ -41,6 +43,8 @@ def pack_weights(
     Raises:
         InputError: if ``source`` does not fit, or a file would be over 20 MB; nothing is written then.
     """
+    if is_timms(name):
+        return [pack_pyramid(name, source, target)]
     weights = find_weights(name)
     if not weights.shipped:
         remedy = "name weights that come with the repository"
@@ -56,6 +60,21 @@ def pack_weights(
     return paths
 
 
+def pack_pyramid(name: str, source: str | Path, target: str | Path) -> Path:
+    """Write the weights of a pyramid, in half precision and without what comes after its maps; nothing is recorded.
+
+    Args:
+        name: a model of timm's, as ``tf_efficientnet_lite0``.
+        source: its state dict, that of the original EfficientNet-Lite0, or ``timm`` for the weights of timm's hub.
+        target: folder for ``NAME.safetensors``, which ``pyramid_weights`` takes.
+
+    Raises:
+        InputError: if ``source`` does not fit.
+    """
+    state = build_pyramid(name, weights=source).model.state_dict()
+    return _write(Path(target) / f"{name}.safetensors", save(half(source, state)))
+
+
 def pack_model(source: str | Path, target: str | Path) -> list[Path]:
     """Write a light ``model.pt`` in half precision with its record, ``model.json``.
 
@@ -68,7 +87,7 @@ def pack_model(source: str | Path, target: str | Path) -> list[Path]:
             stand for now, or would be over 20 MB; nothing is written then.
     """
     state, record = read_state_dict(source), read_record(source)
-    if any(key.partition(".")[0] in ENCODERS for key in state):
+    if any(key.partition(".")[0] in (*ENCODERS, SOURCES) for key in state):
         remedy = "train on encoders named in the registry"
         raise InputError(source, expected="weights without encoders", met="encoders", remedy=remedy)
     if not record:

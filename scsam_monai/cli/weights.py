@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
@@ -66,14 +66,16 @@ def verify_command(names: Names = None) -> None:
 
 @weights_app.command("pack")
 def pack_command(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Shipped weights, or `model` for a ScSAM.")],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="Shipped weights, `model`, or a model of timm's.")
+    ],
     source: Annotated[Path, typer.Argument(help="Trained state dict; for `model`, the run's model.pt.")],
     target: Annotated[Path, typer.Argument(help="Folder to write into, such as bundle/models.")],
     manifest: Annotated[
         Path | None, typer.Option(help="Records sizes and hashes; default: the package's own.")
     ] = None,
 ) -> None:
-    """For maintainers: write trained weights in half precision, in files of at most 20 MB."""
+    """Write weights in half precision: for maintainers, in files of at most 20 MB; or those of a pyramid."""
     from scsam_monai.bundle_tools.pack import MANIFEST, pack_model, pack_weights
 
     if name == "model":
@@ -84,13 +86,13 @@ def pack_command(
 
 
 @contextmanager
-def _progress_line() -> Iterator[Callable[[int, int], None]]:
+def _progress_line() -> Iterator[Progress]:
     """A bar on a terminal, made when the first bytes come; nothing is shown for what is here already."""
     from tqdm import tqdm
 
     bar = tqdm(unit="B", unit_scale=True, unit_divisor=1000, delay=0.1, disable=not sys.stderr.isatty())
 
-    def progress(done: int, total: int) -> None:
+    def progress(done: float, total: float) -> None:
         bar.total = total or None
         bar.update(done - bar.n)
 

@@ -2,42 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 from torch import nn
 
-from scsam_monai.errors import check_choice
+from scsam_monai.errors import InputError, check_choice
 from scsam_monai.networks.class_prompt import ClassPromptEncoder
-from scsam_monai.networks.fafm import AddFusion, ConcatFusion, FeatureAlignmentFusion, SingleEncoder
+from scsam_monai.networks.fafm import (
+    SOURCES,
+    AddFusion,
+    ConcatFusion,
+    FeatureAlignmentFusion,
+    Fusion,
+    SingleEncoder,
+)
 from scsam_monai.networks.mae import DepthMixer, MAEEncoder
 from scsam_monai.networks.mask_decoder import ClassMaskDecoder
+from scsam_monai.networks.pyramid import PyramidEncoder
+from scsam_monai.networks.pyramid_skip import FINE, CoarseMixer, PyramidSkip
 from scsam_monai.networks.sam_encoder import SAMImageEncoder
 from scsam_monai.networks.scsam import ScSAM
 from scsam_monai.networks.skip import HighResolutionSkip
 
+PYRAMID_SOURCE = "pyramid"
+NONE = "none"
+"""Stands for an encoder that is left out."""
 ZOOMS = (1, 2, 4)
 MAE_SCALES = (1.0, 0.5, 0.25)
 
-FUSIONS: dict[str, Callable[[int], nn.Module]] = {
+FUSIONS: dict[str, Callable[[Sequence[str], int], Fusion]] = {
     "fafm": FeatureAlignmentFusion,
-    "add": lambda channels: AddFusion(),
+    "add": lambda sources, channels: AddFusion(sources),
     "concat": ConcatFusion,
-    "sam": partial(SingleEncoder, "sam"),
-    "mae": partial(SingleEncoder, "mae"),
 }
-"""How each fusion is made, for a number of channels."""
+"""How each fusion is made, for the names of its sources and a number of channels."""
 
 
-def build_fusion(name: str, channels: int = 256) -> nn.Module:
+def build_fusion(name: str, sources: Sequence[str] = SOURCES, channels: int = 256) -> Fusion:
     """Return the fusion of that name.
 
+    Args:
+        name: one of ``FUSIONS``, or one of ``sources`` to use it alone.
+        sources: names of the sources there are, that to which the others are aligned first.
+        channels: channels of every source's map.
+
     Raises:
-        InputError: if the name is not one of ``FUSIONS``.
+        InputError: if there is no such fusion.
     """
-    check_choice("fusion", name, FUSIONS)
-    return FUSIONS[name](channels)
+    check_choice("fusion", name, (*FUSIONS, *sources))
+    return SingleEncoder(name, channels) if name in sources else FUSIONS[name](sources, channels)
 
 
 def compile_encoders(network: nn.Module) -> None:
@@ -80,6 +94,7 @@ def compose_scsam(
     preset: str = "plus",
     sam: str = "vit_t",
     mae: str = "mae_tiny",
+    pyramid: str = NONE,
     zoom: int = 1,
     mae_scale: float = 0.5,
     fusion: str = "fafm",
@@ -100,11 +115,13 @@ def compose_scsam(
     Args:
         n_classes: K', background included.
         preset: ``paper`` keeps to the published description, ``plus`` adds the high-resolution skip.
-        sam: SAM encoder, ``vit_t``, ``vit_b``, ``vit_l`` or ``vit_h``.
-        mae: MAE encoder, ``mae_tiny``, ``mae_small`` or ``mae_base``.
+        sam: SAM encoder, ``vit_t``, ``vit_b``, ``vit_l`` or ``vit_h``; ``none`` to leave it out.
+        mae: MAE encoder, ``mae_tiny``, ``mae_small`` or ``mae_base``; ``none`` to leave it out.
+        pyramid: any model of timm's with feature maps as a third encoder, as ``tf_efficientnet_lite0``; ``none`` to
+            do without. Where it has fine maps the skip stands on them.
         zoom: 1, 2 or 4; enlarges the crop before the encoders, at its square in cost.
         mae_scale: 1, 0.5 or 0.25; size of the MAE's input relative to SAM's.
-        fusion: ``fafm``, or for ablation ``add``, ``concat``, ``sam``, ``mae``.
+        fusion: ``fafm``, or for ablation ``add``, ``concat``, or one source alone: ``sam``, ``mae``, ``pyramid``.
         learned_depths: learn the weights of the MAE's four depths.
         prototypes: prototypes of each class.
         tokens: sparse tokens of each class; 0 for none.
@@ -118,7 +135,7 @@ def compose_scsam(
         compile_blocks: have the encoders' blocks compiled at the first call, which then takes tens of seconds.
 
     Raises:
-        InputError: for a name or number that is not among the valid ones.
+        InputError: for a name or number that is not among the valid ones, or if no encoder is left.
 
     Example:
         >>> import torch
@@ -131,9 +148,10 @@ def compose_scsam(
     check_choice("zoom", zoom, ZOOMS)
     check_choice("mae_scale", mae_scale, MAE_SCALES)
     with_skip = PRESETS[preset].skip if skip is None else skip
-    fuse = build_fusion(fusion)
-    sam_encoder = SAMImageEncoder(sam) if fuse.uses_sam else None
-    mae_encoder = MAEEncoder(mae) if fuse.uses_mae else None
+    fuse = build_fusion(fusion, _sources(sam=sam, mae=mae, pyramid=pyramid))
+    sam_encoder = SAMImageEncoder(sam) if "sam" in fuse.sources else None
+    mae_encoder = MAEEncoder(mae) if "mae" in fuse.sources else None
+    source = PyramidEncoder(pyramid) if pyramid != NONE else None
     early = sam_encoder.width if sam_encoder is not None else 0
     network = ScSAM(
         sam_encoder=sam_encoder,
@@ -151,7 +169,11 @@ def compose_scsam(
             visible=visible_tokens,
         ),
         mask_decoder=ClassMaskDecoder(chunk=chunk, skip_channels=skip_channels if with_skip else 0),
-        skip=HighResolutionSkip(early, skip_channels) if with_skip else None,
+        skip=_skip(source, early, skip_channels) if with_skip else None,
+        sources={PYRAMID_SOURCE: source} if source is not None else None,
+        mixers={PYRAMID_SOURCE: CoarseMixer(source.strides, source.widths)}
+        if source is not None and PYRAMID_SOURCE in fuse.sources
+        else None,
         zoom=zoom,
         mae_scale=mae_scale,
         amp=amp,
@@ -159,3 +181,18 @@ def compose_scsam(
     if compile_blocks:
         compile_encoders(network)
     return network
+
+
+def _sources(**names: str) -> tuple[str, ...]:
+    """Names of the sources that are not left out."""
+    kept = tuple(source for source, name in names.items() if name != NONE)
+    if not kept:
+        raise InputError("encoders", expected="at least one", met="none", remedy="name sam, mae or pyramid")
+    return kept
+
+
+def _skip(source: PyramidEncoder | None, early: int, channels: int) -> HighResolutionSkip | PyramidSkip:
+    """On the pyramid where it has fine maps, on convolutions of its own otherwise."""
+    if source is None or source.strides[0] > FINE:
+        return HighResolutionSkip(early, channels)
+    return PyramidSkip(source.strides, source.widths, channels)

@@ -1,10 +1,12 @@
-"""Feature alignment and fusion module (FAFM): two encoders' features in one space, as one map.
+"""Feature alignment and fusion module (FAFM): several encoders' features in one space, as one map.
 
-The published description gives the parts and their order; layer sizes are ours (ScSAM, section 3.2).
+The published description gives the parts and their order for two encoders (ScSAM, section 3.2); layer sizes are
+ours.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -12,49 +14,62 @@ from torch import Tensor, nn
 
 from scsam_monai.networks.layers import align, project
 
+SOURCES = ("sam", "mae")
+"""Of the published description, SAM's first: the others are aligned to it and added to it."""
+
 
 class Fused(NamedTuple):
-    """The fused map, and the two aligned ones for the alignment loss (None where there are not two)."""
+    """The fused map, and the aligned ones by source for the alignment loss (none where nothing is aligned)."""
 
     features: Tensor
-    aligned_sam: Tensor | None
-    aligned_mae: Tensor | None
+    aligned: dict[str, Tensor]
 
 
-class FeatureAlignmentFusion(nn.Module):
+class Fusion(nn.Module):
+    """Makes one map of several.
+
+    Args:
+        sources: names of the sources that it reads.
+    """
+
+    def __init__(self, sources: Sequence[str]) -> None:
+        super().__init__()
+        self.sources = tuple(sources)
+
+
+class FeatureAlignmentFusion(Fusion):
     """``F = F_s + gamma * H``, with H the recalibrated mix of the aligned features.
 
     ``gamma`` is one number a channel and starts at 0.1, so training starts near the input that SAM's decoder
-    knows. Two softmax weights at each position tell how much either encoder contributes there.
+    knows. Softmax weights at each position tell how much each source contributes there.
 
     Args:
-        channels: channels of both inputs.
+        sources: names of the sources, F_s first.
+        channels: channels of every source's map.
         gamma: initial scale of the fused part.
 
     Example:
         >>> import torch
         >>> from scsam_monai.networks.fafm import FeatureAlignmentFusion
-        >>> fused = FeatureAlignmentFusion()(torch.rand(2, 256, 4, 4), torch.rand(2, 256, 4, 4))
-        >>> fused.features.shape
+        >>> maps = {name: torch.rand(2, 256, 4, 4) for name in ("sam", "mae", "pyramid")}
+        >>> FeatureAlignmentFusion(("sam", "mae", "pyramid"))(maps).features.shape
         torch.Size([2, 256, 4, 4])
     """
 
-    uses_sam = uses_mae = True
-
-    def __init__(self, channels: int = 256, gamma: float = 0.1) -> None:
-        super().__init__()
-        self.align_sam = align(channels, channels)
-        self.align_mae = align(channels, channels)
-        self.contribution = nn.Conv2d(2 * channels, 2, 1)
+    def __init__(self, sources: Sequence[str] = SOURCES, channels: int = 256, gamma: float = 0.1) -> None:
+        super().__init__(sources)
+        for name in self.sources:
+            self.add_module(f"align_{name}", align(channels, channels))
+        self.contribution = nn.Conv2d(len(self.sources) * channels, len(self.sources), 1)
         self.recalibrate = Recalibration(channels)
         self.gamma = nn.Parameter(torch.full((1, channels, 1, 1), gamma))
 
-    def forward(self, sam: Tensor, mae: Tensor) -> Fused:
-        """Fuse ``sam (B, C, g, g)`` and ``mae (B, C, g, g)``."""
-        z_sam, z_mae = self.align_sam(sam), self.align_mae(mae)
-        share = self.contribution(torch.cat([z_sam, z_mae], dim=1)).softmax(dim=1)
-        mixed = share[:, :1] * z_sam + share[:, 1:] * z_mae
-        return Fused(sam + self.gamma * self.recalibrate(mixed), z_sam, z_mae)
+    def forward(self, maps: Mapping[str, Tensor]) -> Fused:
+        """Fuse the sources' maps, each ``(B, C, g, g)``."""
+        aligned = {name: self.get_submodule(f"align_{name}")(maps[name]) for name in self.sources}
+        share = self.contribution(torch.cat(list(aligned.values()), dim=1)).softmax(dim=1)
+        mixed = sum(share[:, i : i + 1] * z for i, z in enumerate(aligned.values()))
+        return Fused(maps[self.sources[0]] + self.gamma * self.recalibrate(mixed), aligned)
 
 
 class Recalibration(nn.Module):
@@ -77,46 +92,45 @@ class Recalibration(nn.Module):
         return x * self.spatial(statistics).sigmoid()
 
 
-class AddFusion(nn.Module):
-    """Ablation: the plain sum of both features."""
+class AddFusion(Fusion):
+    """Ablation: the plain sum of all maps."""
 
-    uses_sam = uses_mae = True
-
-    def forward(self, sam: Tensor, mae: Tensor) -> Fused:
-        """Add ``sam`` and ``mae``, both ``(B, C, g, g)``."""
-        return Fused(sam + mae, None, None)
-
-
-class ConcatFusion(nn.Module):
-    """Ablation: concatenate, then project back."""
-
-    uses_sam = uses_mae = True
-
-    def __init__(self, channels: int = 256) -> None:
-        super().__init__()
-        self.mix = project(2 * channels, channels)
-
-    def forward(self, sam: Tensor, mae: Tensor) -> Fused:
-        """Project the concatenation of ``sam`` and ``mae``, both ``(B, C, g, g)``."""
-        return Fused(self.mix(torch.cat([sam, mae], dim=1)), None, None)
+    def forward(self, maps: Mapping[str, Tensor]) -> Fused:
+        """Add the sources' maps, each ``(B, C, g, g)``."""
+        first, *others = (maps[name] for name in self.sources)
+        return Fused(sum(others, first), {})
 
 
-class SingleEncoder(nn.Module):
-    """Ablation: one encoder alone, through one alignment head.
+class ConcatFusion(Fusion):
+    """Ablation: concatenate, then project back.
 
     Args:
-        source: ``sam`` or ``mae``.
-        channels: channels of the features.
+        sources: names of the sources.
+        channels: channels of every source's map.
+    """
+
+    def __init__(self, sources: Sequence[str] = SOURCES, channels: int = 256) -> None:
+        super().__init__(sources)
+        self.mix = project(len(self.sources) * channels, channels)
+
+    def forward(self, maps: Mapping[str, Tensor]) -> Fused:
+        """Project the concatenation of the sources' maps, each ``(B, C, g, g)``."""
+        return Fused(self.mix(torch.cat([maps[name] for name in self.sources], dim=1)), {})
+
+
+class SingleEncoder(Fusion):
+    """Ablation: one source alone, through one alignment head.
+
+    Args:
+        source: its name.
+        channels: channels of its map.
     """
 
     def __init__(self, source: str, channels: int = 256) -> None:
-        super().__init__()
-        self.uses_sam, self.uses_mae = source == "sam", source == "mae"
+        super().__init__((source,))
         self.align = align(channels, channels)
 
-    def forward(self, sam: Tensor | None, mae: Tensor | None) -> Fused:
-        """Return the one feature that is used, ``(B, C, g, g)``."""
-        features = sam if self.uses_sam else mae
-        if features is None:
-            raise ValueError("the encoder that this fusion needs gave no features")
-        return Fused(features + self.align(features), None, None)
+    def forward(self, maps: Mapping[str, Tensor]) -> Fused:
+        """Return the one map that is used, ``(B, C, g, g)``."""
+        features = maps[self.sources[0]]
+        return Fused(features + self.align(features), {})

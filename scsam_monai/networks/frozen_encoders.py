@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from scsam_monai.errors import InputError
 
 ENCODERS = ("sam_encoder", "mae_encoder")
+SOURCES = "sources"
+"""Holds further encoders by name."""
 KEY = "encoders_sha256"
 
 
@@ -113,18 +115,24 @@ def _first(keys: Iterable[str], count: int = 3) -> str:
 
 
 class LightState(nn.Module):
-    """A network whose state dict can leave ``sam_encoder`` and ``mae_encoder`` out.
+    """A network whose state dict can leave its encoders out.
+
+    Args:
+        sources: further encoders by name, beside ``sam_encoder`` and ``mae_encoder``.
 
     Attributes:
-        encoders_sha256: ``(2, 32)`` uint8, digests of the encoders that are left out; zeros for one that is not.
+        encoder_names: the submodules that are encoders, or would be.
+        encoders_sha256: ``(n, 32)`` uint8, digests of the encoders that are left out; zeros for one that is not.
         other_encoders: those that the state loaded last was not saved with; such a network must not answer.
     """
 
     encoders_sha256: Tensor
 
-    def __init__(self) -> None:
+    def __init__(self, sources: Mapping[str, nn.Module] | None = None) -> None:
         super().__init__()
-        self.register_buffer(KEY, torch.zeros(len(ENCODERS), 32, dtype=torch.uint8))
+        self.sources = nn.ModuleDict(sources or {})
+        self.encoder_names = (*ENCODERS, *(f"{SOURCES}.{name}" for name in self.sources))
+        self.register_buffer(KEY, torch.zeros(len(self.encoder_names), 32, dtype=torch.uint8))
         self.other_encoders: tuple[str, ...] = ()
         self.register_state_dict_post_hook(_leave_out)
         self.register_load_state_dict_pre_hook(_before_load)
@@ -133,7 +141,8 @@ class LightState(nn.Module):
     def leave_out(self, names: Iterable[str]) -> None:
         """Leave encoders out of every state dict from now on; their weights must not change any more."""
         for name in names:
-            self.encoders_sha256[ENCODERS.index(name)] = _digest_of(getattr(self, name).state_dict())
+            row = self.encoder_names.index(name)
+            self.encoders_sha256[row] = _digest_of(self.get_submodule(name).state_dict())
 
     def load_state_dict(
         self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
@@ -168,7 +177,7 @@ def full_state(network: nn.Module) -> dict[str, Tensor]:
     """Return ``network.state_dict()`` with the encoders included, even if the network leaves them out."""
     state: dict[str, Tensor] = dict(network.state_dict())
     if isinstance(network, LightState):
-        for name, encoder in _encoders(network):
+        for name, encoder in encoders(network):
             state |= _prefixed(f"{name}.", encoder.state_dict())
     return state
 
@@ -186,8 +195,9 @@ def other_encoders(network: nn.Module, state: Mapping[str, Tensor], prefix: str 
     if not isinstance(network, LightState):
         return ()
     names = []
-    for name, encoder in _encoders(network):
-        saved, own = _row(state.get(prefix + KEY), name), _row(network.encoders_sha256, name)
+    for name, encoder in encoders(network):
+        saved = _row(network, state.get(prefix + KEY), name)
+        own = _row(network, network.encoders_sha256, name)
         # Encoders in the state itself count: MONAI's copy_model_state mixes states before it loads them.
         held = _part(state, f"{prefix}{name}.")
         if held:
@@ -202,45 +212,48 @@ def other_encoders(network: nn.Module, state: Mapping[str, Tensor], prefix: str 
 def unlike_encoders(network: LightState, state: Mapping[str, Tensor]) -> tuple[str, ...]:
     """Return the names of the encoders whose weights differ between ``state`` and ``network``."""
     names = set(other_encoders(network, {KEY: state[KEY]} if KEY in state else {}))
-    for name, encoder in _encoders(network):
+    for name, encoder in encoders(network):
         held, own = _part(state, f"{name}."), encoder.state_dict()
         if held and not _equal(_like(held, own), own):
             names.add(name)
-    return tuple(name for name in ENCODERS if name in names)
+    return tuple(name for name in network.encoder_names if name in names)
 
 
 def _leave_out(network: LightState, state: dict[str, Tensor], prefix: str, _metadata: Any) -> None:
-    for name, _ in _encoders(network):
-        if _row(network.encoders_sha256, name).any():
+    for name, _ in encoders(network):
+        if _row(network, network.encoders_sha256, name).any():
             for key in [key for key in state if key.startswith(f"{prefix}{name}.")]:
                 del state[key]
 
 
 def _before_load(network: LightState, state: dict[str, Tensor], prefix: str, *_: Any) -> None:
     network.other_encoders = other_encoders(network, state, prefix)
-    for name, encoder in _encoders(network):
-        row, held = _row(network.encoders_sha256, name), _part(state, f"{prefix}{name}.")
+    for name, encoder in encoders(network):
+        row, held = _row(network, network.encoders_sha256, name), _part(state, f"{prefix}{name}.")
         if held and row.any() and not _equal(_like(held, encoder.state_dict()), encoder.state_dict()):
             row.zero_()  # they will no longer be what the file with their name holds
     _complete(network, state, prefix)
 
 
 def _complete(network: LightState, state: dict[str, Tensor], prefix: str) -> None:
-    for name, encoder in _encoders(network):
-        if _row(state.get(prefix + KEY), name).any() and not _part(state, f"{prefix}{name}."):
+    for name, encoder in encoders(network):
+        if _row(network, state.get(prefix + KEY), name).any() and not _part(state, f"{prefix}{name}."):
             state.update(_prefixed(f"{prefix}{name}.", encoder.state_dict()))
     state[prefix + KEY] = network.encoders_sha256.clone()
 
 
-def _encoders(network: LightState) -> Iterator[tuple[str, nn.Module]]:
-    parts = ((name, getattr(network, name, None)) for name in ENCODERS)
-    return ((name, part) for name, part in parts if part is not None)
+def encoders(network: LightState) -> Iterator[tuple[str, Any]]:
+    """Yield the encoders that a network has, by the names of their submodules."""
+    own = ((name, getattr(network, name, None)) for name in ENCODERS)
+    yield from ((name, part) for name, part in own if part is not None)
+    yield from ((f"{SOURCES}.{name}", part) for name, part in network.sources.items())
 
 
-def _row(digests: Tensor | None, name: str) -> Tensor:
-    if digests is None or digests.shape != (len(ENCODERS), 32):
+def _row(network: LightState, digests: Tensor | None, name: str) -> Tensor:
+    index = network.encoder_names.index(name)
+    if digests is None or digests.ndim != 2 or digests.shape[1] != 32 or index >= len(digests):
         return torch.zeros(32, dtype=torch.uint8)
-    return digests[ENCODERS.index(name)]
+    return digests[index]
 
 
 def _digest_of(state: Mapping[str, Tensor]) -> Tensor:

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-import scsam_monai._torchvision  # noqa: F401  isort: skip
-import timm
 import torch
-from timm.models import EfficientNetFeatures
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from scsam_monai._torchvision import without_compiler
 from scsam_monai.errors import InputError
-from scsam_monai.networks.frozen_encoders import Freezable
+from scsam_monai.networks.frozen_encoders import Freezable, check_layout
+
+with without_compiler():
+    import timm
+    from timm.models import EfficientNetFeatures
+    from timm.models._features import FeatureGetterNet, FeatureListNet
 
 PYRAMID = "tf_efficientnet_lite0"
+BUILD_ERRORS = (RuntimeError, TypeError, AttributeError, AssertionError, LookupError, ValueError)
+"""What timm's models raise when they cannot be what is asked."""
 
 
 class PyramidEncoder(Freezable):
@@ -54,15 +60,38 @@ class PyramidEncoder(Freezable):
     def __init__(self, name: str = PYRAMID, out_indices: Sequence[int] | None = None) -> None:
         super().__init__()
         self.name = name
+        self._out_indices = out_indices
         self.model = _feature_model(name, out_indices)
-        info = self.model.feature_info
+        info: Any = self.model.feature_info
         self.strides: tuple[int, ...] = tuple(info.reduction())
         self.widths: tuple[int, ...] = tuple(info.channels())
         self.channels_last = getattr(self.model, "output_fmt", None) == "NHWC"
-        cfg = timm.get_pretrained_cfg(name)
+        cfg: Any = timm.get_pretrained_cfg(name)
         # Not persistent: the state dict is timm's.
         self.register_buffer("pixel_mean", torch.tensor(cfg.mean).view(3, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(cfg.std).view(3, 1, 1), persistent=False)
+
+    def load_timm(self, where: str | Path, state: Mapping[str, Tensor]) -> None:
+        """Take the weights of timm's whole model, or of this one; what comes after the last map is left alone.
+
+        Args:
+            where: the weights' file or name, for the error.
+            state: a state dict as timm's ``create_model(name).state_dict()``.
+
+        Raises:
+            InputError: if a weight is missing or of another shape.
+        """
+        remedy = f"use weights of timm's {self.name}"
+        own = self.model.state_dict()
+        if isinstance(self.model, FeatureListNet | FeatureGetterNet) and not own.keys() <= state.keys():
+            whole = timm.create_model(self.name, num_classes=0).state_dict()
+            known = {key: value for key, value in state.items() if key in whole}
+            check_layout(where, known, whole, remedy)
+            # These rename what they wrap: timm loads first and wraps after.
+            state = _feature_model(self.name, self._out_indices, known).state_dict()
+        known = {key: value for key, value in state.items() if key in own}
+        check_layout(where, known, own, remedy)
+        self.model.load_state_dict(known)
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         """Return one map for each of ``strides``, ``(B, width, ceil(H / stride), ceil(W / stride))``.
@@ -80,30 +109,43 @@ class PyramidEncoder(Freezable):
         )
 
 
-def _feature_model(name: str, out_indices: Sequence[int] | None) -> nn.Module:
-    """Return timm's model without weights, cut after the last map that is used."""
-    if not timm.is_model(name.partition(".")[0]):
+def is_timms(name: str) -> bool:
+    """Whether timm has a model of that name, and weights of its tag if there is one."""
+    try:
+        cfg: Any = timm.get_pretrained_cfg(name)
+    except RuntimeError:
+        return False
+    return cfg is not None and timm.is_model(cfg.architecture or "")
+
+
+def _feature_model(
+    name: str, out_indices: Sequence[int] | None, state: Mapping[str, Tensor] | None = None
+) -> nn.Module:
+    """Return timm's model, with the weights of a whole one or without, cut after the last map that is used."""
+    if not is_timms(name):
         raise _unknown(name)
+    cfg: Any = timm.get_pretrained_cfg(name)
     arguments: dict[str, Any] = {} if out_indices is None else {"out_indices": tuple(out_indices)}
-    cfg = timm.get_pretrained_cfg(name, allow_unregistered=True)
-    if cfg is None:
-        raise _unknown(name)
     if cfg.fixed_input_size:
         arguments["dynamic_img_size"] = True
+    if state is not None:
+        arguments |= {"pretrained": True, "pretrained_cfg_overlay": {"state_dict": dict(state)}}
     try:
         model = timm.create_model(name, features_only=True, **arguments)
-    except (RuntimeError, TypeError, AttributeError, AssertionError, IndexError, ValueError) as error:
+    except BUILD_ERRORS as error:
+        maps = "" if out_indices is None else f", with maps {tuple(out_indices)}"
         raise InputError(
             f"pyramid {name}",
-            expected="a model that gives feature maps of images of any size"
-            + (f", with maps {tuple(out_indices)}" if out_indices is not None else ""),
-            met=f"{type(error).__name__} ({error})",
+            expected=f"a model that gives feature maps of images of any size{maps}",
+            met=f"{type(error).__name__} ({str(error)[:200]})",
             remedy="choose another one",
         ) from error
     if isinstance(model, EfficientNetFeatures):
+        blocks: Any = model.blocks
         last = max(int(module.split(".")[1]) for module in model.feature_info.module_name())
-        model.blocks = model.blocks[: last + 1]
-    return model
+        model.blocks = blocks[: last + 1]
+    network: nn.Module = model
+    return network
 
 
 def _unknown(name: str) -> InputError:

@@ -1,7 +1,8 @@
-"""ScSAM (Fang et al., ECAI 2025): two encoders, fused, prompt SAM's mask decoder for every class."""
+"""ScSAM (Fang et al., ECAI 2025): encoders, fused, prompt SAM's mask decoder for every class."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -14,6 +15,8 @@ from scsam_monai.networks.fafm import Fused
 from scsam_monai.networks.frozen_encoders import LightState, refreeze, refuse_other_encoders
 from scsam_monai.networks.mae import DepthMixer, MAEEncoder
 from scsam_monai.networks.mask_decoder import ClassMaskDecoder
+from scsam_monai.networks.pyramid import PyramidEncoder
+from scsam_monai.networks.pyramid_skip import CoarseMixer, PyramidSkip
 from scsam_monai.networks.sam_encoder import PATCH, SAMFeatures, SAMImageEncoder
 from scsam_monai.networks.skip import HighResolutionSkip
 
@@ -26,6 +29,8 @@ class Embeddings(NamedTuple):
     """One map per depth; where the depths' weights are fixed, their mean alone will do."""
     grid: tuple[int, int]
     """Height and width of the SAM grid, g = encoder input / 16."""
+    further: dict[str, tuple[Tensor, ...]] = {}  # noqa: RUF012 - never written to
+    """The maps of each further source, on the crop's own pixels; empty ones where nothing reads them."""
 
 
 class ScSAMOutput(NamedTuple):
@@ -35,10 +40,8 @@ class ScSAMOutput(NamedTuple):
     """``(B, K', H, W)``."""
     similarity: Tensor
     """``(B, K', g, g)``, of the fused features to the class prototypes."""
-    aligned_sam: Tensor | None
-    """``(B, 256, g, g)``."""
-    aligned_mae: Tensor | None
-    """``(B, 256, g, g)``."""
+    aligned: dict[str, Tensor]
+    """``(B, 256, g, g)`` of each source, that to which the others are aligned first; none without alignment."""
     fused: Tensor
     """``(B, 256, g, g)``."""
     prototypes: Tensor
@@ -55,7 +58,9 @@ class ScSAM(LightState):
         fusion: aligns and fuses both embeddings.
         prompt_encoder: turns fused features into prompts of each class.
         mask_decoder: draws each class.
-        skip: high-resolution skip; None to do without.
+        skip: high-resolution skip; None to do without. A :class:`PyramidSkip` reads the first further source.
+        sources: further encoders by name; they see the crop at its own size.
+        mixers: of those further sources that join the fusion, by name.
         zoom: factor by which the crop is enlarged before the encoders.
         mae_scale: size of the MAE's input relative to SAM's.
         amp: compute in bfloat16 where CUDA allows; CPUs always compute in float32.
@@ -90,15 +95,18 @@ class ScSAM(LightState):
         fusion: nn.Module,
         prompt_encoder: ClassPromptEncoder,
         mask_decoder: ClassMaskDecoder,
-        skip: HighResolutionSkip | None = None,
+        skip: HighResolutionSkip | PyramidSkip | None = None,
+        sources: Mapping[str, PyramidEncoder] | None = None,
+        mixers: Mapping[str, CoarseMixer] | None = None,
         zoom: int = 1,
         mae_scale: float = 0.5,
         amp: bool = True,
     ) -> None:
-        super().__init__()
+        super().__init__(sources or {})
         self.sam_encoder = sam_encoder
         self.mae_encoder = mae_encoder
         self.depth_mixer = depth_mixer
+        self.mixers = nn.ModuleDict(mixers or {})
         self.fusion = fusion
         self.prompt_encoder = prompt_encoder
         self.mask_decoder = mask_decoder
@@ -129,12 +137,14 @@ class ScSAM(LightState):
 
     def encode(self, image: Tensor) -> Embeddings:
         """Return the encoders' embeddings of ``image (B, 1, H, W)``; with frozen encoders, a constant of it."""
-        enlarged = self._enlarge(self._pad(image))
+        padded = self._pad(image)
+        enlarged = self._enlarge(padded)
         grid = (enlarged.shape[-2] // PATCH, enlarged.shape[-1] // PATCH)
         with self._mixed_precision(image):
             sam = self.sam_encoder(enlarged) if self.sam_encoder is not None else None
             mae = self.mae_encoder(self._for_mae(enlarged)) if self.mae_encoder is not None else None
-        return Embeddings(sam, mae, grid)
+            further = {name: source(padded) for name, source in self.sources.items()}
+        return Embeddings(sam, mae, grid, further)
 
     def fuse(self, image: Tensor, embeddings: Embeddings | None = None) -> Tensor:
         """Return the fused features ``(B, 256, g, g)`` of ``image (B, 1, H, W)``; arguments as in forward."""
@@ -155,8 +165,7 @@ class ScSAM(LightState):
         return ScSAMOutput(
             logits=logits[..., :H, :W].float(),
             similarity=prompts.similarity,
-            aligned_sam=fused.aligned_sam,
-            aligned_mae=fused.aligned_mae,
+            aligned=fused.aligned,
             fused=fused.features,
             prototypes=self.prompt_encoder.prototypes,
         )
@@ -182,18 +191,24 @@ class ScSAM(LightState):
         return self
 
     def _fuse(self, embeddings: Embeddings) -> Fused:
-        sam = embeddings.sam.embedding if embeddings.sam is not None else None
-        mae = None
+        maps: dict[str, Tensor] = {}
+        if embeddings.sam is not None:
+            maps["sam"] = embeddings.sam.embedding
         if self.depth_mixer is not None and embeddings.mae is not None:
-            mae = self.depth_mixer(embeddings.mae, embeddings.grid)
-        return self.fusion(sam, mae)
+            maps["mae"] = self.depth_mixer(embeddings.mae, embeddings.grid)
+        for name, mixer in self.mixers.items():
+            maps[name] = mixer(embeddings.further[name], embeddings.grid)
+        fused: Fused = self.fusion(maps)
+        return fused
 
     def _skip(self, embeddings: Embeddings, image: Tensor) -> Tensor | None:
         if self.skip is None:
             return None
+        if isinstance(self.skip, PyramidSkip):
+            first = next(iter(self.sources))
+            return self.skip(self._pad(image), embeddings.further[first])
         early = embeddings.sam.early if embeddings.sam is not None else None
-        skip: Tensor = self.skip(self._pad(image), early)
-        return skip
+        return self.skip(self._pad(image), early)
 
     def _mixed_precision(self, image: Tensor) -> torch.autocast:
         return torch.autocast("cuda", torch.bfloat16, enabled=self.amp and image.is_cuda)

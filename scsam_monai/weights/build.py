@@ -15,13 +15,21 @@ from typing import Any
 from torch import Tensor, nn
 
 from scsam_monai.errors import InputError
-from scsam_monai.networks.compose import compose_scsam
-from scsam_monai.networks.frozen_encoders import ENCODERS, KEY, check_layout, unlike_encoders
-from scsam_monai.networks.mae import MAEEncoder
+from scsam_monai.networks.compose import NONE, compose_scsam
+from scsam_monai.networks.frozen_encoders import (
+    ENCODERS,
+    KEY,
+    SOURCES,
+    Freezable,
+    check_layout,
+    encoders,
+    unlike_encoders,
+)
 from scsam_monai.networks.mask_decoder import MASK_TOKEN
-from scsam_monai.networks.sam_encoder import SAMImageEncoder
+from scsam_monai.networks.pyramid import PyramidEncoder
 from scsam_monai.networks.scsam import ScSAM
 from scsam_monai.weights.pretrained import load_sam_checkpoint
+from scsam_monai.weights.pyramid import load_pyramid
 from scsam_monai.weights.record import read_record
 from scsam_monai.weights.registry import Folders, as_folders, registered_name
 from scsam_monai.weights.state_dicts import load_checked, read_state_dict, read_weights
@@ -30,11 +38,13 @@ logger = logging.getLogger(__name__)
 
 OWN = (KEY, "pixel_size_nm", "prompt_encoder.prototypes")
 """What belongs to a network's encoders, images and classes, and not to its light modules."""
-MAY_DIFFER = ("n_classes", "prototypes", "sam_weights", "mae_weights")
+MAY_DIFFER = ("n_classes", "prototypes", "sam_weights", "mae_weights", "pyramid_weights")
 """Parts of a recipe that light modules do not depend on, or that are compared by their weights."""
 
 RANDOM = "random"
 """Stands for no weights where None cannot be said: MONAI drops overrides that are None."""
+PLACES = {"sam": "sam_encoder", "mae": "mae_encoder", "pyramid": f"{SOURCES}.pyramid"}
+"""Where a network keeps the encoder of each kind."""
 AT_RUN_TIME = ("chunk", "amp", "compile_blocks")
 """Arguments that belong to the machine, not to the weights."""
 
@@ -71,8 +81,8 @@ def load_light_modules(network: ScSAM, path: str | Path, recipe: Mapping[str, An
 
 
 def _light_modules(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    encoders = tuple(f"{name}." for name in ENCODERS)
-    return {key: value for key, value in state.items() if key not in OWN and not key.startswith(encoders)}
+    of_encoders = tuple(f"{name}." for name in (*ENCODERS, SOURCES))
+    return {key: value for key, value in state.items() if key not in OWN and not key.startswith(of_encoders)}
 
 
 def build_scsam(
@@ -80,6 +90,7 @@ def build_scsam(
     *,
     sam_weights: str | Path | None = None,
     mae_weights: str | Path | None = None,
+    pyramid_weights: str | Path | None = None,
     weights_dir: Folders = None,
     sam_decoder: bool = True,
     sam_token: int = MASK_TOKEN,
@@ -99,13 +110,15 @@ def build_scsam(
         sam_weights: a name in the registry, or a checkpoint in the layout of Meta's ``sam_vit_*.pth``; None or
             ``random`` for random weights, with a warning.
         mae_weights: a name in the registry, or a state dict of the MAE's ViT; None as above.
+        pyramid_weights: of the ``pyramid``, where one is named: a state dict of timm's model, ``timm`` for that of
+            timm's hub, or ``random``; without a pyramid they are not looked at.
         weights_dir: folder or folders in which named weights are looked for first.
         sam_decoder: whether the mask decoder starts from SAM's, where there are SAM weights; at random otherwise.
         sam_token: 0 to 3, which of SAM's answers it starts from; see :func:`load_sam_checkpoint`.
         light_weights: a ``model.pt``, of other classes if need be, whose light modules the network starts from, its
             mask decoder too; class prototypes stay random. None or ``random`` for fresh ones. See
             :func:`load_light_modules`.
-        freeze_encoders: None freezes the encoders that have weights, and trains the others.
+        freeze_encoders: None freezes the encoders that have weights, and a pyramid, and trains the others.
         pixel_size_nm: nm per pixel that the network is for; None where a checkpoint brings it.
         warn_untrained: say so when an encoder starts at random; False where a checkpoint follows at once.
         **architecture: everything that :func:`compose_scsam` takes.
@@ -114,33 +127,49 @@ def build_scsam(
         InputError: if weights are missing or do not fit the architecture.
     """
     network = compose_scsam(n_classes, **architecture)
-    sam_weights, mae_weights = (None if w == RANDOM else w for w in (sam_weights, mae_weights))
-    if sam_weights is not None:
-        load_sam_checkpoint(network, sam_weights, weights_dir, decoder=sam_decoder, mask_token=sam_token)
-    if mae_weights is not None and network.mae_encoder is not None:
-        load_checked(network.mae_encoder.vit, mae_weights, read_weights(mae_weights, weights_dir))
+    asked = {"sam": sam_weights, "mae": mae_weights, "pyramid": pyramid_weights}
+    given = {kind: None if weights == RANDOM else weights for kind, weights in asked.items()}
+    parts = dict(encoders(network))
+    held = {kind: parts.get(place) for kind, place in PLACES.items()}
+    if given["sam"] is not None:
+        load_sam_checkpoint(network, given["sam"], weights_dir, decoder=sam_decoder, mask_token=sam_token)
+    if given["mae"] is not None and network.mae_encoder is not None:
+        load_checked(network.mae_encoder.vit, given["mae"], read_weights(given["mae"], weights_dir))
+    if isinstance(pyramid := held["pyramid"], PyramidEncoder):
+        _start_pyramid(pyramid, pyramid_weights, weights_dir)
     recipe = _recipe(n_classes, architecture)
     if light_weights not in (None, RANDOM):
         load_light_modules(network, light_weights, recipe)
-    for encoder, weights in ((network.sam_encoder, sam_weights), (network.mae_encoder, mae_weights)):
+    for kind, encoder in held.items():
         if encoder is not None:
-            _settle(encoder, weights, freeze_encoders, warn_untrained)
-    names = _light_encoders(network, {"sam": sam_weights, "mae": mae_weights})
-    network.leave_out(f"{kind}_encoder" for kind, name in names.items() if name is not None)
-    network.recipe = recipe | {f"{kind}_weights": names[kind] for kind in names}
+            freeze = (
+                given[kind] is not None or kind == "pyramid" if freeze_encoders is None else freeze_encoders
+            )
+            _settle(encoder, given[kind], freeze, warn_untrained)
+    names = {kind: _others_have(held[kind], weights) for kind, weights in given.items()}
+    network.leave_out(PLACES[kind] for kind, name in names.items() if name is not None)
+    network.recipe = recipe | {f"{kind}_weights": name for kind, name in names.items()}
     if pixel_size_nm is not None:
         network.set_pixel_size(pixel_size_nm)
     return network
 
 
-def _light_encoders(network: ScSAM, weights: dict[str, str | Path | None]) -> dict[str, str | None]:
-    """Names of the encoders' weights; None for one that is not frozen, or whose file others may not have."""
-    names: dict[str, str | None] = {}
-    for kind, given in weights.items():
-        encoder = getattr(network, f"{kind}_encoder")
-        frozen = encoder is not None and encoder.frozen
-        names[kind] = registered_name(given) if frozen and given is not None else None
-    return names
+def _start_pyramid(encoder: PyramidEncoder, weights: str | Path | None, search: Folders) -> None:
+    if weights is None:
+        raise InputError(
+            "pyramid_weights",
+            expected=f"weights of timm's {encoder.name}",
+            met="none",
+            remedy="name a file, or timm for those of timm's hub, or leave the pyramid out (none)",
+        )
+    if weights != RANDOM:
+        load_pyramid(encoder, weights, search)
+
+
+def _others_have(encoder: Freezable | None, weights: str | Path | None) -> str | None:
+    """The name of an encoder's weights; None for one that is not frozen, or whose file others may not have."""
+    frozen = encoder is not None and encoder.frozen
+    return registered_name(weights) if frozen and weights is not None else None
 
 
 def _recipe(n_classes: int, architecture: dict[str, Any]) -> dict[str, Any]:
@@ -150,11 +179,8 @@ def _recipe(n_classes: int, architecture: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in arguments.arguments.items() if name not in AT_RUN_TIME}
 
 
-def _settle(
-    encoder: SAMImageEncoder | MAEEncoder, weights: str | Path | None, freeze: bool | None, warn: bool
-) -> None:
+def _settle(encoder: Freezable, weights: str | Path | None, freeze: bool, warn: bool) -> None:
     """Freeze or not, and say aloud when an encoder starts from nothing."""
-    freeze = weights is not None if freeze is None else freeze
     if weights is None and warn:
         fate = (
             "stays frozen at random weights" if freeze else "starts from random weights and trains end to end"
@@ -185,7 +211,10 @@ def rebuild_scsam(weights: str | Path, *, record: Mapping[str, Any] | None = Non
         **recipe: arguments of :func:`build_scsam` where no record says otherwise. Named encoders are looked for
             beside ``weights``, too.
     """
-    recorded = (read_record(weights) if record is None else record).get("network", {})
+    recorded = dict((read_record(weights) if record is None else record).get("network", {}))
+    if recorded:
+        recorded.setdefault("pyramid", NONE)  # of records that are older than it
+        recorded["pyramid_weights"] = recorded.get("pyramid_weights") or RANDOM  # the file holds them
     folders = [Path(weights).parent, *as_folders(recipe.pop("weights_dir", None))]
     # load_weights comes next and refuses anything less than every weight.
     defaults = {"warn_untrained": not Path(weights).is_file(), "weights_dir": folders}

@@ -7,7 +7,10 @@ import pytest
 import torch
 
 from scsam_monai.networks.compose import FUSIONS, compile_encoders, compose_scsam
+from scsam_monai.networks.pyramid import PYRAMID
+from scsam_monai.networks.pyramid_skip import PyramidSkip
 from scsam_monai.networks.scsam import ScSAM, ScSAMOutput
+from scsam_monai.networks.skip import HighResolutionSkip
 
 N_CLASSES = 3
 
@@ -19,15 +22,48 @@ def output_of(**switches: Any) -> tuple[ScSAM, ScSAMOutput]:
         return network, network(torch.rand(1, 1, 32, 48))
 
 
-@pytest.mark.parametrize("fusion", FUSIONS)
+@pytest.mark.parametrize("fusion", [*FUSIONS, "sam", "mae", "pyramid"])
 def test_fusion_uses_the_encoders_it_names(fusion: str) -> None:
-    network, output = output_of(fusion=fusion)
-    assert (network.sam_encoder is None) == (fusion == "mae")
-    assert (network.mae_encoder is None) == (fusion == "sam")
-    assert (network.depth_mixer is None) == (fusion == "sam")
-    assert (output.aligned_sam is None) == (output.aligned_mae is None) == (fusion != "fafm")
+    network, output = output_of(fusion=fusion, pyramid=PYRAMID)
+    assert (network.sam_encoder is None) == (fusion in ("mae", "pyramid"))
+    assert (network.mae_encoder is None) == (fusion in ("sam", "pyramid"))
+    assert (network.depth_mixer is None) == (fusion in ("sam", "pyramid"))
+    assert (not network.mixers) == (fusion in ("sam", "mae"))
+    assert isinstance(network.skip, PyramidSkip)
+    assert set(output.aligned) == ({"sam", "mae", "pyramid"} if fusion == "fafm" else set())
     assert output.logits.shape == (1, N_CLASSES, 32, 48)
-    assert output.fused.shape == (1, 256, 2, 3 if fusion == "sam" else 4)
+    assert output.fused.shape == (1, 256, 2, 3 if network.mae_encoder is None else 4)
+
+
+def test_presets_differ_in_the_skip_and_have_no_pyramid() -> None:
+    paper, plus = (compose_scsam(N_CLASSES, preset=preset) for preset in ("paper", "plus"))
+    assert paper.skip is None
+    assert isinstance(plus.skip, HighResolutionSkip)
+    for network in (paper, plus):
+        assert (len(network.sources), network.fusion.sources) == (0, ("sam", "mae"))
+        assert {key.partition(".")[0] for key in network.state_dict()}.isdisjoint({"sources", "mixers"})
+
+
+@pytest.mark.parametrize("left_out", ["sam", "mae", "pyramid"])
+def test_any_source_can_be_left_out(left_out: str) -> None:
+    network, output = output_of(**{"pyramid": PYRAMID, left_out: "none"})
+    assert set(network.fusion.sources) == set(output.aligned) == {"sam", "mae", "pyramid"} - {left_out}
+    assert output.logits.shape == (1, N_CLASSES, 32, 48)
+
+
+def test_all_sources_cannot_be_left_out() -> None:
+    with pytest.raises(ValueError, match="encoders: expected at least one, met none"):
+        compose_scsam(N_CLASSES, sam="none", mae="none", pyramid="none")
+
+
+@pytest.mark.parametrize(
+    ("name", "skip"), [("convnext_atto", PyramidSkip), ("vit_tiny_patch16_224", HighResolutionSkip)]
+)
+def test_any_model_of_timms_is_a_pyramid(name: str, skip: type) -> None:
+    network, output = output_of(pyramid=name)
+    assert network.sources["pyramid"].name == name
+    assert isinstance(network.skip, skip)
+    assert output.logits.shape == (1, N_CLASSES, 32, 48)
 
 
 def test_no_tokens() -> None:
@@ -125,7 +161,8 @@ def test_chunk() -> None:
         ({"preset": "large"}, "one of paper, plus, met 'large'"),
         ({"sam": "vit_g"}, "one of vit_t, vit_b, vit_l, vit_h, met 'vit_g'"),
         ({"mae": "mae_huge"}, "one of mae_tiny, mae_small, mae_base, met 'mae_huge'"),
-        ({"fusion": "sum"}, f"one of {', '.join(FUSIONS)}, met 'sum'"),
+        ({"fusion": "sum"}, f"one of {', '.join(FUSIONS)}, sam, mae, met 'sum'"),
+        ({"fusion": "sum", "pyramid": PYRAMID}, "sam, mae, pyramid, met 'sum'"),
         ({"similarity": "l2"}, "one of cosine, dot, met 'l2'"),
         ({"visible_tokens": "none"}, "one of own, all, met 'none'"),
         ({"zoom": 3}, "zoom: expected one of 1, 2, 4, met 3"),

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from scsam_monai.errors import InputError
 from scsam_monai.networks.compose import compose_scsam
 from scsam_monai.networks.frozen_encoders import ENCODERS, KEY, Freezable, frozen_parts, full_state, refreeze
+from scsam_monai.networks.pyramid import PYRAMID
 from scsam_monai.networks.scsam import ScSAM
 
 N_CLASSES = 3
@@ -296,3 +297,28 @@ def test_an_encoder_that_the_fusion_does_not_use() -> None:
     other = copy.deepcopy(network)
     other.load_state_dict(network.state_dict())
     assert_answers_like(other, network)
+
+
+def test_further_sources_are_left_out_like_the_others(saved: ScSAM) -> None:
+    def build_plus(seed: int) -> ScSAM:
+        network = compose_scsam(N_CLASSES, mae="none", pyramid=PYRAMID).eval()
+        torch.manual_seed(seed)
+        nn.init.normal_(network.sources["pyramid"].model.conv_stem.weight)
+        network.sources["pyramid"].freeze()
+        network.leave_out(["sources.pyramid"])
+        return network
+
+    torch.manual_seed(0)
+    network = build_plus(1)
+    state = network.state_dict()
+    assert "sources" not in keys(state)
+    assert "sources" in keys(full_state(network))
+    twin = copy.deepcopy(network)
+    with torch.no_grad():
+        twin.prompt_encoder.prototypes.add_(1)
+    twin.load_state_dict(state)
+    assert_answers_like(twin, network)
+    with pytest.raises(InputError, match=r"another sources\.pyramid"):
+        build_plus(2).load_state_dict(state)
+    assert state[KEY].shape == (3, 32)
+    assert saved.state_dict()[KEY].shape == (2, 32)

@@ -41,7 +41,7 @@ def plus(networks: dict[str, ScSAM]) -> ScSAM:
 
 
 def loss_on_all_outputs(output: ScSAMOutput) -> Tensor:
-    parts = (output.logits, output.similarity, output.aligned_sam, output.aligned_mae, output.fused)
+    parts = (output.logits, output.similarity, *output.aligned.values(), output.fused)
     return sum(((part - torch.rand_like(part)) ** 2).mean() for part in parts)
 
 
@@ -61,7 +61,7 @@ def test_shapes(network: ScSAM, size: tuple[int, int], zoom: int, mae_scale: flo
     output = network.decode(embeddings, image)
     assert output.logits.shape == (1, N_CLASSES, *size)
     assert output.similarity.shape == (1, N_CLASSES, *g)
-    for features in (output.aligned_sam, output.aligned_mae, output.fused):
+    for features in (*output.aligned.values(), output.fused):
         assert features.shape == (1, 256, *g)
     assert output.prototypes.shape == (N_CLASSES, 4, 256)
 
@@ -243,8 +243,10 @@ def test_mixed_precision_stays_near(plus: ScSAM, relative_error: Callable[..., f
     with torch.autocast("cpu", torch.bfloat16):
         met = plus(image)
     assert met.logits.dtype == met.similarity.dtype == torch.float32
-    for name in ("logits", "similarity", "aligned_sam", "aligned_mae", "fused"):
+    for name in ("logits", "similarity", "fused"):
         assert relative_error(getattr(met, name), getattr(expected, name)) < 5e-2, name
+    for name, features in expected.aligned.items():
+        assert relative_error(met.aligned[name], features) < 5e-2, name
     loss_on_all_outputs(met).backward()
     assert all(p.grad.isfinite().all() for p in plus.parameters() if p.requires_grad)
 

@@ -6,11 +6,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from scsam_monai.errors import InputError
+from scsam_monai.networks.pyramid import PYRAMID, PyramidEncoder
 from scsam_monai.networks.scsam import ScSAM
-from scsam_monai.weights.build import build_scsam, load_weights, rebuild_scsam
+from scsam_monai.networks.skip import HighResolutionSkip
+from scsam_monai.weights.build import build_or_continue, build_scsam, load_weights, rebuild_scsam
 from scsam_monai.weights.record import read_record
 
 N_CLASSES = 3
@@ -268,3 +271,66 @@ def test_a_whole_file_needs_no_encoders_beside_it(weights: Path, trained: ScSAM)
     record = read_record(weights)["network"]
     assert (record["sam_weights"], record["mae_weights"]) == (None, None)
     load_weights(rebuild_scsam(weights, sam_weights="sam_vit_b", mae_weights="nowhere.pt"), weights)
+
+
+@pytest.fixture
+def pyramid_file(tmp_path: Path) -> Path:
+    path = tmp_path / "own.safetensors"
+    save_file(PyramidEncoder().model.state_dict(), path)
+    return path
+
+
+def test_a_pyramid_with_its_weights_is_frozen_and_recorded(pyramid_file: Path) -> None:
+    network = build_scsam(
+        N_CLASSES, mae="none", pyramid=PYRAMID, pyramid_weights=pyramid_file, warn_untrained=False
+    )
+    pyramid, state = network.sources["pyramid"], load_file(pyramid_file)
+    assert pyramid.frozen
+    assert all(torch.equal(value, state[key]) for key, value in pyramid.model.state_dict().items())
+    assert (network.recipe["pyramid"], network.recipe["pyramid_weights"]) == (PYRAMID, None)
+    assert any(key.startswith("sources.pyramid.") for key in network.state_dict())
+
+
+def test_a_pyramid_without_weights_is_refused(caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(
+        InputError,
+        match=r"^pyramid_weights: expected weights of timm's resnet10t, met none; name a file, or timm for",
+    ):
+        build_scsam(N_CLASSES, pyramid="resnet10t")
+    network = build_scsam(N_CLASSES, pyramid="resnet10t", pyramid_weights="random")
+    assert network.sources["pyramid"].frozen
+    assert "resnet10t has no pre-trained weights: it stays frozen" in warnings_of(caplog)[-1]
+    trained = build_scsam(
+        N_CLASSES, pyramid="resnet10t", pyramid_weights="random", freeze_encoders=False, warn_untrained=False
+    )
+    assert trains(trained.sources["pyramid"])
+
+
+def test_no_pyramid_needs_no_weights() -> None:
+    network = build_scsam(N_CLASSES, pyramid_weights="nowhere", warn_untrained=False)
+    assert (network.recipe["pyramid"], network.recipe["pyramid_weights"]) == ("none", None)
+
+
+@torch.no_grad()
+def test_a_network_on_a_pyramid_comes_back_from_its_files(pyramid_file: Path, tmp_path: Path) -> None:
+    torch.manual_seed(5)
+    trained = build_scsam(**RECIPE, pyramid=PYRAMID, pyramid_weights=pyramid_file, warn_untrained=False)
+    path = tmp_path / "model.pt"
+    torch.save(trained.state_dict(), path)
+    path.with_suffix(".json").write_text(json.dumps({"network": trained.recipe}))
+    pyramid_file.unlink()
+    image = torch.rand(1, 1, 20, 30)
+    network = rebuild_scsam(path, pyramid="none", pyramid_weights="nowhere")
+    load_weights(network, path)
+    assert torch.equal(network.eval()(image), trained.eval()(image))
+    continued = build_or_continue(N_CLASSES, start_from=path)
+    assert continued.sources["pyramid"].frozen
+    assert torch.equal(continued.eval()(image), trained(image))
+
+
+def test_records_that_are_older_than_the_pyramid_have_none(tmp_path: Path) -> None:
+    recipe = {"n_classes": N_CLASSES, "preset": "plus", "sam": "vit_t", "mae": "mae_tiny", "skip": None}
+    (tmp_path / "model.json").write_text(json.dumps({"network": recipe}))
+    network = rebuild_scsam(tmp_path / "model.pt", pyramid=PYRAMID, warn_untrained=False)
+    assert not network.sources
+    assert isinstance(network.skip, HighResolutionSkip)

@@ -17,13 +17,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from scsam_monai.networks.frozen_encoders import ENCODERS, Freezable, digest
+from scsam_monai.networks import frozen_encoders
+from scsam_monai.networks.frozen_encoders import Freezable, LightState, digest
+from scsam_monai.networks.pyramid import PyramidEncoder
+from scsam_monai.networks.pyramid_skip import CoarseMixer, PyramidSkip
 from scsam_monai.networks.sam_encoder import SAMFeatures
 from scsam_monai.networks.scsam import Embeddings, ScSAM
+from scsam_monai.networks.skip import HighResolutionSkip
 from scsam_monai.training.batches import prepare_batch
 from scsam_monai.training.cache.store import EmbeddingStore
 from scsam_monai.training.optimiser import CpuBudget
 
+GRID = "grid"
+"""Entry of SAM's grid, where no map tells it."""
+_EMPTY = torch.empty(0)
 FORMAT = 1
 """Raise it when encoders, their normalisation or the maps change: older entries are then left alone."""
 
@@ -32,15 +39,16 @@ logger = logging.getLogger(__name__)
 
 def encoders(network: nn.Module) -> dict[str, Freezable]:
     """The encoders that a network has, by attribute; none for networks of another kind."""
-    parts = {name: getattr(network, name, None) for name in ENCODERS}
-    return {name: part for name, part in parts.items() if isinstance(part, Freezable)}
+    if not isinstance(network, LightState):
+        return {}
+    return {name: part for name, part in frozen_encoders.encoders(network) if isinstance(part, Freezable)}
 
 
 class Recipe:
     """How a network's embeddings come about, and which of them its light modules read.
 
-    A map that nothing reads is not kept: SAM's early feature is for the high-resolution skip alone, and where the
-    weights of the MAE's depths are fixed, their mean is all that is looked at.
+    A map that nothing reads is not kept: SAM's early feature and a pyramid's fine maps are for the high-resolution
+    skip alone, and where the weights of the MAE's depths are fixed, their mean is all that is looked at.
 
     Args:
         network: with frozen encoders.
@@ -57,7 +65,9 @@ class Recipe:
 
     def __init__(self, network: ScSAM) -> None:
         self.mae_scale = network.mae_scale
-        self._keeps_early = network.skip is not None and network.skip.join is not None
+        self._keeps_early = isinstance(network.skip, HighResolutionSkip) and network.skip.join is not None
+        self._read = {name: _read(network, name) for name in network.sources}
+        self._counts = {name: len(source.strides) for name, source in _sources(network).items()}
         mixer = network.depth_mixer
         self._depths = 0 if mixer is None or mixer.weights is None else len(mixer.weights)
         self.names = self._names(network)
@@ -75,6 +85,8 @@ class Recipe:
             # bfloat16 is off by a hundredth where half precision is off by a thousandth: not the same entry.
             "computed": "bfloat16" if network.amp and on_cuda else "float32",
         }
+        if network.sources:
+            self.facts["strides"] = {name: source.strides for name, source in _sources(network).items()}
         self.key = hashlib.sha256(json.dumps(self.facts, sort_keys=True).encode()).hexdigest()
 
     def pack(self, embeddings: Embeddings) -> dict[str, Tensor]:
@@ -88,20 +100,40 @@ class Recipe:
             maps |= {f"mae.{depth}": features for depth, features in enumerate(embeddings.mae)}
         elif embeddings.mae is not None:
             maps["mae"] = torch.stack([features.float() for features in embeddings.mae]).mean(dim=0)
-        return {name: _half(values) for name, values in maps.items()}
+        for name, chosen in self._read.items():
+            maps |= {f"{name}.{index}": embeddings.further[name][index] for index in chosen}
+        packed = {name: _half(values) for name, values in maps.items()}
+        if GRID in self.names:
+            packed[GRID] = torch.tensor([embeddings.grid] * len(next(iter(maps.values()))))
+        return packed
 
     def unpack(self, maps: Mapping[str, Tensor]) -> Embeddings:
         """Return what :meth:`pack` packed, in single precision, as the light modules take it."""
-        values = {name: maps[name].float() for name in self.names}
+        values = {name: maps[name].float() for name in self.names if name != GRID}
         sam = SAMFeatures(values["sam"], values.get("early")) if "sam" in values else None
         mae = tuple(values[name] for name in self.names if name.startswith("mae")) or None
-        grid = values["sam"].shape[-2:] if sam is not None else _grid(values[self.names[-1]], self.mae_scale)
-        return Embeddings(sam, mae, (int(grid[0]), int(grid[1])))
+        further = {
+            name: tuple(values.get(f"{name}.{index}", _EMPTY) for index in range(count))
+            for name, count in self._counts.items()
+        }
+        return Embeddings(sam, mae, self._grid(values, maps), further)
+
+    def _grid(self, values: Mapping[str, Tensor], maps: Mapping[str, Tensor]) -> tuple[int, int]:
+        if "sam" in values:
+            height, width = values["sam"].shape[-2:]
+            return height, width
+        if GRID in maps:
+            height, width = maps[GRID][0].tolist()
+            return height, width
+        mae = next(value for name, value in values.items() if name.startswith("mae"))
+        return round(mae.shape[-2] / self.mae_scale), round(mae.shape[-1] / self.mae_scale)
 
     def _names(self, network: ScSAM) -> tuple[str, ...]:
         sam = ("sam", *(("early",) if self._keeps_early else ())) if network.sam_encoder is not None else ()
         depths = tuple(f"mae.{depth}" for depth in range(self._depths)) or ("mae",)
-        return (*sam, *(depths if network.mae_encoder is not None else ()))
+        mae = depths if network.mae_encoder is not None else ()
+        further = [f"{name}.{index}" for name, chosen in self._read.items() for index in chosen]
+        return (*sam, *mae, *further, *(() if sam or mae else (GRID,)))
 
 
 def _half(values: Tensor) -> Tensor:
@@ -109,8 +141,16 @@ def _half(values: Tensor) -> Tensor:
     return values.detach().float().clamp(-limit, limit).half()
 
 
-def _grid(mae: Tensor, scale: float) -> tuple[int, int]:
-    return round(mae.shape[-2] / scale), round(mae.shape[-1] / scale)
+def _sources(network: ScSAM) -> dict[str, PyramidEncoder]:
+    return {name: part for name, part in network.sources.items() if isinstance(part, PyramidEncoder)}
+
+
+def _read(network: ScSAM, name: str) -> tuple[int, ...]:
+    """Which maps of a further source the light modules read."""
+    if isinstance(network.skip, PyramidSkip) and name == next(iter(network.sources)):
+        return tuple(range(len(_sources(network)[name].strides)))
+    mixer = dict(network.mixers.items()).get(name)
+    return mixer.chosen if isinstance(mixer, CoarseMixer) else ()
 
 
 class EmbeddingCache:

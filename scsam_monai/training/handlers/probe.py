@@ -126,12 +126,13 @@ def mae_features(encoder: torch.nn.Module, scale: float = 0.5) -> Features:
 
 
 def scsam_features(network: ScSAM) -> Features:
-    """The embeddings of both encoders of a ScSAM in a row, on SAM's grid."""
+    """The embeddings of all encoders of a ScSAM in a row, on SAM's grid."""
 
     def features(image: Tensor) -> Tensor:
         embeddings = network.encode(image)
         maps = [] if embeddings.sam is None else [embeddings.sam.embedding]
         maps += embeddings.mae or []
+        maps += [features for further in embeddings.further.values() for features in further]
         return torch.cat([F.interpolate(m, embeddings.grid, mode="bilinear") for m in maps], dim=1)
 
     return features

@@ -96,10 +96,10 @@ class ScSAMLoss(nn.Module):
             terms["similarity"] = self.similarity_weight * value
         if output.prototypes is not None and self.contrast_weight:
             terms["contrast"] = self.contrast_weight * self.contrast(output.prototypes)
-        if output.aligned_sam is not None and output.aligned_mae is not None and self.alignment_weight:
-            terms["alignment"] = self.alignment_weight * self.alignment(
-                output.aligned_sam, output.aligned_mae
-            )
+        if len(output.aligned) > 1 and self.alignment_weight:
+            first, *others = output.aligned.values()
+            gaps = [self.alignment(first, other) for other in others]
+            terms["alignment"] = self.alignment_weight * torch.stack(gaps).mean()
         return terms
 
     def _ranks(self, output: ScSAMOutput) -> dict[str, Tensor]:
@@ -107,5 +107,4 @@ class ScSAMLoss(nn.Module):
         self._calls += 1
         if not self.rank_interval or (self._calls - 1) % self.rank_interval:
             return {}
-        aligned = {"rank_sam": output.aligned_sam, "rank_mae": output.aligned_mae}
-        return {name: effective_rank(features) for name, features in aligned.items() if features is not None}
+        return {f"rank_{name}": effective_rank(features) for name, features in output.aligned.items()}

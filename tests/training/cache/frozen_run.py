@@ -13,6 +13,7 @@ from ignite.engine import Engine
 from monai.transforms import RandAdjustContrastd
 
 from scsam_monai.networks.compose import compose_scsam
+from scsam_monai.networks.frozen_encoders import encoders
 from scsam_monai.networks.scsam import ScSAM
 from scsam_monai.training.batches import EpochSampler
 from scsam_monai.training.cache import EmbeddingCache, FillCache
@@ -23,9 +24,8 @@ def frozen_network(seed: int = 0, **options: Any) -> ScSAM:
     """Random encoders that stay as they are."""
     torch.manual_seed(seed)
     network = compose_scsam(3, **{"prototypes": 2, **options})
-    for encoder in (network.sam_encoder, network.mae_encoder):
-        if encoder is not None:
-            encoder.freeze()
+    for _, encoder in encoders(network):
+        encoder.freeze()
     return network
 
 

@@ -5,13 +5,20 @@ import torch
 from frozen_run import frozen_network
 
 from scsam_monai.networks.mae import MAEEncoder
+from scsam_monai.networks.pyramid import PYRAMID
 from scsam_monai.training.cache import Recipe
+
+PYRAMID_MAPS = tuple(f"pyramid.{i}" for i in range(5))
 
 
 @pytest.mark.parametrize(
     ("options", "names"),
     [
         ({}, ("sam", "early", "mae.0", "mae.1", "mae.2", "mae.3")),
+        ({"pyramid": PYRAMID}, ("sam", "mae.0", "mae.1", "mae.2", "mae.3", *PYRAMID_MAPS)),
+        ({"pyramid": PYRAMID, "mae": "none", "skip": False}, ("sam", "pyramid.3", "pyramid.4")),
+        ({"pyramid": PYRAMID, "fusion": "pyramid", "zoom": 2}, (*PYRAMID_MAPS, "grid")),
+        ({"pyramid": PYRAMID, "fusion": "sam"}, ("sam", *PYRAMID_MAPS)),
         ({"preset": "paper"}, ("sam", "mae.0", "mae.1", "mae.2", "mae.3")),
         ({"preset": "paper", "learned_depths": False}, ("sam", "mae")),
         ({"fusion": "sam"}, ("sam", "early")),
@@ -27,7 +34,7 @@ def test_only_what_is_read_is_kept(options: dict[str, object], names: tuple[str,
     known = network.encode(image)
     maps = recipe.pack(known)
     assert recipe.names == tuple(maps) == names
-    assert all(values.dtype == torch.float16 for values in maps.values())
+    assert all(values.dtype == torch.float16 for name, values in maps.items() if name != "grid")
     again = recipe.unpack(maps)
     assert again.grid == known.grid
     torch.testing.assert_close(network(image, again), network(image), rtol=2e-2, atol=2e-3)
@@ -44,6 +51,8 @@ def test_the_key_tells_encoders_and_preprocessing_apart() -> None:
             {"preset": "paper"},
             {"learned_depths": False},
             {"mae": "mae_small"},
+            {"pyramid": PYRAMID},
+            {"pyramid": "resnet10t"},
         )
     ]
     assert len(set(keys)) == len(keys)

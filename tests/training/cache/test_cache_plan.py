@@ -12,6 +12,8 @@ from frozen_run import engine_of, entries, pool
 from scsam_monai.baselines.unet import DynUNet2d
 from scsam_monai.errors import InputError
 from scsam_monai.networks.compose import compose_scsam
+from scsam_monai.networks.frozen_encoders import encoders
+from scsam_monai.networks.pyramid import PYRAMID
 from scsam_monai.networks.scsam import ScSAM
 from scsam_monai.training.cache import FillCache
 from scsam_monai.training.cache.plan import Plan, choose
@@ -73,12 +75,14 @@ def test_off_reads_nothing(network: ScSAM, crops: BalancedCropDataset, filler_of
     assert filler.cache.embeddings(batch["image"]) is None
 
 
-@pytest.mark.parametrize("part", ["sam_encoder", "mae_encoder"])
+@pytest.mark.parametrize("part", ["sam_encoder", "mae_encoder", "sources.pyramid"])
 def test_trainable_encoders(
     part: str, crops: BalancedCropDataset, filler_of: FillerOf, caplog: pytest.LogCaptureFixture
 ) -> None:
-    network = compose_scsam(3)
-    getattr(network, {"sam_encoder": "mae_encoder", "mae_encoder": "sam_encoder"}[part]).freeze()
+    network = compose_scsam(3, pyramid=PYRAMID)
+    for name, encoder in encoders(network):
+        if name != part:
+            encoder.freeze()
     with pytest.raises(
         InputError, match=f"cache: expected frozen encoders, met trainable {part}; freeze them"
     ):

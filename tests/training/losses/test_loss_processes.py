@@ -28,7 +28,11 @@ class Toy(nn.Module):
     def forward(self, image: Tensor) -> ScSAMOutput:
         sam = self.sam(image)
         return ScSAMOutput(
-            self.logits(image), self.similarity(sam), sam, self.mae(image), sam, self.prototypes
+            self.logits(image),
+            self.similarity(sam),
+            {"sam": sam, "mae": self.mae(image)},
+            sam,
+            self.prototypes,
         )
 
 

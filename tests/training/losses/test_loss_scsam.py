@@ -17,8 +17,7 @@ def output(**changes: Tensor | None) -> ScSAMOutput:
     parts = {
         "logits": draw(2, 3, 16, 16),
         "similarity": draw(2, 3, 4, 4).tanh(),
-        "aligned_sam": draw(2, 8, 4, 4),
-        "aligned_mae": draw(2, 8, 4, 4),
+        "aligned": {name: draw(2, 8, 4, 4) for name in ("sam", "mae", "pyramid")},
         "fused": draw(2, 8, 4, 4),
         "prototypes": draw(3, 2, 8),
     }
@@ -64,7 +63,7 @@ def test_plain_logits_get_the_segmentation_loss(target: dict[str, Tensor]) -> No
 
 def test_parts_the_network_lacks_are_left_out(target: dict[str, Tensor]) -> None:
     loss = ScSAMLoss()
-    loss(output(aligned_sam=None, aligned_mae=None), target)
+    loss(output(aligned={}), target)
     assert "alignment" not in loss.terms
     assert "similarity" in loss.terms
     switched_off = ScSAMLoss(similarity_weight=0, contrast_weight=0, alignment_weight=0)
@@ -77,7 +76,7 @@ def test_effective_ranks_are_measured_now_and_then_and_kept(target: dict[str, Te
     loss(output(), target)
     first = loss.terms["rank_mae"].item()
     assert first > 3
-    collapsed = output(aligned_mae=torch.ones(2, 8, 4, 4))
+    collapsed = output(aligned=output().aligned | {"mae": torch.ones(2, 8, 4, 4)})
     loss(collapsed, target)
     assert loss.terms["rank_mae"].item() == first
     loss(collapsed, target)

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from scsam_monai.cli.options import print_table
+from scsam_monai.progress import Progress
 
 weights_app = typer.Typer(no_args_is_help=True, help="Named encoder weights: list, fetch, verify, pack.")
 

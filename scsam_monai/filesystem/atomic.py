@@ -109,7 +109,7 @@ def _umask() -> int:
 
 @contextmanager
 def write_errors(path: str | Path) -> Iterator[None]:
-    """Turn the system's refusal to write into one line.
+    """Turn an error of the file system into an :class:`InputError` of one line.
 
     Args:
         path: the output to name.
@@ -130,7 +130,7 @@ def write_errors(path: str | Path) -> Iterator[None]:
 
 
 def sync_files(files: Iterable[Path], root: Path) -> None:
-    """Push files, and the folders that lead to them from ``root``, to the disk.
+    """Flush files, and the folders from ``root`` to them, to the disk.
 
     Files that do not exist are passed over; their folders are synced all the same.
     """
@@ -157,7 +157,7 @@ def _sync(path: Path) -> None:
 
 
 def check_writable(folder: str | Path) -> None:
-    """Make a folder if need be and see that a file can be written into it.
+    """Make a folder if there is none, and refuse one into which no file can be written.
 
     Raises:
         InputError: if not.

@@ -1,4 +1,4 @@
-"""What a job will take, before it starts."""
+"""Estimate the time and memory of a job before it starts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One volume to segment: everything that its result depends on."""
+"""A job: one volume to segment, with everything that the result depends on."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Job:
-    """A volume, a model, and how the one is to be segmented by the other. What the machine is like is not in it.
+    """A volume, a model and the settings of the segmentation; nothing that depends on the machine.
 
     Attributes:
         source: the volume.
@@ -154,7 +154,7 @@ def output_suffix(path: str | Path) -> str:
 
 
 def stamp(path: str | Path) -> str:
-    """Return what changes when a file, or the files right inside a folder, are replaced.
+    """Return a value that changes when a file, or a file in a folder, is replaced.
 
     Folders in a folder do not count: the output may be one of them.
     """

@@ -1,4 +1,4 @@
-"""What a block's logits become: labels, and on request probabilities, confidence and disagreement."""
+"""Turn a block's logits into labels and, on request, probabilities, confidence and disagreement."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Drawing(Protocol):
 
 
 class OnePlaneDrawing:
-    """Every voxel is seen once: what is known of it is final at once.
+    """Maps of one plane: every voxel is predicted once.
 
     Args:
         shape: of the block, (z, y, x).

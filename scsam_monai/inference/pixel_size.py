@@ -1,4 +1,4 @@
-"""How many of the network's pixels make one of the image's."""
+"""Scale factors between an image's pixels and the network's."""
 
 from __future__ import annotations
 

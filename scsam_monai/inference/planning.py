@@ -1,4 +1,4 @@
-"""Lay down how a volume is to be segmented, before anything is computed."""
+"""Plan how a volume is segmented, and refuse what cannot work, before anything is computed."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def plan_job(
     device: str | torch.device | None = None,
     progress: StageProgress | None = None,
 ) -> tuple[Job, Model]:
-    """Look at a volume and a model, and lay down how the one is segmented by the other.
+    """Make a job from a volume, a model and settings.
 
     What headers, records and arguments tell is refused before torch is imported, which takes seconds.
 

@@ -1,4 +1,4 @@
-"""A 2-D network over the sections of a volume along its three axes: windows in, blended logits out."""
+"""Run a 2-D network over the sections of a volume along any axis, in overlapping windows that are blended."""
 
 from __future__ import annotations
 
@@ -222,7 +222,7 @@ class Readable(Protocol):
 
 
 class PlanePredictor:
-    """Draws blocks of a volume from its sections along one axis.
+    """Predicts blocks of a volume from its sections along one axis.
 
     Args:
         plane: the sections' plane.

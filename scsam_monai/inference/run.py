@@ -157,7 +157,7 @@ class _Count:
         self.fine = False
 
     def drawn(self, voxels: float, _: float) -> None:
-        """Take what a stream in this process says."""
+        """Pass on the progress that a stream in this process reports."""
         self.fine = True
         self._say(voxels)
 

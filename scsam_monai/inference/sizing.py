@@ -1,4 +1,4 @@
-"""How a volume is divided into chunks of the output and blocks of the computation, by the memory they take.
+"""Choose the output's chunks and the blocks of the computation by the memory they take.
 
 Memory is counted in bytes; the network's own comes on top.
 """
@@ -68,7 +68,7 @@ def release_freed() -> None:
 
 @contextmanager
 def memory_errors() -> Iterator[None]:
-    """Turn what torch and NumPy raise where memory runs out into one line.
+    """Turn out-of-memory errors of torch and NumPy into one line.
 
     Raises:
         InputError: memory of this machine, or of its GPU, ran out.

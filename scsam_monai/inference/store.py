@@ -1,4 +1,4 @@
-"""Where a job's maps are written, block by block, and what becomes of them at the end."""
+"""Write a job's maps block by block, and move them to their place when all are finished."""
 
 from __future__ import annotations
 

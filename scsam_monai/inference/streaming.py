@@ -1,4 +1,4 @@
-"""Blocks from a volume through a network into a store, with reading and writing beside the computing."""
+"""Segment a volume block by block, reading the next block and writing the last one meanwhile."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where windows lie on a section, and how pixels are resampled into them and back.
+"""Window positions on a section, and resampling between the image's pixels and the network's.
 
 An axis knows its own pixels, the network's, and the windows that slide along it; a grid has two axes and the
 batches in which a network sees their windows. Any part is resampled as if the whole had been.
@@ -81,7 +81,7 @@ class Taps:
 
 
 class Need(NamedTuple):
-    """What it takes along one axis to draw a span of it."""
+    """The windows and pixels needed along one axis to predict a span of it."""
 
     owned: Span
     """Image pixels to draw."""

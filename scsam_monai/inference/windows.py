@@ -1,4 +1,4 @@
-"""How a network looks at a volume: the size of its windows, their overlap, the planes."""
+"""Settings of the sliding windows: size, overlap, batch and planes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How well outlines agree, in pixels of the image plane.
+"""Boundary F1: how well predicted and true outlines agree, within a distance in pixels.
 
 Why not MONAI's ``SurfaceDiceMetric``: it gives a ratio per image, not counts that add up over sections and volumes,
 and to it the borders of unknown regions are outlines.

@@ -56,7 +56,7 @@ def hold_out(
 
 @contextmanager
 def alone(model: Path) -> Iterator[None]:
-    """Keep other processes from replacing the model."""
+    """Lock the model so that no other process replaces it."""
     with exclusive(model.with_name(f".{model.stem}.lock")) as lock:
         try:
             yield

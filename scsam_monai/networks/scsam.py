@@ -22,7 +22,7 @@ from scsam_monai.networks.skip import HighResolutionSkip
 
 
 class Embeddings(NamedTuple):
-    """What the encoders see in a crop; all that depends on frozen weights and image alone."""
+    """The encoders' features of a crop, which can be cached if the encoders are frozen."""
 
     sam: SAMFeatures | None
     mae: tuple[Tensor, ...] | None
@@ -34,7 +34,7 @@ class Embeddings(NamedTuple):
 
 
 class ScSAMOutput(NamedTuple):
-    """Logits, and what the training losses look at besides."""
+    """Logits, and the inner results that the training losses need."""
 
     logits: Tensor
     """``(B, K', H, W)``."""
@@ -136,7 +136,7 @@ class ScSAM(LightState):
         return output if self.training else output.logits
 
     def encode(self, image: Tensor) -> Embeddings:
-        """Return the encoders' embeddings of ``image (B, 1, H, W)``; with frozen encoders, a constant of it."""
+        """Return the encoders' embeddings of ``image (B, 1, H, W)``; always the same if they are frozen."""
         padded = self._pad(image)
         enlarged = self._enlarge(padded)
         grid = (enlarged.shape[-2] // PATCH, enlarged.shape[-1] // PATCH)
@@ -152,7 +152,7 @@ class ScSAM(LightState):
             return self._fuse(self.encode(image) if embeddings is None else embeddings).features
 
     def decode(self, embeddings: Embeddings, image: Tensor) -> ScSAMOutput:
-        """Fuse, prompt and draw: all that trains when the encoders are frozen."""
+        """Compute logits from embeddings: fusion, prompts and mask decoder, all that trains on frozen encoders."""
         with self._mixed_precision(image):
             fused = self._fuse(embeddings)
             # The transformer goes by positions: so it need not copy, and norms over channels take one pass.
@@ -184,7 +184,7 @@ class ScSAM(LightState):
         self.pixel_size_nm.fill_(nm)
 
     def requires_grad_(self, requires_grad: bool = True) -> ScSAM:
-        """Switch gradients of the trainable parts; frozen ones and unused heads stay without."""
+        """Switch gradients of the trainable parts; frozen parts and unused heads have none."""
         super().requires_grad_(requires_grad)
         self.mask_decoder.requires_grad_(requires_grad)
         refreeze(self)

@@ -68,7 +68,7 @@ def draw_pool(
 
 
 def cut(volume: np.ndarray, crop: Crop, crop_size: int, *, outside: int | None = None) -> np.ndarray:
-    """Take a crop out of a volume.
+    """Cut a crop out of a volume.
 
     Args:
         volume: (z, y, x).

@@ -337,7 +337,7 @@ class BalancedCropDataset(CropDataset):
 
 
 def as_crops(dataset: BalancedCropDataset) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Every crop of the pool as it is, for models that learn from arrays.
+    """Return all crops of the pool as arrays, without view or augmentation.
 
     Yields:
         image (H, W) float32 in [0, 1] and label (H, W) uint8 with 255 unknown.

@@ -1,4 +1,4 @@
-"""Build networks with weights: the one that the bundle's configs describe, or a trained one from its files.
+"""Build networks with their weights: a new one as configs describe it, or a trained one from its files.
 
 ``model.pt`` holds the weights, ``model.json`` beside it says of what. A new network for other classes can start its
 light modules from those of a trained one.

@@ -1,4 +1,4 @@
-"""Fetch named weights over HTTP: checked, whole or not at all, and from where a connection broke.
+"""Download named weights over HTTP: resumed after a broken connection, and checked by their hash.
 
 Why not ``monai.apps.utils.download_url`` or ``pooch``: both check a hash, but begin anew when a connection breaks,
 after up to 2.6 GB.
@@ -43,7 +43,7 @@ logger = logging.getLogger(__name__)
 
 
 class CancelledError(Exception):
-    """The caller wanted no more; what had arrived is kept and can be resumed."""
+    """Raised when the caller cancels a download, which can be resumed later."""
 
 
 class _BrokenError(Exception):
@@ -59,7 +59,7 @@ class _Redirects(request.HTTPRedirectHandler):
 def transfer(
     file: WeightsFile, part: Path, progress: Progress | None = None, cancel: Cancel | None = None
 ) -> None:
-    """Bring ``part`` to its full length from ``file.url``, after what it holds already.
+    """Download the rest of ``file.url`` into ``part``, after what it holds already.
 
     A server that ignores the request for the rest sends everything again. Broken connections are tried again a few
     times, later each time. Whether the content is right is left to the caller.

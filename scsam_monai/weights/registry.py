@@ -1,4 +1,4 @@
-"""Weights with a name: what they are, where they lie on this machine, and whether these are the right files.
+"""Named weights: their files, where those are looked for, and whether they are the right ones.
 
 Nothing here touches the network.
 """
@@ -295,7 +295,7 @@ def _fetch_again(file: WeightsFile) -> str:
 
 
 class Verified(NamedTuple):
-    """What was found of one file."""
+    """The result of checking one file."""
 
     file: str
     path: Path | None

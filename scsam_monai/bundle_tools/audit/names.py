@@ -1,4 +1,4 @@
-"""Findings, and the names that decide them: what a bundle may name without a remark, and what reaches beyond."""
+"""Which dotted names a bundle may use without a remark, and which reach files, processes or the network."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ BUILTIN = {
 
 @dataclass(frozen=True)
 class Finding:
-    """Something to know of before a bundle is run.
+    """One thing that a bundle would do, with the file and key that say so.
 
     Attributes:
         file: path inside the bundle.
@@ -162,12 +162,12 @@ class Finding:
 
     @property
     def suspicious(self) -> bool:
-        """Whether it wants a closer look."""
+        """Whether somebody should look at it before the bundle is run."""
         return bool(self.why)
 
 
 def is_accepted(name: str) -> bool:
-    """Whether a dotted name is accepted, both as it stands and as that of the place its object comes from.
+    """Whether a dotted name is on the accepted list, and so is the module that defines its object.
 
     Example:
         >>> is_accepted("monai.data.Dataset"), is_accepted("monai.utils.run_cmd")
@@ -185,7 +185,7 @@ def is_accepted(name: str) -> bool:
 
 @cache
 def component_homes(name: str) -> tuple[str, ...]:
-    """The modules in which MONAI would find a name without dots; none if it is no component of MONAI."""
+    """Return the modules in which MONAI would find a name without dots; none if it knows no such component."""
     from monai.bundle.config_item import ComponentLocator
 
     found = ComponentLocator(excludes=["metatensor"]).get_component_module_name(name)
@@ -215,7 +215,7 @@ def _home(name: str) -> str | None:
 
 
 def doubts(name: str) -> tuple[str, ...]:
-    """What speaks against a dotted name, such as that of a ``_target_``.
+    """Return the doubts about a dotted name, such as that of a ``_target_``.
 
     Example:
         >>> doubts("torch.optim.AdamW"), doubts("torch.serialization.os.system")
@@ -244,7 +244,7 @@ def doubts(name: str) -> tuple[str, ...]:
 
 
 def unlisted(name: str) -> tuple[str, ...]:
-    """Whether a trusted package's name, or one usually given to its modules, is not among the accepted.
+    """Whether a name belongs to a trusted package but is not on the accepted list.
 
     Example:
         >>> unlisted("dist.barrier"), unlisted("os.system"), unlisted("monai.bundle.run")
@@ -257,14 +257,14 @@ def unlisted(name: str) -> tuple[str, ...]:
 
 
 def package_doubts(module: str) -> tuple[str, ...]:
-    """What speaks against importing a module."""
+    """Return the doubts about importing a module."""
     parts = module.split(".")
     strange = () if parts[0] in {*TRUSTED, *HARMLESS} else (f"outside {', '.join(TRUSTED)}",)
     return (*strange, *reached(parts))
 
 
 def reached(parts: list[str]) -> list[str]:
-    """Remarks on the modules of a dotted name that reach beyond, but for a trusted package's own parts.
+    """Return remarks on the modules in a dotted name that reach files, processes or the network.
 
     Example:
         >>> reached(["scsam_monai", "io", "image"]), reached(["torch", "serialization", "os"])

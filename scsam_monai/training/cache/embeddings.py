@@ -1,4 +1,4 @@
-"""Embeddings of frozen encoders, read where they were kept and computed where they were not.
+"""Embeddings of frozen encoders: read from the cache, or computed if they are not there.
 
 A recipe says what the encoders of a network make of a crop, as plain half-precision maps, and names it by a hash.
 """
@@ -45,7 +45,7 @@ def encoders(network: nn.Module) -> dict[str, Freezable]:
 
 
 class Recipe:
-    """How a network's embeddings come about, and which of them its light modules read.
+    """What a network's embeddings depend on, and which of them its light modules need.
 
     A map that nothing reads is not kept: SAM's early feature and a pyramid's fine maps are for the high-resolution
     skip alone, and where the weights of the MAE's depths are fixed, their mean is all that is looked at.
@@ -154,7 +154,7 @@ def _read(network: ScSAM, name: str) -> tuple[int, ...]:
 
 
 class EmbeddingCache:
-    """Hands a network the embeddings of its images, so that a training step is the light modules' alone.
+    """Gives a network the embeddings of its images, so that a training step only runs the light modules.
 
     Images are known by their content: whatever a batch holds, its embeddings are those of that very image, read if
     they are there and whole, else computed and written. All of them pass through half precision, so that a step
@@ -184,7 +184,7 @@ class EmbeddingCache:
         self._warned = False
 
     def open(self) -> None:
-        """Take down what the embeddings follow from; the encoders must not change any more."""
+        """Record what the embeddings depend on; from now on the encoders must not change."""
         self.recipe = Recipe(self.network)
         self.store = EmbeddingStore(self.folder, self.recipe.key)
 
@@ -249,7 +249,7 @@ class EmbeddingCache:
 
     @contextmanager
     def on_account(self) -> Iterator[None]:
-        """Add up CPU time, and take it out of the budget if that pays for training alone."""
+        """Add up CPU time for encoding, and exclude it from the budget if that counts training alone."""
         start = time.process_time()
         try:
             yield

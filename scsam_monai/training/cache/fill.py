@@ -1,4 +1,4 @@
-"""Before the first step: decide whether a run reads embeddings from the cache, and compute what is missing.
+"""Before the first step: decide whether a run uses the cache, and compute the missing embeddings.
 
 Several processes, and several runs, may fill one cache at once.
 """

@@ -1,4 +1,4 @@
-"""Whether a run reads embeddings from a cache, and why; and which images it is going to show.
+"""Decide whether a run uses the embedding cache, and list the images it is going to show.
 
 Sampler and variants are deterministic, so the images are known beforehand.
 """
@@ -29,7 +29,7 @@ FIX = {
 
 
 class Visits(NamedTuple):
-    """What the epochs ahead show."""
+    """The images that the remaining epochs will show, and how often."""
 
     images: list[tuple[int, Variant]]
     """Each image once, as index and variant, in the order in which it is first shown."""
@@ -40,7 +40,7 @@ class Visits(NamedTuple):
 def visits_ahead(
     dataset: BalancedCropDataset, sampler: EpochSampler, first_epoch: int, last_epoch: int
 ) -> Visits:
-    """Follow all processes through the epochs ahead, or until they have shown every image there is.
+    """Count the images that all processes will show in the remaining epochs.
 
     Args:
         dataset: with augmentation that is constant for each variant.
@@ -61,7 +61,7 @@ def visits_ahead(
 
 
 def obstacle(network: nn.Module, dataset: BalancedCropDataset) -> tuple[str, str, str] | None:
-    """What makes caching impossible: what is expected, what was met and what to do; None if nothing does."""
+    """Return why caching is impossible (expected, met, remedy); None if it is possible."""
     parts = encoders(network)
     trainable = [name for name, part in parts.items() if not part.frozen]
     if not parts:
@@ -75,7 +75,7 @@ def obstacle(network: nn.Module, dataset: BalancedCropDataset) -> tuple[str, str
 
 @dataclass(frozen=True)
 class Plan:
-    """What caching a run would take.
+    """Time and disk space that caching a run would take and save.
 
     Attributes:
         folder: of the cache.
@@ -107,11 +107,11 @@ class Plan:
         return self.shown >= PAYS * self.images
 
     def room(self) -> str:
-        """How much is needed and free, for people."""
+        """Return how much disk space is needed and free, as text."""
         return f"{amount(self.bytes)} needed in {self.folder}, {amount(self.free_bytes)} free"
 
     def refuse_if_full(self) -> None:
-        """Ask for room before any work is done.
+        """Refuse to start if the disk has too little space.
 
         Raises:
             InputError: if the disk has not enough.
@@ -126,7 +126,7 @@ class Plan:
 
 
 def choose(plan: Plan) -> tuple[bool, str]:
-    """What ``auto`` does, and why."""
+    """Return what ``auto`` chooses, and the reason as one sentence."""
     per_image = plan.shown / max(plan.images, 1)
     often = f"{plan.shown} images to show, {plan.images} different ones, {plan.missing} to encode"
     if not plan.pays():
@@ -144,7 +144,7 @@ def free_bytes(folder: Path) -> int:
 
 
 def amount(size: float) -> str:
-    """A number of bytes for people.
+    """Return a number of bytes as text, such as 1.3 GB.
 
     Example:
         >>> amount(3.2e5), amount(2.5e7), amount(1.2e10)

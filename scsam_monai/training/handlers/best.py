@@ -1,4 +1,4 @@
-"""Weights that a run leaves behind: the best by score, with its record, or a part of the network."""
+"""Save weights during a run: the best by score with its record, or a part of the network."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run tells while it trains: terms of the loss, scores of every validation, a progress bar."""
+"""Logs of a training: loss terms, scores of every validation, a progress bar."""
 
 from __future__ import annotations
 

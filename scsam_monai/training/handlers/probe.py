@@ -1,4 +1,4 @@
-"""What frozen features know, as a figure every few epochs: the scores of a linear layer on top of them."""
+"""Linear probe: score frozen features every few epochs by a linear layer fitted on them."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ class LinearProbe:
 
 
 def mae_features(encoder: torch.nn.Module, scale: float = 0.5) -> Features:
-    """All depths of an MAE in a row, of images reduced to ``scale`` as ScSAM reduces them."""
+    """Return the features of all depths of an MAE, concatenated, of images reduced to ``scale``."""
 
     def features(image: Tensor) -> Tensor:
         small = image if scale == 1 else F.interpolate(image, scale_factor=scale, mode="area")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class ScSAMLoss(nn.Module):
-    """Weighted sum of the loss terms a prediction gives rise to.
+    """Weighted sum of the loss terms that apply to a prediction.
 
     Plain logits (any peer network) are scored by the segmentation terms alone, so every network can train
     with the same object. Everything is computed in float32, whatever autocast says.

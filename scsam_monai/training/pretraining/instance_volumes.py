@@ -1,4 +1,4 @@
-"""Volumes with object instances, in memory, and the places in them that are worth a look."""
+"""Volumes with object instances in memory, and the positions that crops are drawn around."""
 
 from __future__ import annotations
 

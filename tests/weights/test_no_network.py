@@ -17,7 +17,8 @@ socket.socket.connect = socket.create_connection = socket.getaddrinfo = forbidde
 
 import scsam_monai
 for module in pkgutil.walk_packages(scsam_monai.__path__, "scsam_monai."):
-    __import__(module.name)
+    if not module.name.startswith("scsam_monai.monai_label.app."):  # needs MONAI Label
+        __import__(module.name)
 
 from scsam_monai.errors import InputError
 from scsam_monai.weights.build import build_scsam

@@ -16,6 +16,7 @@ Import this module before timm or segment-anything; where torchvision works it d
 from __future__ import annotations
 
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -67,7 +68,7 @@ def _forget(package: str) -> None:
 @contextmanager
 def without_compiler() -> Iterator[None]:
     """Keep imports in the context from importing torch's compiler for what they hardly use of it."""
-    if COMPILER in sys.modules:
+    if COMPILER in sys.modules or threading.active_count() > 1:  # other threads may want the real one
         yield
         return
     package, utils = ModuleType(COMPILER), ModuleType(f"{COMPILER}.utils")

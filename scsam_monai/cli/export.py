@@ -18,7 +18,9 @@ export_app = typer.Typer(
 )
 
 Output = Annotated[Path, typer.Argument(metavar="OUTPUT", help="File to write; must not exist.")]
-ModelPath = Annotated[Path, typer.Option("--model", metavar="PATH", help="Trained model.pt.")]
+ModelPath = Annotated[
+    str | None, typer.Option("--model", metavar="PATH", help="Trained model.pt; default: the shipped one.")
+]
 Window = Annotated[
     int, typer.Option(help="Height and width of the images it will take, in the network's pixels.")
 ]
@@ -38,38 +40,50 @@ SHIPPED_LICENCE, SHIPPED_AUTHORS = "Apache-2.0", ("scsam-monai contributors",)
 
 @export_app.command("torchscript")
 def torchscript_command(
-    output: Output, model: ModelPath, window: Window = 256, licence: Licence = None, author: Authors = None
+    output: Output,
+    model: ModelPath = None,
+    window: Window = 256,
+    licence: Licence = None,
+    author: Authors = None,
 ) -> None:
     """Write MODEL.ts, for programs on PyTorch that know nothing of this package."""
     from scsam_monai.export import export_torchscript
 
     opened = _open(model)
-    licence, authors = _provenance(model, licence, author)
+    licence, authors = _provenance(opened, licence, author)
     _done(export_torchscript(opened, output, window=window, licence=licence, authors=authors))
 
 
 @export_app.command("onnx")
 def onnx_command(
-    output: Output, model: ModelPath, window: Window = 256, licence: Licence = None, author: Authors = None
+    output: Output,
+    model: ModelPath = None,
+    window: Window = 256,
+    licence: Licence = None,
+    author: Authors = None,
 ) -> None:
     """Write MODEL.onnx, for ONNX Runtime; checked against PyTorch."""
     from scsam_monai.export import export_onnx
 
     opened = _open(model)
-    licence, authors = _provenance(model, licence, author)
+    licence, authors = _provenance(opened, licence, author)
     _done(export_onnx(opened, output, window=window, licence=licence, authors=authors))
 
 
 @export_app.command("bioimageio")
 def bioimageio_command(
-    output: Output, model: ModelPath, window: Window = 256, licence: Licence = None, author: Authors = None
+    output: Output,
+    model: ModelPath = None,
+    window: Window = 256,
+    licence: Licence = None,
+    author: Authors = None,
 ) -> None:
     """Write MODEL.zip, a BioImage.IO package for Fiji, ilastik and napari; tested without a network."""
     from scsam_monai.export import export_bioimageio
     from scsam_monai.report.palette import class_colours
 
     opened = _open(model)
-    licence, authors = _provenance(model, licence, author)
+    licence, authors = _provenance(opened, licence, author)
     for option, value, example in (("--licence", licence, "CC-BY-4.0"), ("--author", authors, "'A. Person'")):
         if not value:
             remedy = f"add {option}, like {option} {example}"
@@ -78,20 +92,20 @@ def bioimageio_command(
     _done(export_bioimageio(opened, output, colours, window=window, licence=licence or "", authors=authors))
 
 
-def _open(model: Path) -> Model:
+def _open(model: str | None) -> Model:
     from scsam_monai.inference.model import open_model
 
     return open_model(model, "cpu")
 
 
 def _provenance(
-    model: Path, licence: str | None, authors: list[str] | None
+    model: Model, licence: str | None, authors: list[str] | None
 ) -> tuple[str | None, tuple[str, ...]]:
     """Return licence and authors of some weights: what was said, or what is known of those that come along."""
     import filecmp
 
     shipped = bundle_folder() / "models" / "model.pt"
-    if shipped.is_file() and filecmp.cmp(model, shipped, shallow=False):
+    if shipped.is_file() and model.file and filecmp.cmp(model.file.path, shipped, shallow=False):
         return licence or SHIPPED_LICENCE, tuple(authors or SHIPPED_AUTHORS)
     return licence, tuple(authors or ())
 

@@ -102,8 +102,12 @@ def open_model(path: str | Path | ModelFile | None = None, device: str | torch.d
 
     file = path if isinstance(path, ModelFile) else ModelFile(path)
     device = as_device(device)
+    digest = file.sha256
     network = rebuild_scsam(file.path, record=file.record)
     load_weights(network, file.path)
+    if sha256_of(file.path) != digest:  # the results name it
+        remedy = "open it again when nothing writes to it"
+        raise InputError(file.path, expected="weights that stay as they are", met="other ones", remedy=remedy)
     network = network.eval().requires_grad_(False).to(device)
     names = file.class_names(network.n_classes)
     return Model(network, names, network_pixel_size(network), device, file)

@@ -17,6 +17,7 @@ from scsam_monai.errors import InputError
 from scsam_monai.filesystem.atomic import write_errors
 from scsam_monai.inference.blocks import Block, BlockPlan
 from scsam_monai.inference.job import progress_folder
+from scsam_monai.inference.manifest import JOB
 from scsam_monai.inference.model import Model, open_model
 from scsam_monai.inference.pixel_size import volume_factors
 from scsam_monai.inference.products import Product, as_products
@@ -231,7 +232,7 @@ def _to_file(
 @contextmanager
 def _saved(image: np.ndarray, output: Path) -> Iterator[Path]:
     """Yield a file of an array, to be read in parts. What is left of a run that stopped cannot be gone on with."""
-    left, others = progress_folder(output), progress_folder(output).exists()
+    left = progress_folder(output)
     with ExitStack() as stack:
         with write_errors(output):
             output.parent.mkdir(parents=True, exist_ok=True)
@@ -240,9 +241,15 @@ def _saved(image: np.ndarray, output: Path) -> Iterator[Path]:
         try:
             yield Path(folder) / "array.npy"
         except BaseException:
-            if not others:
+            if _is_of(left, Path(folder)):
                 shutil.rmtree(left, ignore_errors=True)
             raise
+
+
+def _is_of(progress: Path, array: Path) -> bool:
+    """Whether a begun run reads the array in that folder; another call's run is not ours to remove."""
+    job = progress / JOB
+    return job.is_file() and array.name in job.read_text("utf-8")
 
 
 class MapsInMemory:

@@ -169,5 +169,4 @@ def test_begins_as_one_process_does(config):
         "$join_processes()",
         *train["initialize"][1:],
     ]
-    steps = [step.replace(" and dist.get_rank() == 0", "") for step in several["training"]]
-    assert steps == [*train["training"][:2], "$dist.barrier()", *train["training"][2:]]
+    assert "training" not in several  # train_and_test waits for all processes

@@ -23,7 +23,6 @@ from scsam_monai.inference.store import Store
 from scsam_monai.inference.streaming import Stream
 from scsam_monai.io.volume import VolumeReader, open_volume
 from scsam_monai.progress import Progress, StageProgress
-from scsam_monai.weights.registry import sha256_of
 
 Entered = TypeVar("Entered")
 
@@ -194,7 +193,7 @@ def _refuse_changes(job: Job, file: ModelFile) -> None:
             met=now,
             remedy="bring it back, or remove the unfinished output and start anew",
         )
-    if (met := sha256_of(file.path)) != job.model_sha256:  # as it is now, not as it was opened
+    if (met := file.sha256) != job.model_sha256:  # of the weights that were loaded
         raise InputError(
             job.model,
             expected=f"the model that the run began with, sha256 {job.model_sha256[:12]}",

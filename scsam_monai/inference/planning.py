@@ -91,7 +91,6 @@ def plan_job(
         if not is_zarr(output):
             check_export(output, volume.shape)
         intensity = intensity_range_of(volume, progress=progress_of("sampling grey values", progress))
-        digest = file.sha256  # before the network is read: what comes between is noticed
         opened = model if isinstance(model, Model) else open_model(file, device)
         if opened.pixel_size_nm != file.pixel_size_nm:  # the weights have the last word
             factors = volume_factors(size, opened.pixel_size_nm, windows.planes)
@@ -108,7 +107,7 @@ def plan_job(
             ),
             output=str(target),
             model=str(file.path.absolute()),
-            model_sha256=digest,
+            model_sha256=file.sha256,
             class_names=opened.class_names,
             voxel_size_nm=size,
             factors=factors,

@@ -10,12 +10,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from scsam_monai.networks.mae import PATCH
+from scsam_monai.training.pretraining.instance_crops import LEAST_ROUND, MAX_SHARE
 from scsam_monai.training.pretraining.volume_bank import VolumeBank, Windows
 
-MAX_SHARE = 0.6
-"""Objects that fill more of a crop than this are no figure on a ground."""
-LEAST_ROUND = 0.1
-"""Share of draws that the thinnest objects keep; cut membranes and reticulum would crowd out the rest."""
 OCTAVES = 24
 
 
@@ -52,8 +49,7 @@ def around_objects(
     volume = bank.labelled[pick]
     axis = torch.multinomial(bank.planes[volume].float(), 1, generator=generator)[:, 0]
     section = anchor.gather(1, axis.view(-1, 1))[:, 0]
-    others = torch.tensor([[1, 2], [0, 2], [0, 1]], device=bank.device)
-    place, available = anchor.gather(1, others[axis]), bank.available(volume, axis)
+    place, available = bank.in_section(anchor, axis), bank.available(volume, axis)
     side = _side(available.amin(dim=1), size, zoom_range, generator).unsqueeze(1)
     first, last = (place - side + 1).clamp(min=0), torch.minimum(place, available - side)
     corner = first + _below(last - first + 1, generator)

@@ -13,13 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from scsam_monai.networks.prompt_window import MASK_STRIDE
 from scsam_monai.networks.pyramid import PyramidEncoder
 from scsam_monai.networks.sam_encoder import EMBED_DIM, PATCH
-from scsam_monai.training.pretraining.prompt_step import OutlineHelper
+from scsam_monai.training.pretraining.prompt_step import CELLS, OutlineHelper
 from scsam_monai.training.pretraining.volume_bank import UNKNOWN_CLASS
-
-CELLS = PATCH // MASK_STRIDE
 
 
 class PatchTargets(nn.Module):

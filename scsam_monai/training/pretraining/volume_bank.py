@@ -166,7 +166,7 @@ class VolumeBank:
 
     def available(self, volume: Tensor, axis: Tensor) -> Tensor:
         """Voxels ``(B, 2)`` of a section of each volume perpendicular to each axis."""
-        return self._pick(self.shapes[volume], axis)
+        return self.in_section(self.shapes[volume], axis)
 
     def _nearest(self, windows: Windows, size: int) -> Tensor:
         places = windows.corner.unsqueeze(2) + self._steps(windows.side, size)
@@ -183,14 +183,14 @@ class VolumeBank:
 
     def _section(self, windows: Windows) -> tuple[Tensor, Tensor]:
         """Strides and lengths ``(B, 2)`` of the section's two axes."""
-        strides = self._pick(self.strides[windows.volume], windows.axis)
+        strides = self.in_section(self.strides[windows.volume], windows.axis)
         return strides, self.available(windows.volume, windows.axis)
 
     def _base(self, windows: Windows, offsets: Tensor) -> Tensor:
         normal = self.strides[windows.volume].gather(1, windows.axis.view(-1, 1))[:, 0]
         return offsets[windows.volume] + windows.section * normal
 
-    def _pick(self, triples: Tensor, axis: Tensor) -> Tensor:
+    def in_section(self, triples: Tensor, axis: Tensor) -> Tensor:
         """The two numbers of each triple ``(B, 3)`` that do not belong to ``axis``."""
         others = torch.tensor([[1, 2], [0, 2], [0, 1]], device=self.device)
         return triples.gather(1, others[axis])

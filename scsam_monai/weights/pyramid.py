@@ -9,7 +9,6 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
-from huggingface_hub import constants, try_to_load_from_cache
 from torch import Tensor
 
 from scsam_monai._torchvision import without_compiler
@@ -68,6 +67,8 @@ def load_pyramid(encoder: PyramidEncoder, weights: str | Path, search: Folders =
 
 def _from_hub(name: str) -> Mapping[str, Tensor]:
     try:
+        from huggingface_hub import constants  # timm's client, which an environment without a hub may lack
+
         if not _at_hand(name):
             hub = urlsplit(constants.ENDPOINT)
             socket.create_connection((hub.hostname, hub.port or 443), timeout=SECONDS).close()
@@ -86,6 +87,8 @@ def _at_hand(name: str) -> bool:
     """Whether there is no need to ask for the host first; the hub's client gives up after a minute."""
     if getproxies() or os.environ.get("HF_ENDPOINT"):
         return True
+    from huggingface_hub import try_to_load_from_cache
+
     cfg = timm.get_pretrained_cfg(name)
     repository = "" if cfg is None else cfg.hf_hub_id or ""
     kept = ("model.safetensors", "pytorch_model.bin")

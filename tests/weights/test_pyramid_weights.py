@@ -3,9 +3,12 @@ from __future__ import annotations
 import json
 import os
 import socket
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub
 import pytest
 import timm
 import torch
@@ -97,13 +100,18 @@ def test_missing_weights_are_refused(tmp_path: Path) -> None:
         build_pyramid(weights=tmp_path / "none.safetensors")
 
 
+def test_a_file_needs_no_hub() -> None:
+    code = "import sys; sys.modules['huggingface_hub'] = None; import scsam_monai.weights.pyramid"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_without_a_network_the_hub_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: Any, **__: Any) -> None:
         raise OSError("no route")
 
     monkeypatch.setattr(socket, "create_connection", refuse)
     monkeypatch.setattr(building, "getproxies", dict)
-    monkeypatch.setattr(building, "try_to_load_from_cache", refuse)
+    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", refuse)
     with pytest.raises(
         ValueError, match=r"^pyramid convnext_atto: .* timm's hub, met OSError .*weights file$"
     ):

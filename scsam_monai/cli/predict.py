@@ -14,6 +14,7 @@ import typer
 
 from scsam_monai.cli.options import numbers, print_table
 from scsam_monai.errors import InputError
+from scsam_monai.threads import told
 
 if TYPE_CHECKING:
     from scsam_monai.inference.estimate import Estimate
@@ -79,7 +80,7 @@ def predict(
     threads: Annotated[
         int | None,
         typer.Option(
-            min=1, help="CPU threads of each process; default: all cores, shared among Dask workers."
+            min=1, help="CPU threads of each process; default: all it may use, shared among Dask workers."
         ),
     ] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N; default: a GPU if any.")] = None,
@@ -138,6 +139,8 @@ def predict(
                 device=device if runner == RunnerName.SERIAL or dry_run else "cpu",
                 progress=progress,
             )
+            if opened.device.type == "cpu" and runner == RunnerName.SERIAL:
+                typer.echo(told(job.threads), err=True)
             if dry_run:
                 from scsam_monai.inference.estimate import estimate
 

@@ -32,6 +32,12 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.1f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
+class _Bar(tqdm):
+    """A bar without a thread that watches it: beside other threads torch's compiler has to be imported, too."""
+
+    monitor_interval = 0
+
+
 @contextmanager
 def stage_bars() -> Iterator[StageProgress]:
     """Yield a callback of stage, voxels done and in all: one bar per stage, with the time left.
@@ -44,8 +50,8 @@ def stage_bars() -> Iterator[StageProgress]:
         if stage not in bars:
             for bar in bars.values():
                 bar.close()
-            bars[stage] = tqdm(
-                desc=stage, total=total, unit="", unit_scale=True, disable=None, dynamic_ncols=True
+            bars[stage] = _Bar(
+                desc=stage, total=total, unit="", unit_scale=True, disable=None, dynamic_ncols=True, miniters=1
             )
         bars[stage].update(done - bars[stage].n)
 

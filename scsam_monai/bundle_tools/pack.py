@@ -20,6 +20,7 @@ from scsam_monai.networks.mae import MAEEncoder
 from scsam_monai.networks.promptable_sam import PromptableSAM
 from scsam_monai.networks.pyramid import is_timms
 from scsam_monai.networks.scsam import ScSAM
+from scsam_monai.progress import amount
 from scsam_monai.weights.build import load_weights, rebuild_scsam
 from scsam_monai.weights.packing import blanked, eight_bits, half
 from scsam_monai.weights.pyramid import build_pyramid
@@ -145,8 +146,8 @@ def _shares(weights: Weights, state: Mapping[str, Tensor]) -> list[tuple[Weights
 
 def _check_size(path: Path, size: int) -> None:
     if size > MAX_BYTES:
-        met, remedy = f"{size / 1e6:.1f} MB", "ship a smaller network"
-        raise InputError(path, expected=f"at most {MAX_BYTES / 1e6:.0f} MB", met=met, remedy=remedy)
+        met, remedy = amount(size), "ship a smaller network"
+        raise InputError(path, expected=f"at most {amount(MAX_BYTES)}", met=met, remedy=remedy)
 
 
 def _record(manifest: Path, weights: Weights, packed: list[WeightsFile]) -> None:

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from scsam_monai.cli.options import print_table
-from scsam_monai.progress import Progress
+from scsam_monai.progress import Progress, amount
 
 weights_app = typer.Typer(no_args_is_help=True, help="Named encoder weights: list, fetch, verify, pack.")
 
@@ -100,4 +100,4 @@ def _progress_line() -> Iterator[Progress]:
 
 
 def _size(size: int | None) -> str:
-    return "unknown" if size is None else f"{size / 1e6:.1f} MB"
+    return "unknown" if size is None else amount(size)

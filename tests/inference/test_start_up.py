@@ -12,7 +12,10 @@ import pytest
 import tifffile
 
 MODEL = Path(__file__).resolve().parents[2] / "bundle" / "models" / "model.pt"
-TELL = "import atexit, sys; atexit.register(lambda: print(sorted({'torch', 'torch._dynamo', 'monai'} & set(sys.modules))))"
+TELL = (
+    "import atexit, sys; slow = {'torch', 'torch._dynamo', 'monai'}; "
+    "atexit.register(lambda: print(sorted(slow & set(sys.modules))))"
+)
 SCSAM = f"{TELL}; from scsam_monai.cli import app; app(prog_name='scsam')"
 SIZE = ("--voxel-size-nm", "16,16,16")
 

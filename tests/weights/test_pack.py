@@ -97,7 +97,7 @@ def test_what_does_not_fit_is_refused_and_nothing_written(
     with pytest.raises(InputError, match=r"sam_vit_b: expected weights of this project, met Meta's SAM"):
         pack_weights("sam_vit_b", stock_file, target, manifest)
     monkeypatch.setattr(pack, "MAX_BYTES", 10_000_000)
-    with pytest.raises(InputError, match=r"encoder\.safetensors: expected at most 10 MB, met 13\.\d MB"):
+    with pytest.raises(InputError, match=r"encoder\.safetensors: expected at most 10\.0 MB, met 13\.\d MB"):
         pack_weights("scsam_vit_t", stock_file, target, manifest)
     assert not target.exists()
     assert manifest.read_text() == before

@@ -22,12 +22,13 @@ from monai.bundle import run as monai_run
 
 from scsam_monai.errors import InputError
 from scsam_monai.filesystem.bundle_folder import bundle_folder, is_bundle
+from scsam_monai.threads import share_cores
 
 SEPARATORS = ("::", "#")
 
 
 def guard(argv: Sequence[str] | None = None) -> None:
-    """Check the overrides of a ``monai.bundle run`` command and turn input errors into one line.
+    """Check the overrides of a ``monai.bundle run`` command and turn input errors into one line; share the cores.
 
     Elsewhere, in a MONAI Label server or a notebook, this does nothing: exceptions stay exceptions.
 
@@ -44,6 +45,7 @@ def guard(argv: Sequence[str] | None = None) -> None:
     warnings.filterwarnings("ignore", message="`dataloader` is empty")  # data sets may do without validation
     logging.getLogger("ignite").setLevel(logging.CRITICAL)  # it would print the error a second time
     check_overrides(argv)
+    share_cores()
 
 
 def is_bundle_command(argv: Sequence[str]) -> bool:

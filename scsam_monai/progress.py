@@ -1,4 +1,4 @@
-"""Progress bars for a terminal, which the engine calls back and never draws itself, and time spans in words."""
+"""Progress bars for a terminal, which the engine calls back and never draws itself, and amounts in words."""
 
 from __future__ import annotations
 
@@ -32,6 +32,24 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.1f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
+def amount(size: float) -> str:
+    """Return a number of bytes in words.
+
+    Example:
+        >>> amount(3.2e5), amount(2.5e7), amount(1.2e10)
+        ('320 kB', '25.0 MB', '12.0 GB')
+    """
+    if size < 1e6:
+        return f"{size / 1e3:.0f} kB"
+    return f"{size / 1e6:.1f} MB" if size < 1e9 else f"{size / 1e9:.1f} GB"
+
+
+class _Bar(tqdm):
+    """A bar without a thread that watches it: beside other threads torch's compiler has to be imported, too."""
+
+    monitor_interval = 0
+
+
 @contextmanager
 def stage_bars() -> Iterator[StageProgress]:
     """Yield a callback of stage, voxels done and in all: one bar per stage, with the time left.
@@ -44,8 +62,14 @@ def stage_bars() -> Iterator[StageProgress]:
         if stage not in bars:
             for bar in bars.values():
                 bar.close()
-            bars[stage] = tqdm(
-                desc=stage, total=total, unit="", unit_scale=True, disable=None, dynamic_ncols=True
+            bars[stage] = _Bar(
+                desc=stage,
+                total=total,
+                unit="",
+                unit_scale=True,
+                disable=None,
+                dynamic_ncols=True,
+                miniters=1,
             )
         bars[stage].update(done - bars[stage].n)
 

@@ -13,7 +13,17 @@ PACKAGE = "scsam_monai"
 ROOT = Path(__file__).resolve().parents[1] / PACKAGE
 LONGEST = 400
 ROOMS = (
-    *("errors", "lazy", "progress", "filesystem", "command_line", "_torchvision", "_version", "moved"),
+    *(
+        "errors",
+        "lazy",
+        "progress",
+        "threads",
+        "filesystem",
+        "command_line",
+        "_torchvision",
+        "_version",
+        "moved",
+    ),
     *(
         "networks",
         "baselines",

@@ -1,4 +1,4 @@
-"""Pack trained weights for the repository: half precision, in files of at most 20 MB."""
+"""Pack trained weights for the repository: in half precision or eight bits, in files of at most 20 MB."""
 
 from __future__ import annotations
 
@@ -19,18 +19,21 @@ from scsam_monai.networks.frozen_encoders import ENCODERS, SOURCES, check_layout
 from scsam_monai.networks.mae import MAEEncoder
 from scsam_monai.networks.promptable_sam import PromptableSAM
 from scsam_monai.networks.pyramid import is_timms
+from scsam_monai.networks.scsam import ScSAM
+from scsam_monai.progress import amount
 from scsam_monai.weights.build import load_weights, rebuild_scsam
+from scsam_monai.weights.packing import blanked, eight_bits, half
 from scsam_monai.weights.pyramid import build_pyramid
 from scsam_monai.weights.record import read_record
 from scsam_monai.weights.registry import Weights, WeightsFile, find_weights
-from scsam_monai.weights.state_dicts import half, read_state_dict
+from scsam_monai.weights.state_dicts import read_state_dict
 
 MANIFEST = Path(__file__).parents[1] / "weights" / "shipped.json"
 MAX_BYTES = 20_000_000
 
 
 def pack_weights(
-    name: str, source: str | Path, target: str | Path, manifest: str | Path = MANIFEST
+    name: str, source: str | Path, target: str | Path, manifest: str | Path | None = None
 ) -> list[Path]:
     """Write the files of shipped weights from a trained state dict, and record them in the manifest.
 
@@ -38,41 +41,57 @@ def pack_weights(
         name: of shipped weights in the registry; or a model of timm's, see :func:`pack_pyramid`.
         source: state dict in Meta's layout (``sam``) or of the MAE's ViT (``mae``).
         target: folder for the files.
-        manifest: receives sizes and hashes; the registry reads this package's own when it is imported.
+        manifest: receives sizes and hashes; the registry reads this package's own when it is imported. None for
+            that, or for a pyramid for none: people pack such for themselves.
 
     Raises:
         InputError: if ``source`` does not fit, or a file would be over 20 MB; nothing is written then.
     """
     if is_timms(name):
-        return [pack_pyramid(name, source, target)]
+        return [pack_pyramid(name, source, target, manifest)]
     weights = find_weights(name)
     if not weights.shipped:
         remedy = "name weights that come with the repository"
         raise InputError(name, expected="weights of this project", met=weights.description, remedy=remedy)
     state = read_state_dict(source)
     check_layout(source, state, _layout(weights))
-    contents = {file.name: save(half(source, share)) for file, share in _shares(weights, state)}
+    contents = {
+        file.name: save(
+            (half if index == 0 else eight_bits)(source, share)
+        )  # nothing stays frozen at the second
+        for index, (file, share) in enumerate(_shares(weights, state))
+    }
     for file, content in contents.items():
         _check_size(Path(target) / file, len(content))
     paths = [_write(Path(target) / file, content) for file, content in contents.items()]
     packed = [WeightsFile(file, len(content), sha256_of(content)) for file, content in contents.items()]
-    _record(Path(manifest), weights, packed)
+    _record(Path(manifest or MANIFEST), weights, packed)
     return paths
 
 
-def pack_pyramid(name: str, source: str | Path, target: str | Path) -> Path:
-    """Write the weights of a pyramid, in half precision and without what comes after its maps; nothing is recorded.
+def pack_pyramid(
+    name: str, source: str | Path, target: str | Path, manifest: str | Path | None = None
+) -> Path:
+    """Write the weights of a pyramid, in half precision and without what comes after its maps.
 
     Args:
         name: a model of timm's, as ``tf_efficientnet_lite0``.
         source: its state dict, that of the original EfficientNet-Lite0, or ``timm`` for the weights of timm's hub.
         target: folder for ``NAME.safetensors``, which ``pyramid_weights`` takes.
+        manifest: of shipped weights, which receives its size and hash; None for no such record.
 
     Raises:
         InputError: if ``source`` does not fit.
     """
     state = build_pyramid(name, weights=source).model.state_dict()
-    return _write(Path(target) / f"{name}.safetensors", save(half(source, state)))
+    path, content = Path(target) / f"{name}.safetensors", save(half(source, state))
+    _check_size(path, len(content))
+    _write(path, content)
+    if manifest is not None:
+        _record(
+            Path(manifest), find_weights(name), [WeightsFile(path.name, len(content), sha256_of(content))]
+        )
+    return path
 
 
 def pack_model(source: str | Path, target: str | Path) -> list[Path]:
@@ -94,13 +113,20 @@ def pack_model(source: str | Path, target: str | Path) -> list[Path]:
         where = Path(source).with_suffix(".json")
         remedy = "take both files from the run"
         raise InputError(where, expected="what the weights are", met="no such file", remedy=remedy)
-    load_weights(rebuild_scsam(source, weights_dir=target), source)  # refuses other encoders
+    network = rebuild_scsam(source, weights_dir=target)
+    load_weights(network, source)  # refuses other encoders
     stream = io.BytesIO()
-    torch.save(half(source, state), stream)
+    torch.save(blanked(half(source, state), _unused(network)), stream)
     content, path = stream.getvalue(), Path(target) / "model.pt"
     _check_size(path, len(content))
     record["model_sha256"] = sha256_of(content)
     return [_write(path, content), write_json(path.with_suffix(".json"), record)]
+
+
+def _unused(network: ScSAM) -> frozenset[str]:
+    """Names of the weights that no forward pass reads."""
+    unused = {parameter for part in network.mask_decoder.unused() for parameter in part.parameters()}
+    return frozenset(name for name, parameter in network.named_parameters() if parameter in unused)
 
 
 def _layout(weights: Weights) -> dict[str, Tensor]:
@@ -120,8 +146,8 @@ def _shares(weights: Weights, state: Mapping[str, Tensor]) -> list[tuple[Weights
 
 def _check_size(path: Path, size: int) -> None:
     if size > MAX_BYTES:
-        met, remedy = f"{size / 1e6:.1f} MB", "ship a smaller network"
-        raise InputError(path, expected=f"at most {MAX_BYTES / 1e6:.0f} MB", met=met, remedy=remedy)
+        met, remedy = amount(size), "ship a smaller network"
+        raise InputError(path, expected=f"at most {amount(MAX_BYTES)}", met=met, remedy=remedy)
 
 
 def _record(manifest: Path, weights: Weights, packed: list[WeightsFile]) -> None:

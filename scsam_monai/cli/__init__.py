@@ -17,6 +17,7 @@ from scsam_monai.cli.export import export_app
 from scsam_monai.cli.predict import predict
 from scsam_monai.cli.weights import weights_app
 from scsam_monai.errors import InputError
+from scsam_monai.threads import share_cores
 
 
 class _OneLineErrors(TyperGroup):
@@ -60,3 +61,4 @@ def main(
     ] = False,
 ) -> None:
     """Prompt-free segmentation of organelles in electron microscopy."""
+    share_cores()

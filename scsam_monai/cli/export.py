@@ -9,6 +9,7 @@ import typer
 
 from scsam_monai.errors import InputError
 from scsam_monai.filesystem.bundle_folder import bundle_folder
+from scsam_monai.progress import amount
 
 if TYPE_CHECKING:
     from scsam_monai.inference.model import Model
@@ -111,4 +112,4 @@ def _provenance(
 
 
 def _done(path: Path) -> None:
-    typer.echo(f"{path}  {path.stat().st_size / 1e6:.1f} MB")
+    typer.echo(f"{path}  {amount(path.stat().st_size)}")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,6 +13,8 @@ import typer
 
 from scsam_monai.cli.options import numbers, print_table
 from scsam_monai.errors import InputError
+from scsam_monai.progress import amount, duration
+from scsam_monai.threads import told
 
 if TYPE_CHECKING:
     from scsam_monai.inference.estimate import Estimate
@@ -79,7 +80,7 @@ def predict(
     threads: Annotated[
         int | None,
         typer.Option(
-            min=1, help="CPU threads of each process; default: all cores, shared among Dask workers."
+            min=1, help="CPU threads of each process; default: all it may use, shared among Dask workers."
         ),
     ] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N; default: a GPU if any.")] = None,
@@ -138,6 +139,8 @@ def predict(
                 device=device if runner == RunnerName.SERIAL or dry_run else "cpu",
                 progress=progress,
             )
+            if opened.device.type == "cpu" and runner == RunnerName.SERIAL:
+                typer.echo(told(job.threads), err=True)
             if dry_run:
                 from scsam_monai.inference.estimate import estimate
 
@@ -248,10 +251,10 @@ def _print_estimate(job: Job, model: Model, size: Estimate) -> None:
             ["windows", f"{size.windows}, {again:.2f} times those of one piece{_advice(again)}"],
             [
                 "time",
-                f"about {_duration(size.seconds)} on one worker, {size.seconds_per_batch:.2f} s a batch",
+                f"about {duration(size.seconds)} on one worker, {size.seconds_per_batch:.2f} s a batch",
             ],
-            ["memory", f"about {size.memory_bytes / 1e9:.1f} GB"],
-            ["disk", f"at most {_bytes(size.disk_bytes)} before compression, {free / 1e9:.0f} GB free"],
+            ["memory", f"about {amount(size.memory_bytes)}"],
+            ["disk", f"at most {amount(size.disk_bytes)} before compression, {amount(free)} free"],
         ]
     )
 
@@ -264,7 +267,7 @@ def _print_result(job: Job, volume: VolumeReader, seconds: float) -> None:
     for product in job.products:
         typer.echo(job.path(product))
     megavoxels = job.source.shape[0] * job.source.shape[1] * job.source.shape[2] / 1e6
-    typer.echo(f"{megavoxels:.1f} Mvoxel in {_duration(seconds)}", err=True)
+    typer.echo(f"{megavoxels:.1f} Mvoxel in {duration(seconds)}", err=True)
     _write_picture(job, volume)
 
 
@@ -289,14 +292,6 @@ def _write_picture(job: Job, volume: VolumeReader) -> None:
         )
     except (InputError, OSError) as error:
         typer.echo(f"no picture: {error}", err=True)
-
-
-def _bytes(size: float) -> str:
-    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 120 else str(timedelta(seconds=round(seconds)))
 
 
 def _list(values: tuple[float, ...]) -> str:

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from scsam_monai.cli.options import print_table
-from scsam_monai.progress import Progress
+from scsam_monai.progress import Progress, amount
 
 weights_app = typer.Typer(no_args_is_help=True, help="Named encoder weights: list, fetch, verify, pack.")
 
@@ -73,16 +73,14 @@ def pack_command(
     source: Annotated[Path, typer.Argument(help="Trained state dict; for `model`, the run's model.pt.")],
     target: Annotated[Path, typer.Argument(help="Folder to write into, such as bundle/models.")],
     manifest: Annotated[
-        Path | None, typer.Option(help="Records sizes and hashes; default: the package's own.")
+        Path | None,
+        typer.Option(help="Records sizes and hashes; default: the package's own, for pyramids none."),
     ] = None,
 ) -> None:
-    """Write weights in half precision: for maintainers, in files of at most 20 MB; or those of a pyramid."""
-    from scsam_monai.bundle_tools.pack import MANIFEST, pack_model, pack_weights
+    """Write weights in few bits: for maintainers, in files of at most 20 MB; or those of a pyramid."""
+    from scsam_monai.bundle_tools.pack import pack_model, pack_weights
 
-    if name == "model":
-        paths = pack_model(source, target)
-    else:
-        paths = pack_weights(name, source, target, manifest or MANIFEST)
+    paths = pack_model(source, target) if name == "model" else pack_weights(name, source, target, manifest)
     print_table([[str(path), _size(path.stat().st_size)] for path in paths])
 
 
@@ -102,4 +100,4 @@ def _progress_line() -> Iterator[Progress]:
 
 
 def _size(size: int | None) -> str:
-    return "unknown" if size is None else f"{size / 1e6:.1f} MB"
+    return "unknown" if size is None else amount(size)

@@ -10,6 +10,7 @@ import numpy as np
 
 from scsam_monai.errors import InputError
 from scsam_monai.io import ImageHeader, as_voxel_size, check_region, read_header, read_image, read_labels
+from scsam_monai.io.image import as_volume
 
 IGNORE_LABEL = 255
 """Value of voxels of which nothing is known."""
@@ -248,8 +249,3 @@ def _region(region: object, shape: tuple[int, ...], *, where: str) -> list[list[
 
 def _is_bound(bound: object) -> bool:
     return isinstance(bound, list | tuple) and len(bound) == 2 and all(type(end) is int for end in bound)
-
-
-def as_volume(array: np.ndarray) -> np.ndarray:
-    """Return a volume (z, y, x) as it is, a section (y, x) as a volume of one."""
-    return array[None] if array.ndim == 2 else array

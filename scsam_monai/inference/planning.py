@@ -29,6 +29,7 @@ from scsam_monai.io.intensity import intensity_range_of
 from scsam_monai.io.label_export import check_export
 from scsam_monai.io.volume import VolumeReader, open_volume, voxel_size_of
 from scsam_monai.progress import StageProgress, progress_of
+from scsam_monai.threads import default_threads
 
 if TYPE_CHECKING:
     import torch
@@ -72,7 +73,8 @@ def plan_job(
         memory_gb: memory for blocks, the network's own not counted.
         ome_zarr: version of the format to write.
         threads: of torch in each process that computes; None for those of an unfinished run that is there, else
-            for what torch takes here. Only with the same number are results the same to the last bit.
+            for what torch takes here, within the quota of a container. Only with the same number are results the
+            same to the last bit.
         device: where to compute; None takes a GPU where there is one.
         progress: called with each stage.
 
@@ -117,7 +119,7 @@ def plan_job(
             chunk=chunk,
             block=largest if block is None else _whole_chunks(block, chunk),
             ome_zarr=ome_zarr,
-            threads=threads or _recorded_threads(progress_folder(target)) or _torch_threads(),
+            threads=threads or _recorded_threads(progress_folder(target)) or default_threads(),
         )
         _warn_if_coarse(volume, job.block)
     return job, opened
@@ -134,12 +136,6 @@ def _file_of(model: str | Path | ModelFile | Model) -> ModelFile:
             )
         return model.file
     return model if isinstance(model, ModelFile) else ModelFile(model)
-
-
-def _torch_threads() -> int:
-    import torch
-
-    return torch.get_num_threads()
 
 
 def _whole_chunks(block: Sequence[int], chunk: Sequence[int]) -> tuple[int, int, int]:

@@ -106,3 +106,8 @@ def crop(array: np.ndarray, region: Region | None, *, where: str | Path) -> np.n
     check_region(region, array.shape, where=where)
     bounds = list(region)[-array.ndim :]
     return array[tuple(slice(start, stop) for start, stop in bounds)]
+
+
+def as_volume(array: np.ndarray) -> np.ndarray:
+    """Return a volume (z, y, x) as it is, a section (y, x) as a volume of one."""
+    return array[None] if array.ndim == 2 else array

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from scipy import ndimage
 
+from scsam_monai.io.image import as_volume
 from scsam_monai.metrics.confusion import annotated_mask, scorable
 
 
@@ -43,7 +44,7 @@ def boundary_counts(
     """
     mask = annotated_mask(annotated, n_classes)
     known = scorable(_tensor(prediction), _tensor(truth), mask, ignore_label).numpy()
-    slices = zip(*(_stack(array) for array in (prediction, truth, known)), strict=True)
+    slices = zip(*(as_volume(array) for array in (prediction, truth, known)), strict=True)
     counts = np.zeros((n_classes, 4), dtype=np.int64)
     for predicted, true, seen in slices:
         for class_id in np.flatnonzero(mask.numpy()):
@@ -72,10 +73,6 @@ def boundary_f1(counts: np.ndarray) -> np.ndarray:
 
 def _tensor(labels: np.ndarray) -> torch.Tensor:
     return torch.as_tensor(labels.astype(np.int64))
-
-
-def _stack(array: np.ndarray) -> np.ndarray:
-    return array[None] if array.ndim == 2 else array
 
 
 def _agreement(predicted: np.ndarray, true: np.ndarray, known: np.ndarray, tolerance: float) -> list[int]:

@@ -199,10 +199,10 @@ class ClassMaskDecoder(nn.Module):
         transformer = FewTokenTransformer(depth=2, embedding_dim=channels, mlp_dim=2048, num_heads=8)
         self.sam = MaskDecoder(transformer_dim=channels, transformer=transformer)
         self.skip_head = MLP(channels, channels, skip_channels, 3) if skip_channels else None
-        for part in self._unused():
+        for part in self.unused():
             part.requires_grad_(False)
 
-    def _unused(self) -> list[nn.Module]:
+    def unused(self) -> list[nn.Module]:
         """Heads of SAM's that draw no class: mask quality and the three ambiguity masks."""
         heads = [head for i, head in enumerate(self.sam.output_hypernetworks_mlps) if i != MASK_TOKEN]
         return [self.sam.iou_prediction_head, *heads]
@@ -210,7 +210,7 @@ class ClassMaskDecoder(nn.Module):
     def requires_grad_(self, requires_grad: bool = True) -> ClassMaskDecoder:
         """Switch gradients, except for heads that are not used."""
         super().requires_grad_(requires_grad)
-        for part in self._unused():
+        for part in self.unused():
             part.requires_grad_(False)
         return self
 

@@ -1,32 +1,13 @@
-"""Panels and contact sheets with labels in colour over grey images, captions and a legend.
-
-Drawn with matplotlib's Agg through its object interface.
-"""
+"""Panels and contact sheets with labels in colour over grey images, captions and a legend."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.patches import Patch
 
-from scsam_monai.filesystem.atomic import atomic_path
 from scsam_monai.report.palette import UNKNOWN, class_colours
-
-# Inches, but for the font size in points.
-MARGIN = 0.08
-TITLE_HEIGHT = 0.28
-CAPTION_HEIGHT = 0.22
-LEGEND_ROW = 0.26
-LEGEND_HANDLE = 0.6
-LEGEND_LETTER = 0.085
-FONT = 10
-DPI_RANGE = (110, 250)
+from scsam_monai.report.sheet import Sheet
 
 PANEL_CELL = 3.4
 SHEET_WIDTH = 8.8
@@ -99,8 +80,8 @@ def picture_grid(
     title: str,
     unknown: bool,
     cell: float,
-) -> Figure:
-    """Draw pictures of one size in rows.
+) -> Sheet:
+    """Set pictures of one size in rows, over a legend of the classes.
 
     Args:
         pictures: (y, x, 3) uint8 each.
@@ -111,61 +92,10 @@ def picture_grid(
         unknown: whether the legend names unknown pixels.
         cell: width of a picture in inches.
     """
-    height, width = pictures[0].shape[:2]
-    rows = -(-len(pictures) // columns)
-    cell_height = cell * height / width
-    caption = CAPTION_HEIGHT if captions else 0.0
-    top = TITLE_HEIGHT if title else MARGIN
-    handles = _legend_handles(class_names, unknown)
-    total_width = columns * (cell + MARGIN) + MARGIN
-    legend_columns = _legend_columns([str(handle.get_label()) for handle in handles], total_width)
-    legend = LEGEND_ROW * -(-len(handles) // legend_columns) + MARGIN
-    total_height = top + rows * (cell_height + caption + MARGIN) + legend
-    figure = Figure(figsize=(total_width, total_height), dpi=_dpi(width / cell), facecolor="white")
-    for index, picture in enumerate(pictures):
-        row, column = divmod(index, columns)
-        left = MARGIN + column * (cell + MARGIN)
-        upper = top + caption + row * (cell_height + caption + MARGIN)
-        box = (
-            left / total_width,
-            1 - (upper + cell_height) / total_height,
-            cell / total_width,
-            cell_height / total_height,
-        )
-        _show(figure.add_axes(box), picture, captions[index] if captions else "")
-    if title:
-        figure.text(
-            MARGIN / total_width, 1 - 0.07 / total_height, title, va="top", fontsize=FONT + 1, weight="bold"
-        )
-    figure.legend(handles=handles, loc="lower center", ncols=legend_columns, frameon=False, fontsize=FONT)
-    return figure
-
-
-def _dpi(native: float) -> float:
-    """Return dots per inch at which an image pixel covers a whole number of dots, if that is not too fine."""
-    lowest, highest = DPI_RANGE
-    return min(highest, native * math.ceil(lowest / native))
-
-
-def _show(axes: Axes, picture: np.ndarray, caption: str) -> None:
-    axes.imshow(picture, interpolation="antialiased", aspect="auto")
-    axes.set_axis_off()
-    axes.set_title(caption, fontsize=FONT, pad=3)
-
-
-def _legend_handles(class_names: Sequence[str], unknown: bool) -> list[Patch]:
-    named = list(zip(class_names, class_colours(len(class_names)).tolist(), strict=True))[1:]
-    named += [("unknown", list(UNKNOWN))] if unknown else []
-    return [Patch(facecolor="#{:02x}{:02x}{:02x}".format(*colour), label=name) for name, colour in named]
-
-
-def _legend_columns(names: Sequence[str], width: float) -> int:
-    """Return how many columns of names fit into the width, as matplotlib fills them: column by column."""
-    for columns in range(len(names), 1, -1):
-        parts = np.array_split([len(name) for name in names], columns)
-        if sum(LEGEND_HANDLE + LEGEND_LETTER * part.max() for part in parts) <= width:
-            return columns
-    return 1
+    colours = [(red, green, blue) for red, green, blue in class_colours(len(class_names)).tolist()]
+    legend = list(zip(class_names, colours, strict=True))[1:]
+    legend += [("unknown", UNKNOWN)] if unknown else []
+    return Sheet(pictures, captions, columns, legend, title, cell)
 
 
 def comparison_panel(
@@ -175,7 +105,7 @@ def comparison_panel(
     class_names: Sequence[str],
     title: str = "",
     ignore_label: int = 255,
-) -> Figure:
+) -> Sheet:
     """Set image, ground truth and prediction side by side.
 
     Args:
@@ -187,7 +117,7 @@ def comparison_panel(
         ignore_label: marks unknown pixels.
 
     Returns:
-        A figure with one legend of all foreground classes, in the order of their ids.
+        A sheet with one legend of all foreground classes, in the order of their ids.
     """
     n_classes = len(class_names)
     pictures = [
@@ -203,7 +133,7 @@ def comparison_panel(
 
 def prediction_panel(
     image: np.ndarray, prediction: np.ndarray, class_names: Sequence[str], title: str = ""
-) -> Figure:
+) -> Sheet:
     """Set image and prediction side by side; arguments as in :func:`comparison_panel`."""
     pictures = [grey_to_rgb(image), overlay(image, prediction, len(class_names))]
     return picture_grid(pictures, ["image", "prediction"], 2, class_names, title, False, PANEL_CELL)
@@ -216,7 +146,7 @@ def crop_sheet(
     title: str = "",
     max_crops: int = 16,
     ignore_label: int = 255,
-) -> Figure:
+) -> Sheet:
     """Show training crops, each as it is and beside that with its labels painted over.
 
     Args:
@@ -236,14 +166,7 @@ def crop_sheet(
     return picture_grid(pictures, [], columns, class_names, title, unknown, SHEET_WIDTH / columns)
 
 
-def picture_sheet(pictures: np.ndarray, columns: int, title: str = "") -> Figure:
+def picture_sheet(pictures: np.ndarray, columns: int, title: str = "") -> Sheet:
     """Show grey pictures (N, y, x) in [0, 1] in rows, without a legend."""
     shown = [grey_to_rgb(picture) for picture in pictures]
     return picture_grid(shown, [], columns, ["background"], title, False, SHEET_WIDTH / columns)
-
-
-def save_png(figure: Figure, path: str | Path) -> Path:
-    """Write a figure as PNG; it appears whole or not at all."""
-    with atomic_path(path) as temporary:
-        FigureCanvasAgg(figure).print_png(temporary)
-    return Path(path)

@@ -13,7 +13,8 @@ import torch
 from ignite.engine import Engine, Events
 from torch import Tensor
 
-from scsam_monai.report.figures import comparison_panel, crop_sheet, picture_sheet, prediction_panel, save_png
+from scsam_monai.report.figures import comparison_panel, crop_sheet, picture_sheet, prediction_panel
+from scsam_monai.report.sheet import save_png
 from scsam_monai.report.volume_picture import planes, richest_slice, unique_name, volume
 
 

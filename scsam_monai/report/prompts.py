@@ -10,10 +10,12 @@ import ignite.distributed as idist
 import numpy as np
 from ignite.engine import Engine, Events
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from scsam_monai.report.figures import overlay, save_png
+from scsam_monai.filesystem.atomic import atomic_path
+from scsam_monai.report.figures import overlay
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -47,7 +49,8 @@ class PromptPictures:
         for number in range(min(len(arrays["image"]), self.max_pictures - self._drawn)):
             self._drawn += 1
             path = self.folder / f"{self._drawn}_epoch{engine.state.epoch:03d}.png"
-            save_png(prompt_panel(arrays, number), path)
+            with atomic_path(path) as temporary:
+                FigureCanvasAgg(prompt_panel(arrays, number)).print_png(temporary)
 
 
 def prompt_panel(arrays: Arrays, number: int) -> Figure:

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 from torch import Tensor
 
+from scsam_monai.io.image import as_volume
 from scsam_monai.io.intensity import normalise
 from scsam_monai.io.volume import VolumeReader, open_volume
-from scsam_monai.report.figures import PANEL_CELL, grey_to_rgb, overlay, picture_grid, save_png
+from scsam_monai.report.figures import PANEL_CELL, grey_to_rgb, overlay, picture_grid
+from scsam_monai.report.sheet import Sheet, save_png
 
 SIDE = 1536
 """Voxels along a side that are read at most; of longer ones the middle is shown."""
@@ -51,8 +52,7 @@ def unique_name(image: Tensor, taken: list[str]) -> str:
 
 def volume(tensor: Tensor) -> np.ndarray:
     """Turn MONAI's (1, X, Y) or (1, X, Y, Z) into (z, y, x)."""
-    array: np.ndarray = np.asarray(tensor.detach().cpu())[0].T
-    return array if array.ndim == 3 else array[None]
+    return as_volume(np.asarray(tensor.detach().cpu())[0].T)
 
 
 def planes(output: Any, key: str) -> np.ndarray:
@@ -105,7 +105,7 @@ def volume_panel(
     intensity: tuple[float, float],
     name: str = "",
     planes: int = 1,
-) -> Figure:
+) -> Sheet:
     """Set a section and its labels side by side, with three planes as an orthogonal view.
 
     The section is the one with most classes among a few; the other planes cut it along the row and the column

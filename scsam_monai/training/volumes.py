@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from scsam_monai.data.items import IGNORE_LABEL, as_volume
+from scsam_monai.data.items import IGNORE_LABEL
 from scsam_monai.errors import InputError
 from scsam_monai.io.files import read_header, read_image, read_labels
-from scsam_monai.io.image import VoxelSize, crop
+from scsam_monai.io.image import VoxelSize, as_volume, crop
 from scsam_monai.io.intensity import intensity_range
 from scsam_monai.io.resample import resample
 from scsam_monai.io.voxel_size import ISOTROPIC, SAME, check_factor, is_isotropic

@@ -31,7 +31,7 @@ from scsam_monai.networks.scsam import ScSAM
 from scsam_monai.weights.pretrained import load_sam_checkpoint
 from scsam_monai.weights.pyramid import load_pyramid
 from scsam_monai.weights.record import read_record
-from scsam_monai.weights.registry import Folders, as_folders, registered_name
+from scsam_monai.weights.registry import Folders, as_folders, registered_name, shipped_pyramid
 from scsam_monai.weights.state_dicts import load_checked, read_state_dict, read_weights
 
 logger = logging.getLogger(__name__)
@@ -110,8 +110,9 @@ def build_scsam(
         sam_weights: a name in the registry, or a checkpoint in the layout of Meta's ``sam_vit_*.pth``; None or
             ``random`` for random weights, with a warning.
         mae_weights: a name in the registry, or a state dict of the MAE's ViT; None as above.
-        pyramid_weights: of the ``pyramid``, where one is named: a state dict of timm's model, ``timm`` for that of
-            timm's hub, or ``random``; without a pyramid they are not looked at.
+        pyramid_weights: of the ``pyramid``, where one is named: a name in the registry, a state dict of timm's
+            model, ``timm`` for that of timm's hub, or ``random``; None for those of the pyramid's name that come
+            with the package. Without a pyramid they are not looked at.
         weights_dir: folder or folders in which named weights are looked for first.
         sam_decoder: whether the mask decoder starts from SAM's, where there are SAM weights; at random otherwise.
         sam_token: 0 to 3, which of SAM's answers it starts from; see :func:`load_sam_checkpoint`.
@@ -127,15 +128,17 @@ def build_scsam(
         InputError: if weights are missing or do not fit the architecture.
     """
     network = compose_scsam(n_classes, **architecture)
-    asked = {"sam": sam_weights, "mae": mae_weights, "pyramid": pyramid_weights}
-    given = {kind: None if weights == RANDOM else weights for kind, weights in asked.items()}
     parts = dict(encoders(network))
     held = {kind: parts.get(place) for kind, place in PLACES.items()}
+    if isinstance(pyramid := held["pyramid"], PyramidEncoder):
+        pyramid_weights = pyramid_weights or shipped_pyramid(pyramid.name)
+    asked = {"sam": sam_weights, "mae": mae_weights, "pyramid": pyramid_weights}
+    given = {kind: None if weights == RANDOM else weights for kind, weights in asked.items()}
     if given["sam"] is not None:
         load_sam_checkpoint(network, given["sam"], weights_dir, decoder=sam_decoder, mask_token=sam_token)
     if given["mae"] is not None and network.mae_encoder is not None:
         load_checked(network.mae_encoder.vit, given["mae"], read_weights(given["mae"], weights_dir))
-    if isinstance(pyramid := held["pyramid"], PyramidEncoder):
+    if isinstance(pyramid, PyramidEncoder):
         _start_pyramid(pyramid, pyramid_weights, weights_dir)
     recipe = _recipe(n_classes, architecture)
     if light_weights not in (None, RANDOM):

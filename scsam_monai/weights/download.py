@@ -21,7 +21,7 @@ from scsam_monai._version import __version__
 from scsam_monai.errors import InputError
 from scsam_monai.filesystem.atomic import DISK_FULL
 from scsam_monai.filesystem.locks import exclusive
-from scsam_monai.progress import Progress
+from scsam_monai.progress import Progress, amount
 from scsam_monai.weights.registry import (
     VARIABLE,
     Weights,
@@ -206,7 +206,7 @@ def _write(stream: IO[bytes], chunk: bytes, part: Path) -> None:
 def _check_space(part: Path, needed: int) -> None:
     free = shutil.disk_usage(part.parent).free
     if needed > free:
-        raise _no_space(part, f"{needed / 1e6:.0f} MB free", f"{free / 1e6:.0f} MB")
+        raise _no_space(part, f"{amount(needed)} free", amount(free))
 
 
 def _no_space(part: Path, expected: str, met: str) -> InputError:

@@ -26,6 +26,7 @@ SHIPPED_MODEL, MODEL_FILE = "scsam", "model.pt"
 """Name of the trained network that comes with the package, and what a trained network's file is called."""
 Folders = str | Path | Iterable[str | Path] | None
 
+PYRAMID_KIND = "pyramid"
 OK, WRONG, MISSING, UNRECORDED = "ok", "wrong", "missing", "not recorded"
 
 
@@ -48,7 +49,8 @@ class Weights:
 
     name: str
     kind: str
-    """``sam``: image encoder, prompt encoder and mask decoder in Meta's layout; ``mae``: the MAE's ViT."""
+    """``sam``: image encoder, prompt encoder and mask decoder in Meta's layout; ``mae``: the MAE's ViT;
+    ``pyramid``: a network of timm's up to its last feature map."""
     architecture: str
     licence: str
     description: str
@@ -196,6 +198,11 @@ def shipped_model() -> Path:
     raise InputError(
         "model", expected=f"the {MODEL_FILE} that comes with the package", met="none", remedy=remedy
     )
+
+
+def shipped_pyramid(name: str) -> str | None:
+    """Return the name of the weights that come with the package for a pyramid of timm's; None if there are none."""
+    return name if name in WEIGHTS and WEIGHTS[name].kind == PYRAMID_KIND else None
 
 
 def registered_name(name_or_path: str | Path) -> str | None:

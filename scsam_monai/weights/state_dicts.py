@@ -24,6 +24,7 @@ from scsam_monai.networks.frozen_encoders import (
     other_encoders,
     refuse_other_encoders,
 )
+from scsam_monai.weights.packing import unpacked
 from scsam_monai.weights.registry import (
     Folders,
     WeightsFile,
@@ -71,7 +72,7 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     strangers = [key for key, value in content.items() if not isinstance(value, Tensor)]
     if strangers:
         raise InputError(path, expected="tensors only", met=f"{strangers[0]!r}", remedy="save a state dict")
-    return dict(content)
+    return unpacked(content)
 
 
 def _read_torch(path: Path) -> dict[str, Any]:
@@ -163,23 +164,3 @@ def read_weights(name_or_path: str | Path, search: Folders = None) -> dict[str, 
             raise InputError(path, expected="a share of the weights", met=met, remedy="restore the files")
         state |= share
     return state
-
-
-SINGLE_BELOW = 4096
-"""Tensors of fewer elements stay in float32: biases, norms and scales cost little, and some must be exact."""
-
-
-def half(source: str | Path, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return a state in half precision, small tensors and integers as they are.
-
-    Raises:
-        InputError: if a value is not finite in half precision.
-    """
-    packed = {}
-    for key, value in state.items():
-        large = value.is_floating_point() and value.numel() >= SINGLE_BELOW
-        packed[key] = (value.half() if large else value).contiguous()
-        if large and not packed[key].isfinite().all():
-            remedy = "look at the training: weights should not be that large"
-            raise InputError(source, expected="finite values in float16", met=key, remedy=remedy)
-    return packed

@@ -100,7 +100,7 @@ def test_a_dry_run_says_what_it_takes_and_writes_nothing(front: Front) -> None:
     assert lines["blocks"] == "3 of 4 x 256 x 40"
     # Windows of 64 every 48 pixels: 12 down a section; the two edges between blocks lie in 1 and in 2 of them.
     assert lines["windows"].startswith("60, 1.25 times")
-    assert lines["disk"].startswith("at most 0.1 MB before compression, ")
+    assert lines["disk"].startswith("at most 119 kB before compression, ")
 
 
 @pytest.mark.parametrize(

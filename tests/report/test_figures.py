@@ -1,18 +1,17 @@
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
-from matplotlib import _pylab_helpers
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from skimage import data
 from skimage.io import imread
 from skimage.segmentation import find_boundaries
 
 from scsam_monai.report import class_colours, comparison_panel, crop_sheet, overlay, save_png
-from scsam_monai.report.figures import inner_borders
+from scsam_monai.report.figures import inner_borders, picture_sheet
+from scsam_monai.report.sheet import Sheet
 
 NAMES = ["background", "nucleus", "golgi", "granule"]
 
@@ -24,14 +23,8 @@ def labels(height: int = 40, width: int = 60) -> np.ndarray:
     return array
 
 
-def pixels(figure: Figure) -> np.ndarray:
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3]
-
-
-def legend(figure: Figure) -> list[str]:
-    return [text.get_text() for text in figure.legends[0].get_texts()]
+def legend(sheet: Sheet) -> list[str]:
+    return [name for name, _ in sheet.legend]
 
 
 def test_overlay_paints_borders_opaque_and_insides_half() -> None:
@@ -64,12 +57,21 @@ def test_overlay_marks_unknown_pixels_in_grey_only() -> None:
 
 def test_panel_shows_three_pictures_and_every_class() -> None:
     image = np.random.default_rng(0).random((40, 60)).astype(np.float32)
-    figure = comparison_panel(image, labels(), np.zeros_like(labels()), NAMES, "cell, epoch 1")
-    assert [axes.get_title() for axes in figure.axes] == ["image", "ground truth", "prediction"]
-    assert legend(figure) == NAMES[1:]
-    shown = [np.asarray(axes.images[0].get_array()) for axes in figure.axes]
-    np.testing.assert_array_equal(shown[0], shown[2])
-    np.testing.assert_array_equal(shown[1], overlay(image, labels(), 4))
+    sheet = comparison_panel(image, labels(), np.zeros_like(labels()), NAMES, "cell, epoch 1")
+    assert list(sheet.captions) == ["image", "ground truth", "prediction"]
+    assert list(sheet.legend) == list(zip(NAMES, map(tuple, class_colours(4).tolist()), strict=True))[1:]
+    np.testing.assert_array_equal(sheet.pictures[0], sheet.pictures[2])
+    np.testing.assert_array_equal(sheet.pictures[1], overlay(image, labels(), 4))
+
+
+def test_every_pixel_of_a_picture_becomes_a_square_of_dots() -> None:
+    image = np.random.default_rng(0).random((40, 60)).astype(np.float32)
+    sheet = comparison_panel(image, labels(), labels(), NAMES)
+    drawn = np.asarray(sheet.draw())
+    for picture, (left, top, right, bottom) in zip(sheet.pictures, sheet.boxes, strict=True):
+        times = (right - left) // 60
+        shown = drawn[top:bottom, left:right]
+        np.testing.assert_array_equal(shown, picture.repeat(times, axis=0).repeat(times, axis=1))
 
 
 def test_legend_names_unknown_only_where_there_is_some() -> None:
@@ -78,45 +80,62 @@ def test_legend_names_unknown_only_where_there_is_some() -> None:
     assert legend(comparison_panel(truth, truth, labels(), NAMES))[-1] == "unknown"
 
 
-@pytest.mark.parametrize("shape", [(40, 60), (100, 50), (300, 301)])
-def test_pictures_keep_their_proportions_and_fill_the_figure(shape: tuple[int, int]) -> None:
-    figure = comparison_panel(
+@pytest.mark.parametrize("shape", [(40, 60), (100, 50), (300, 301), (1, 300)])
+def test_pictures_keep_their_proportions_and_fill_the_sheet(shape: tuple[int, int]) -> None:
+    sheet = comparison_panel(
         np.zeros(shape), np.zeros(shape, dtype=int), np.zeros(shape, dtype=int), NAMES, "t"
     )
-    rendered = pixels(figure)
-    height, width = rendered.shape[:2]
-    areas = [axes.get_position() for axes in figure.axes]
-    for area in areas:
-        assert area.height * height / (area.width * width) == pytest.approx(shape[0] / shape[1], rel=0.02)
-    assert sum(area.width for area in areas) > 0.95
-    inches_of_text = (1 - areas[0].height) * figure.get_figheight()
-    assert inches_of_text < 0.95
+    drawn = sheet.draw()
+    assert drawn.size == sheet.size
+    for left, top, right, bottom in sheet.boxes:
+        assert bottom - top == pytest.approx((right - left) * shape[0] / shape[1], abs=0.51)
+    assert sum(right - left for left, _, right, _ in sheet.boxes) > 0.95 * drawn.width
+    top, bottom = sheet.boxes[0][1], sheet.boxes[0][3]
+    assert (drawn.height - (bottom - top)) / sheet.dpi < 0.95
 
 
-def test_legend_of_many_classes_stays_inside() -> None:
-    names = ["background"] + [f"organelle number {index}" for index in range(1, 15)]
-    figure = comparison_panel(np.zeros((50, 50)), *np.zeros((2, 50, 50), dtype=int), names)
-    pixels(figure)
-    box = figure.legends[0].get_window_extent()
-    assert box.x0 >= 0
-    assert box.x1 <= figure.bbox.width
-    assert box.y1 <= figure.axes[0].get_window_extent().y0
+@pytest.mark.parametrize("length", [1, 17, 90])
+def test_legend_of_many_classes_stays_inside(length: int) -> None:
+    names = ["background"] + [f"{index} {'n' * length}" for index in range(1, 15)]
+    sheet = comparison_panel(np.zeros((50, 50)), *np.zeros((2, 50, 50), dtype=int), names)
+    assert len(sheet.legend_boxes) == 14
+    for left, top, right, bottom in sheet.legend_boxes:
+        assert 0 <= left < right <= sheet.size[0]
+        assert sheet.boxes[0][3] <= top < bottom <= sheet.size[1]
+    rows = [
+        [box for box in sheet.legend_boxes if box[1] == top] for top in {box[1] for box in sheet.legend_boxes}
+    ]
+    assert all(one[2] < next_one[0] for row in rows for one, next_one in pairwise(row))
+
+
+def test_legend_shows_each_colour_beside_its_name() -> None:
+    sheet = comparison_panel(labels(), labels(), labels(), NAMES)
+    drawn = np.asarray(sheet.draw())
+    for (_, colour), (left, top, right, bottom) in zip(sheet.legend, sheet.legend_boxes, strict=True):
+        entry = drawn[top:bottom, left:right]
+        assert entry[len(entry) // 2, 2].tolist() == list(colour)
+        assert (entry[:, entry.shape[1] // 2 :] < 100).all(axis=-1).any()  # letters
+
+
+def test_a_sheet_without_classes_has_no_legend() -> None:
+    sheet = picture_sheet(np.zeros((5, 8, 8)), 3, "five")
+    assert sheet.legend_boxes == []
+    assert sheet.draw().size == sheet.size
+    assert len({box[1] for box in sheet.boxes}) == 2
 
 
 def test_sheet_pairs_crops_with_their_labels() -> None:
     crops = np.random.default_rng(0).random((3, 40, 60)).astype(np.float32)
-    figure = crop_sheet(crops, np.stack([labels()] * 3), NAMES, max_crops=2)
-    assert len(figure.axes) == 4
-    shown = [np.asarray(axes.images[0].get_array()) for axes in figure.axes]
-    np.testing.assert_array_equal(shown[3], overlay(crops[1], labels(), 4))
+    sheet = crop_sheet(crops, np.stack([labels()] * 3), NAMES, max_crops=2)
+    assert len(sheet.pictures) == 4
+    np.testing.assert_array_equal(sheet.pictures[3], overlay(crops[1], labels(), 4))
 
 
-def test_saves_png_whole_and_touches_no_global_figures(tmp_path: Path) -> None:
-    figure = comparison_panel(np.zeros((20, 20)), *np.zeros((2, 20, 20), dtype=int), NAMES)
-    path = save_png(figure, tmp_path / "made" / "panel.png")
-    np.testing.assert_array_equal(imread(path)[..., :3], pixels(figure))
+def test_saves_png_whole(tmp_path: Path) -> None:
+    sheet = comparison_panel(np.zeros((20, 20)), *np.zeros((2, 20, 20), dtype=int), NAMES)
+    path = save_png(sheet, tmp_path / "made" / "panel.png")
+    np.testing.assert_array_equal(imread(path), np.asarray(sheet.draw()))
     assert [entry.name for entry in path.parent.iterdir()] == ["panel.png"]
-    assert _pylab_helpers.Gcf.get_num_fig_managers() == 0
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 9), (40, 33)])

@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from scsam_monai.errors import InputError
+from scsam_monai.filesystem.bundle_folder import bundle_folder
 from scsam_monai.networks.pyramid import PYRAMID, PyramidEncoder
 from scsam_monai.networks.scsam import ScSAM
 from scsam_monai.networks.skip import HighResolutionSkip
@@ -304,6 +305,26 @@ def test_a_pyramid_without_weights_is_refused(caplog: pytest.LogCaptureFixture) 
         N_CLASSES, pyramid="resnet10t", pyramid_weights="random", freeze_encoders=False, warn_untrained=False
     )
     assert trains(trained.sources["pyramid"])
+
+
+@torch.no_grad()
+def test_a_pyramid_stands_on_the_shipped_weights_of_its_name(tmp_path: Path) -> None:
+    trained = build_scsam(**RECIPE, pyramid=PYRAMID, warn_untrained=False)
+    pyramid = trained.sources["pyramid"]
+    assert pyramid.frozen
+    assert trained.recipe["pyramid_weights"] == PYRAMID
+    assert not any(key.startswith("sources.pyramid.") for key in trained.state_dict())
+    shipped = load_file(bundle_folder() / "models" / f"{PYRAMID}.safetensors")
+    assert all(
+        torch.equal(value, shipped[key].to(value)) for key, value in pyramid.model.state_dict().items()
+    )
+    path = tmp_path / "model.pt"
+    torch.save(trained.state_dict(), path)
+    path.with_suffix(".json").write_text(json.dumps({"network": trained.recipe}))
+    network = rebuild_scsam(path)
+    load_weights(network, path)
+    image = torch.rand(1, 1, 20, 30)
+    assert torch.equal(network.eval()(image), trained.eval()(image))
 
 
 def test_no_pyramid_needs_no_weights() -> None:

@@ -12,11 +12,15 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from scsam_monai.bundle_tools import pack
-from scsam_monai.bundle_tools.pack import MANIFEST, half, pack_model, pack_weights
+from scsam_monai.bundle_tools.pack import MANIFEST, pack_model, pack_weights
 from scsam_monai.errors import InputError
+from scsam_monai.filesystem.bundle_folder import bundle_folder
 from scsam_monai.networks.mae import MAEEncoder
+from scsam_monai.networks.pyramid import PYRAMID, PyramidEncoder
 from scsam_monai.weights.build import build_scsam, load_weights, rebuild_scsam
+from scsam_monai.weights.packing import blanked, eight_bits, half, unpacked
 from scsam_monai.weights.registry import WEIGHTS, read_manifest
+from scsam_monai.weights.state_dicts import read_state_dict
 
 N_CLASSES = 3
 
@@ -57,6 +61,9 @@ def test_sam_is_packed_in_two_files_and_recorded(
     encoder, prompts = (load_file(path) for path in paths)
     assert {key.partition(".")[0] for key in encoder} == {"image_encoder"}
     assert {key.partition(".")[0] for key in prompts} == {"prompt_encoder", "mask_decoder"}
+    assert paths[1].stat().st_size < 0.3 * sum(
+        stock_state[key].nbytes for key in stock_state if key in prompts
+    )
     monkeypatch.setitem(WEIGHTS, "scsam_vit_t", entries["scsam_vit_t"])
     network = build_scsam(N_CLASSES, sam_weights="scsam_vit_t", weights_dir=target, warn_untrained=False)
     expected = stock_state["image_encoder.blocks.0.mlp.lin1.weight"].half().float()
@@ -69,6 +76,18 @@ def test_mae_is_packed_in_one(target: Path, manifest: Path, mae_file: Path) -> N
     MAEEncoder("mae_tiny").vit.load_state_dict(load_file(path))
 
 
+def test_a_pyramid_is_recorded_where_a_manifest_is_named(
+    target: Path, manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(7)
+    save_file(PyramidEncoder(PYRAMID).model.state_dict(), tmp_path / "own.safetensors")
+    (path,) = pack_weights(PYRAMID, tmp_path / "own.safetensors", target)
+    assert read_manifest(MANIFEST.read_text())[PYRAMID] == WEIGHTS[PYRAMID]
+    pack_weights(PYRAMID, tmp_path / "own.safetensors", target, manifest)
+    (file,) = read_manifest(manifest.read_text())[PYRAMID].files
+    assert file.sha256 == hashlib.sha256(path.read_bytes()).hexdigest() != WEIGHTS[PYRAMID].files[0].sha256
+
+
 def test_what_does_not_fit_is_refused_and_nothing_written(
     target: Path, manifest: Path, mae_file: Path, stock_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -78,7 +97,7 @@ def test_what_does_not_fit_is_refused_and_nothing_written(
     with pytest.raises(InputError, match=r"sam_vit_b: expected weights of this project, met Meta's SAM"):
         pack_weights("sam_vit_b", stock_file, target, manifest)
     monkeypatch.setattr(pack, "MAX_BYTES", 10_000_000)
-    with pytest.raises(InputError, match=r"encoder\.safetensors: expected at most 10 MB, met 13\.\d MB"):
+    with pytest.raises(InputError, match=r"encoder\.safetensors: expected at most 10\.0 MB, met 13\.\d MB"):
         pack_weights("scsam_vit_t", stock_file, target, manifest)
     assert not target.exists()
     assert manifest.read_text() == before
@@ -98,6 +117,44 @@ def test_half_keeps_small_tensors_and_integers() -> None:
     assert packed["strided"].is_contiguous()
     with pytest.raises(InputError, match=r"file: expected finite values in float16, met large"):
         half("file", {"large": large * 1e6})
+
+
+def test_eight_bits_come_back_within_half_a_step_of_their_row() -> None:
+    rows = torch.randn(64, 8, 3, 3) * torch.logspace(-3, 3, 64).view(-1, 1, 1, 1)
+    rows[5] = 0
+    state = {"rows": rows, "flat": torch.randn(5000), "bias": torch.rand(64), "count": torch.arange(5000)}
+    packed = eight_bits("file", state)
+    assert packed["rows"].dtype == torch.int8
+    back = unpacked(packed)
+    assert list(back) == list(state)
+    assert {key: value.dtype for key, value in back.items()} == {
+        key: value.dtype for key, value in state.items()
+    }
+    assert torch.equal(back["bias"], state["bias"])
+    assert torch.equal(back["count"], state["count"])
+    steps = rows.flatten(1).abs().amax(1) / 127
+    assert ((back["rows"] - rows).flatten(1).abs().amax(1) <= 0.501 * steps).all()
+    assert torch.equal(back["rows"][5], rows[5])
+    with pytest.raises(InputError, match=r"file: expected finite values in float16, met rows"):
+        eight_bits("file", {"rows": rows / 0})
+
+
+def test_what_nothing_reads_takes_no_room(tmp_path: Path) -> None:
+    state = {"used": torch.rand(64, 64), "idle": torch.rand(256, 256)}
+    torch.save(blanked(state, frozenset({"idle"})), tmp_path / "state.pt")
+    assert (tmp_path / "state.pt").stat().st_size < state["used"].nbytes + 4096
+    read = read_state_dict(tmp_path / "state.pt")
+    assert torch.equal(read["used"], state["used"])
+    assert read["idle"].shape == (256, 256)
+
+
+def test_all_shipped_weights_together_are_within_their_share_of_the_repository(tmp_path: Path) -> None:
+    models = bundle_folder() / "models"
+    assert {path.name for path in models.glob("*.safetensors")} == {
+        file.name for weights in WEIGHTS.values() if weights.shipped for file in weights.files
+    }
+    model = pack_model(models / "model.pt", tmp_path)[0]
+    assert sum(path.stat().st_size for path in (*models.glob("*.safetensors"), model)) <= 45_000_000
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from typing import Any
 
 from scsam_monai.errors import InputError
 from scsam_monai.inference.runners.local import Cancel, OpenWork, Work
+from scsam_monai.threads import usable_cores
 
 LOOPBACK = "127.0.0.1"
 
@@ -92,13 +93,6 @@ def visible_devices() -> list[str]:
 def worker_environment(index: int, devices: list[str]) -> dict[str, str]:
     """Return the environment variables of worker ``index``."""
     return {"CUDA_VISIBLE_DEVICES": devices[index % len(devices)]} if devices else {}
-
-
-def usable_cores() -> int:
-    """Return the number of cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def run_dask(

@@ -14,6 +14,7 @@ from scsam_monai.io.checks import colour_error
 from scsam_monai.io.formats.source import Box, MappedArray
 from scsam_monai.io.image import ImageHeader, VoxelSize
 from scsam_monai.io.voxel_size import nm_per_unit
+from scsam_monai.progress import amount
 
 if TYPE_CHECKING:  # brings SciPy, which other formats do without
     import nibabel as nib
@@ -137,7 +138,7 @@ def _check_unpacked_size(array: MappedArray) -> None:
     if size > LARGEST_GZIP_BYTES:
         raise InputError(
             array.path,
-            expected=f"at most {LARGEST_GZIP_BYTES / 1e9:.1f} GB in a gzip file, which can only be read whole",
-            met=f"{size / 1e9:.1f} GB",
+            expected=f"at most {amount(LARGEST_GZIP_BYTES)} in a gzip file, which can only be read whole",
+            met=amount(size),
             remedy="gunzip it and name the .nii file, or convert it to OME-Zarr",
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ import tifffile
 from scsam_monai.io.formats.source import Box, MappedArray
 from scsam_monai.io.image import VoxelSize
 from scsam_monai.io.voxel_size import nm_per_unit, plausible_nm
+from scsam_monai.threads import usable_cores
 
 _TAG_UNITS = {2: "inch", 3: "cm", 4: "mm", 5: "um"}
 
@@ -142,7 +142,7 @@ class TiffPlanes:
         # The codecs let go of the interpreter while they work. What they unpack at a time, often whole pages,
         # takes little memory, or no more than what was asked for, one strip or tile excepted.
         at_once = max(out.nbytes, LITTLE_BYTES) // (math.prod(self._segment) * out.itemsize)
-        with ThreadPoolExecutor(max(1, min(_THREADS, os.cpu_count() or 1, at_once))) as pool:
+        with ThreadPoolExecutor(max(1, min(_THREADS, usable_cores(), at_once))) as pool:
             list(pool.map(lambda target: self._fill(target[0], target[1], rows, columns), planes))
         return out
 

@@ -26,6 +26,7 @@ from scsam_monai.io import read_header
 from scsam_monai.monai_label.app.datastore import CheckedDatastore
 from scsam_monai.monai_label.app.requests import checked_inference, checked_training, not_found, readable
 from scsam_monai.monai_label.app.tasks import InferTask, TrainTask, class_names
+from scsam_monai.threads import share_cores
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +38,7 @@ class ScSAMApp(MONAILabelApp):
     """
 
     def __init__(self, app_dir: str, studies: str, conf: dict[str, str]) -> None:
+        share_cores()
         configs = Path(app_dir).glob("model/*/configs/inference.json")
         self.bundles = {path.parents[1].name: str(path.parents[1]) for path in sorted(configs)}
         description = "Organelles in electron micrographs"

@@ -19,12 +19,11 @@ from torch import Tensor
 
 from scsam_monai.errors import InputError, check_choice
 from scsam_monai.filesystem.atomic import check_writable
-from scsam_monai.progress import Progress, duration, terminal_bar
+from scsam_monai.progress import Progress, amount, duration, terminal_bar
 from scsam_monai.training.batches import EpochSampler
 from scsam_monai.training.cache.embeddings import EmbeddingCache
 from scsam_monai.training.cache.plan import (
     Plan,
-    amount,
     choose,
     free_bytes,
     obstacle,

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from torch import nn
 
 from scsam_monai.errors import InputError
+from scsam_monai.progress import amount
 from scsam_monai.training.batches import EpochSampler
 from scsam_monai.training.cache.embeddings import encoders
 from scsam_monai.training.crops import BalancedCropDataset, Variant
@@ -21,7 +22,6 @@ PAYS = 1.5
 """How often a run shows each image, under which ``auto`` spares the disk."""
 SPARED = 0.9
 """Share of the free disk that a cache may fill: checkpoints need some, too."""
-MB, GB = 1e6, 1e9
 FIX = {
     "encoders": "freeze them (network_def::freeze_encoders True, or name their weights), or set cache to off",
     "constant": "set augmentation to view, or cache to off",
@@ -141,15 +141,3 @@ def free_bytes(folder: Path) -> int:
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
     return shutil.disk_usage(folder).free
-
-
-def amount(size: float) -> str:
-    """Return a number of bytes as text, such as 1.3 GB.
-
-    Example:
-        >>> amount(3.2e5), amount(2.5e7), amount(1.2e10)
-        ('320 kB', '25.0 MB', '12.0 GB')
-    """
-    if size < MB:
-        return f"{size / 1e3:.0f} kB"
-    return f"{size / MB:.1f} MB" if size < GB else f"{size / GB:.1f} GB"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
-import os
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from pathlib import Path
@@ -17,6 +16,7 @@ from scsam_monai.data.corpus import FIB25_SPLIT, FIB25_VOXEL_NM, HELD_OUT_SEEDS,
 from scsam_monai.data.synthetic import TRAINING_STYLES, generate_volume
 from scsam_monai.io import intensity_range, read_image, read_labels
 from scsam_monai.io.intensity import eight_bits
+from scsam_monai.threads import usable_cores
 from scsam_monai.training.pretraining.instance_volumes import instance_volume
 from scsam_monai.training.pretraining.volume_bank import BankVolume, section_parts
 
@@ -51,7 +51,7 @@ class GrowingCorpus:
         shrink: int = 1,
     ) -> None:
         context = multiprocessing.get_context("spawn")
-        workers = workers or max(1, (os.cpu_count() or 2) - 1)
+        workers = workers or max(1, usable_cores() - 1)
         self.left_out: list[str] = []
         self._pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_one_thread)
         blocks = (

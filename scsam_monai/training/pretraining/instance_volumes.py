@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scsam_monai.data.corpus import HELD_OUT
-from scsam_monai.data.items import as_volume
 from scsam_monai.errors import InputError
 from scsam_monai.filesystem.atomic import sha256_over
 from scsam_monai.io import intensity_range, read_image, read_labels
 from scsam_monai.io.files import is_supported
+from scsam_monai.io.image import as_volume
 from scsam_monai.io.intensity import eight_bits
 from scsam_monai.io.voxel_size import is_isotropic
 

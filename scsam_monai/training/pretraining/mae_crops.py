@@ -10,10 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from scsam_monai.data.items import as_volume
 from scsam_monai.errors import InputError, check_choice, check_range
 from scsam_monai.io.files import read_image
-from scsam_monai.io.image import crop
+from scsam_monai.io.image import as_volume, crop
 from scsam_monai.io.intensity import eight_bits, intensity_range
 from scsam_monai.io.resample import shrink_or_enlarge
 from scsam_monai.io.voxel_size import is_isotropic

@@ -27,8 +27,8 @@ from scsam_monai.training.pretraining.drawing import (
 from scsam_monai.training.pretraining.prompt_step import PromptStep
 from scsam_monai.training.pretraining.teachers import EmbeddingHelpers, PatchTargets
 from scsam_monai.training.pretraining.volume_bank import VolumeBank
+from scsam_monai.weights.packing import half
 from scsam_monai.weights.pretrained import sam_names
-from scsam_monai.weights.state_dicts import half
 
 BETAS = (0.9, 0.95)
 WEIGHT_DECAY = 0.05

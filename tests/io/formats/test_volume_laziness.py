@@ -57,7 +57,7 @@ def test_pages_in_one_piece_take_no_more_memory_than_the_region(tmp_path, monkey
         return decode(self, page, index)
 
     monkeypatch.setattr(TiffPlanes, "_decoded", spy)
-    monkeypatch.setattr("os.cpu_count", lambda: 8)
+    monkeypatch.setattr("scsam_monai.io.formats.tiff_pages.usable_cores", lambda: 8)
     monkeypatch.setattr("scsam_monai.io.formats.tiff_pages.LITTLE_BYTES", 0)
     region = [(0, 6), (0, edge), (0, edge)]
     with open_volume(files.tiff(compression="zlib", rowsperstrip=40)(tmp_path, VOLUME)) as reader:

@@ -14,6 +14,7 @@ from scsam_monai._version import __version__
 from scsam_monai.cli.bundle import bundle_app
 from scsam_monai.cli.datasets import check, corpus, generate, import_app
 from scsam_monai.cli.export import export_app
+from scsam_monai.cli.objects import measure, objects
 from scsam_monai.cli.predict import predict
 from scsam_monai.cli.weights import weights_app
 from scsam_monai.errors import InputError
@@ -39,6 +40,8 @@ app = typer.Typer(
 )
 app.add_typer(import_app, name="import")
 app.command()(predict)
+app.command()(objects)
+app.command()(measure)
 app.command()(check)
 app.command()(generate)
 app.command()(corpus)

@@ -76,9 +76,7 @@ def open_landscape(
             _check_shape(source, channels.shape[1:], labels)
             yield _Channels(channels)
             return
-    volume = (
-        ArrayVolume(source, path="split map") if isinstance(source, np.ndarray) else open_volume(source)
-    )
+    volume = ArrayVolume(source, path="split map") if isinstance(source, np.ndarray) else open_volume(source)
     with volume:
         _check_shape(volume.path, volume.shape, labels)
         yield _OneMap(volume)  # type: ignore[arg-type]

@@ -157,9 +157,7 @@ def find_objects(
             found = search(reader, store, plan, work, options, landscape, progress, cancel)
             table, lookup, left_whole = found
             names = {int(k): reader.class_name(int(k)) for k in np.unique(table.class_ids)}
-            result = FoundObjects(
-                table, names, reader.voxel_size_nm, reader.ndim, left_whole, None, target
-            )
+            result = FoundObjects(table, names, reader.voxel_size_nm, reader.ndim, left_whole, None, target)
             if target is not None:
                 write_ids(result, store, lookup, work, reader.shape, options, ome_zarr, progress, cancel)
                 return result

@@ -155,9 +155,7 @@ class _Splitting:
     def result(self) -> tuple[ObjectTable, np.ndarray, np.ndarray]:
         """All components, the component of each part, and which are kept."""
         whole = self.components
-        changed = ObjectTable(
-            whole.ids, whole.class_ids, self.voxels, self.first, self.low, self.high
-        )
+        changed = ObjectTable(whole.ids, whole.class_ids, self.voxels, self.first, self.low, self.high)
         table = ObjectTable.joined([changed, *self.tables[1:]])
         new = np.arange(len(whole), len(table))
         return table, np.concatenate([self.parts, new]), np.concatenate([self.kept, np.ones(len(new), bool)])

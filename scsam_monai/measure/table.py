@@ -97,8 +97,7 @@ def table_of(
     first = np.zeros(count + 1, np.int64)
     first[owners[::-1]] = places[::-1]  # the last one written is the first one in order
     z, y, x = (
-        along + start
-        for along, start in zip(np.unravel_index(first[1:], local.shape), origin, strict=True)
+        along + start for along, start in zip(np.unravel_index(first[1:], local.shape), origin, strict=True)
     )
     boxes = ndimage.find_objects(local)
     low = np.array([[side.start for side in box] for box in boxes], np.int64).reshape(-1, 3) + origin

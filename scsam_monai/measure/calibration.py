@@ -1,8 +1,8 @@
 """How much surface a face between two voxels stands for, from the direction of the surface around it.
 
-The faces of voxels have half as much area again as the sphere they fill. Each face therefore counts with the cosine
-between itself and the surface, whose direction is the gradient of the object smoothed by a Gaussian (the integral of
-estimated normals: Lachaud and Coeurjolly, "Multigrid convergence of discrete geometric estimators", in Digital
+The faces of voxels have half as much area again as the ball they fill. Each face therefore counts with the cosine
+between itself and the surface, whose direction is the gradient of the object smoothed by a Gaussian (the integral
+of estimated normals: Lachaud and Coeurjolly, "Multigrid convergence of discrete geometric estimators", in Digital
 Geometry Algorithms, Springer 2012). On small windows the cosines alone are some per cent off, the more so the less
 cubic the voxels. What planes of every direction lack or have too much is therefore found from the planes
 themselves, for the voxel size at hand, and divided out.
@@ -85,7 +85,7 @@ def calibrate(edges: tuple[float, ...]) -> Calibration:
         edges: of a voxel, (z, y, x) or (y, x), in any unit.
     """
     relative = tuple(edge / min(edges) for edge in edges)
-    # A surface that is oblique in nm is nearly level in long voxels: its steps lie far apart, and windows are wider.
+    # A surface that is oblique in nm is nearly level in long voxels: its steps lie far apart.
     sigmas = SIGMA * np.cbrt(max(relative) / np.asarray(relative))
     windows = tuple(_window(axis, sigmas) for axis in range(len(edges)))
     halo = tuple(

@@ -19,7 +19,7 @@ from scsam_monai.progress import Progress
 Cancel = Callable[[], bool]
 
 
-class Cancelled(Exception):
+class CancelledError(Exception):
     """Somebody asked the work to stop."""
 
 
@@ -52,7 +52,7 @@ def label_components(
         ``store``; that of 0 is -1.
 
     Raises:
-        Cancelled: if so asked.
+        CancelledError: if so asked.
     """
     tables: list[ObjectTable] = []
     seams = _Seams(plan, work, full)
@@ -70,7 +70,7 @@ def label_components(
         if progress is not None:
             progress(number + 1, len(plan))
         if cancel is not None and cancel():
-            raise Cancelled
+            raise CancelledError
     count, groups = _joined(parts, seams.pairs)
     components = ObjectTable.joined(tables).merged(groups, count)
     return components, np.concatenate([[-1], groups])

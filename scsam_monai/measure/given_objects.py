@@ -9,7 +9,7 @@ import numpy as np
 
 from scsam_monai.errors import InputError
 from scsam_monai.inference.blocks import Block, BlockPlan
-from scsam_monai.measure.components import Cancel, Cancelled
+from scsam_monai.measure.components import Cancel, CancelledError
 from scsam_monai.measure.labels import LARGEST_ID, LabelReader
 from scsam_monai.measure.table import ObjectTable, table_of
 from scsam_monai.progress import Progress
@@ -55,7 +55,7 @@ def read_given(
 
     Raises:
         InputError: another shape, ids that are too large, or an object that lies in several classes.
-        Cancelled: if so asked.
+        CancelledError: if so asked.
     """
     volume = LabelReader(objects, labels.voxel_size_nm)
     try:
@@ -98,7 +98,7 @@ def _read(
         if progress is not None:
             progress(number + 1, len(plan))
         if cancel is not None and cancel():
-            raise Cancelled
+            raise CancelledError
     return _merged(volume, tables)
 
 

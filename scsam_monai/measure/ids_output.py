@@ -18,7 +18,7 @@ from scsam_monai.io.object_ids import ID_TYPE, create_object_ids
 from scsam_monai.io.ome_zarr import Version, volume_name
 from scsam_monai.io.ome_zarr_volume import CHUNK, OmeZarrVolume
 from scsam_monai.io.pyramid import build_pyramid, write_block
-from scsam_monai.measure.components import Cancel, Cancelled
+from scsam_monai.measure.components import Cancel, CancelledError
 from scsam_monai.measure.labels import BLOCK, Shape3, slices
 from scsam_monai.measure.table_files import write_csv
 from scsam_monai.progress import Progress, StageProgress, progress_of
@@ -75,7 +75,7 @@ def write_ids(
 
     Raises:
         InputError: the disk is full, or the place cannot be written to.
-        Cancelled: if so asked.
+        CancelledError: if so asked.
     """
     target = found.path
     assert target is not None
@@ -89,7 +89,7 @@ def write_ids(
             if not build_pyramid(
                 place, block=BLOCK, progress=progress_of("pyramid", progress), cancel=cancel
             ):
-                raise Cancelled
+                raise CancelledError
             place.rename(target)
         write_csv(table_beside(target), object_rows(found))
 
@@ -172,4 +172,4 @@ def _told(done: int, total: int, progress: Progress | None, cancel: Cancel | Non
     if progress is not None:
         progress(done, total)
     if cancel is not None and cancel():
-        raise Cancelled
+        raise CancelledError

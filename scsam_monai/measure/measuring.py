@@ -14,7 +14,7 @@ from scsam_monai.inference.blocks import Block, BlockPlan
 from scsam_monai.io.image import VoxelSize
 from scsam_monai.io.volume import ArrayVolume, VolumeReader, open_volume
 from scsam_monai.measure.calibration import calibrate
-from scsam_monai.measure.components import Cancel, Cancelled
+from scsam_monai.measure.components import Cancel, CancelledError
 from scsam_monai.measure.face_files import FaceFiles
 from scsam_monai.measure.faces import Faces, faces_of_block
 from scsam_monai.measure.given_objects import GivenIds, ObjectIds, read_given
@@ -88,7 +88,7 @@ def measure_labels(
 
     Raises:
         InputError: what was handed in does not fit.
-        Cancelled: the work was stopped.
+        CancelledError: the work was stopped.
     """
     beside = None if scratch_folder is None else Path(scratch_folder) / "measure"
     distances = _distances(contact_nm)
@@ -188,7 +188,7 @@ class _Run:
             if progress is not None:
                 progress(number + 1, len(self.plan))
             if cancel is not None and cancel():
-                raise Cancelled
+                raise CancelledError
 
     def _take(self, number: int, region: Block) -> None:
         origin = [start for start, _ in region]

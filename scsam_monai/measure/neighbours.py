@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.spatial import cKDTree
 
-from scsam_monai.measure.components import Cancel, Cancelled
+from scsam_monai.measure.components import Cancel, CancelledError
 from scsam_monai.measure.face_files import BlockFaces, FaceFiles
 from scsam_monai.progress import Progress
 
@@ -38,7 +38,7 @@ def nearest_classes(
         (N, classes) nm between centres of faces, 0 where two touch; NaN to the own class and to absent ones.
 
     Raises:
-        Cancelled: if so asked.
+        CancelledError: if so asked.
     """
     count = len(class_of) - 1
     found = np.full((count, len(classes)), np.nan)
@@ -53,7 +53,7 @@ def nearest_classes(
         if progress is not None and (done % 64 == 0 or done == count):
             progress(done, count)
         if cancel is not None and cancel():
-            raise Cancelled
+            raise CancelledError
     return found
 
 
@@ -102,7 +102,7 @@ def surface_within(
         (N, classes, 3) int64 sums of shares, by the axis of the faces.
 
     Raises:
-        Cancelled: if so asked.
+        CancelledError: if so asked.
     """
     found = np.zeros((len(class_of) - 1, len(classes), 3), np.int64)
     todo = [(block, own) for own in classes for block in faces.boxes.get(own, {})]
@@ -116,7 +116,7 @@ def surface_within(
         if progress is not None:
             progress(done, len(todo))
         if cancel is not None and cancel():
-            raise Cancelled
+            raise CancelledError
     return found
 
 

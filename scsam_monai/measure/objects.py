@@ -17,7 +17,7 @@ from scsam_monai.filesystem.atomic import write_errors
 from scsam_monai.inference.blocks import BlockPlan
 from scsam_monai.io.image import VoxelSize
 from scsam_monai.io.ome_zarr import Version, volume_name
-from scsam_monai.measure.components import Cancel, Cancelled, label_components
+from scsam_monai.measure.components import Cancel, CancelledError, label_components
 from scsam_monai.measure.labels import BLOCK, LabelReader, Labels, Shape3, slices
 from scsam_monai.measure.landscape import Landscape, open_landscape
 from scsam_monai.measure.parts import split_components
@@ -136,7 +136,7 @@ def find_objects(
 
     Raises:
         InputError: what was handed in does not fit, or the output cannot be written.
-        Cancelled: the work was stopped; no output was written.
+        CancelledError: the work was stopped; no output was written.
     """
     from scsam_monai.measure.ids_output import check_ids_output, write_ids
 
@@ -193,7 +193,7 @@ def search(
         that were too large to be split.
 
     Raises:
-        Cancelled: if so asked.
+        CancelledError: if so asked.
     """
     components, parts = label_components(
         labels,
@@ -273,4 +273,4 @@ def scratch_store(work: Path, shape: Shape3) -> Any:
     )
 
 
-__all__ = ["Cancelled", "FoundObjects", "ObjectOptions", "find_objects", "search", "slices"]
+__all__ = ["CancelledError", "FoundObjects", "ObjectOptions", "find_objects", "search", "slices"]

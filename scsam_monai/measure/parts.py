@@ -9,7 +9,7 @@ import numpy as np
 
 from scsam_monai.inference.blocks import BlockPlan
 from scsam_monai.io.image import Region
-from scsam_monai.measure.components import Cancel, Cancelled
+from scsam_monai.measure.components import Cancel, CancelledError
 from scsam_monai.measure.labels import LabelReader, slices
 from scsam_monai.measure.landscape import Landscape
 from scsam_monai.measure.splitting import split_component
@@ -57,7 +57,7 @@ def split_components(
         As they came, with the new objects at the end: components, parts, kept; and which were too large.
 
     Raises:
-        Cancelled: if so asked.
+        CancelledError: if so asked.
     """
     wanted = kept & (components.voxels >= max(2 * minimum_voxels, 2))
     if classes is not None:
@@ -67,18 +67,16 @@ def split_components(
     todo = np.flatnonzero(wanted & ~too_large)
     homes = _blocks_of(components.low[todo], components.high[todo], plan)
     order = np.lexsort((components.first[todo], homes))
-    done, home, region = 0, None, None
-    for place in order:
+    home: int | None = None
+    for done, place in enumerate(order, start=1):
         if home is None or homes[place] != home:
             home = int(homes[place])
-            region = plan[home] if home < len(plan) else None
-            work.turn_to(region)
+            work.turn_to(plan[home] if home < len(plan) else None)
         work.split(int(todo[place]))
-        done += 1
         if progress is not None and (done % 64 == 0 or done == len(todo)):
             progress(done, len(todo))
         if cancel is not None and cancel():
-            raise Cancelled
+            raise CancelledError
     work.turn_to(None)
     table, parts, kept = work.result()
     return table, parts, kept, np.concatenate([too_large, np.zeros(len(table) - len(too_large), bool)])

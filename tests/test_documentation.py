@@ -16,7 +16,17 @@ from typer.testing import CliRunner
 
 from scsam_monai.cli import app
 from scsam_monai.command_line import check_overrides, config_files
-from scsam_monai.io import ImageVolume, build_pyramid, create_image, write_stack
+from scsam_monai.io import (
+    ImageVolume,
+    LabelLegend,
+    LabelVolume,
+    build_pyramid,
+    create_image,
+    create_labels,
+    write_stack,
+)
+from scsam_monai.io.palette import class_colours
+from scsam_monai.measure import find_objects
 from scsam_monai.networks.pyramid import PyramidEncoder
 from scsam_monai.weights.registry import find_weights
 
@@ -58,6 +68,20 @@ def write_volumes(folder: Path) -> None:
     for z, section in enumerate(stack):
         tifffile.imwrite(folder / "slices" / f"s{z}.tif", section)
     (folder / "my_run").symlink_to(ROOT / "bundle" / "models")
+
+
+def write_labels(folder: Path) -> None:
+    """The labels that documents measure, with what belongs to them."""
+    labels = np.zeros((2, 32, 32), dtype=np.uint8)
+    labels[:, 4:12, 4:12], labels[:, 20:28, 12:28] = 1, 2
+    legend = LabelLegend(("background", "granule", "mitochondrion"), class_colours(3))
+    size, box = (16.0, 16.0, 16.0), [(0, length) for length in labels.shape]
+    create_labels(folder / "labels.ome.zarr", labels.shape, size, legend)
+    LabelVolume(folder / "labels.ome.zarr").write(box, labels)
+    for name in ("stack", "labels_confidence"):
+        create_image(folder / f"{name}.ome.zarr", labels.shape, size, ["grey"])
+        ImageVolume(folder / f"{name}.ome.zarr").write(box, labels * 100)
+    write_stack(folder / "truth.tif", labels, size)
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=IDS)
@@ -113,6 +137,10 @@ def test_scsam_commands_run_as_written(words, tmp_path, monkeypatch):
         torch.save(PyramidEncoder(words[3]).model.state_dict(), words[4])
     if words[1] == "predict":
         write_volumes(tmp_path)
+    if words[1] in ("objects", "measure", "evaluate"):
+        write_labels(tmp_path)
+    if words[1] == "measure":
+        find_objects(tmp_path / "labels.ome.zarr", tmp_path / "objects.ome.zarr")
     if words[1] == "check":
         files = next(w for w in starting_with("scsam") if w[1:3] == ["import", "files"])
         assert runner.invoke(app, files[1:]).exit_code == 0
@@ -129,6 +157,25 @@ def test_python_of_the_guide_to_volumes_runs_as_written(tmp_path, monkeypatch):
         exec(compile(block, "docs/volumes.md", "exec"), names)
     assert (tmp_path / "labels.ome.zarr").is_dir()
     assert names["part"].shape == (2, 32, 32)  # type: ignore[attr-defined]
+
+
+def test_python_of_the_guide_to_measuring_runs_as_written(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_labels(tmp_path)
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "measuring.md").read_text(), flags=re.DOTALL)
+    names: dict[str, object] = {}
+    for block in blocks:
+        exec(compile(block, "docs/measuring.md", "exec"), names)
+    assert len(names["measured"].objects) == 2  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("command", ["objects", "measure", "evaluate"])
+def test_the_guide_to_measuring_names_every_option(command):
+    parameters = typer.main.get_command(app).commands[command].params  # type: ignore[attr-defined]
+    options = [option.opts[0] for option in parameters if option.opts[0].startswith("--")]
+    assert len(options) > 8
+    text = (ROOT / "docs" / "measuring.md").read_text()
+    assert [option for option in options if option not in text] == []
 
 
 def test_the_guide_to_volumes_names_every_option():

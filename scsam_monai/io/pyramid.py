@@ -1,6 +1,6 @@
 """The smaller levels of an OME-Zarr image: each halves the one before along chosen axes.
 
-A cell becomes its most frequent label or its mean grey value.
+A cell becomes its most frequent label, its mean grey value or, of object ids, its first one.
 """
 
 from __future__ import annotations
@@ -75,7 +75,20 @@ def mean_cells(image: np.ndarray, factors: Sequence[int]) -> np.ndarray:
     return (sums // sums.dtype.type(len(corners))).astype(image.dtype)
 
 
-REDUCTIONS: dict[str, Reduction] = {"mode": mode_cells, "mean": mean_cells}
+def nearest_cells(ids: np.ndarray, factors: Sequence[int]) -> np.ndarray:
+    """The first voxel of each cell: for ids of objects, of which there may be more than 256.
+
+    Args:
+        ids: any integers, any number of axes.
+        factors: 1 or 2 for each axis.
+
+    Returns:
+        Of the type of ``ids``, odd lengths rounded up.
+    """
+    return np.ascontiguousarray(ids[tuple(slice(None, None, factor) for factor in factors)])
+
+
+REDUCTIONS: dict[str, Reduction] = {"mode": mode_cells, "mean": mean_cells, "nearest": nearest_cells}
 """By the name that stands in the metadata."""
 
 

@@ -76,8 +76,8 @@ def _tensor(labels: np.ndarray) -> torch.Tensor:
 
 
 def _agreement(predicted: np.ndarray, true: np.ndarray, known: np.ndarray, tolerance: float) -> list[int]:
-    outlines = [_outline(predicted, known), _outline(true, known)]
-    near = [_within(outline, tolerance) for outline in outlines]
+    outlines = [outline(predicted, known), outline(true, known)]
+    near = [within(border, tolerance) for border in outlines]
     return [
         int((outlines[0] & near[1]).sum()),
         int(outlines[0].sum()),
@@ -86,13 +86,20 @@ def _agreement(predicted: np.ndarray, true: np.ndarray, known: np.ndarray, toler
     ]
 
 
-def _outline(mask: np.ndarray, known: np.ndarray) -> np.ndarray:
-    outline: np.ndarray = mask & known & ndimage.binary_dilation(known & ~mask)
-    return outline
+def outline(mask: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """The voxels of a class that touch, by a face, one that is known not to be of it.
+
+    Args:
+        mask: bool, any number of axes.
+        known: bool, of the same shape.
+    """
+    border: np.ndarray = mask & known & ndimage.binary_dilation(known & ~mask)
+    return border
 
 
-def _within(outline: np.ndarray, distance: float) -> np.ndarray:
-    if not outline.any():
-        return outline
-    near: np.ndarray = ndimage.distance_transform_edt(~outline) <= distance
+def within(border: np.ndarray, distance: float) -> np.ndarray:
+    """The pixels at most that many pixels from an outline; none where there is no outline."""
+    if not border.any():
+        return border
+    near: np.ndarray = ndimage.distance_transform_edt(~border) <= distance
     return near

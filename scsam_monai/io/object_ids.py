@@ -1,0 +1,58 @@
+"""OME-Zarr label volumes of object ids, of which there may be more than a legend names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from scsam_monai.io.image import VoxelSize
+from scsam_monai.io.ome_zarr import (
+    Shape3,
+    Version,
+    check_new,
+    create_group,
+    group_attributes,
+    multiscales,
+    pyramid_levels,
+    volume_name,
+)
+from scsam_monai.io.ome_zarr_volume import CHUNK
+
+ID_TYPE = "uint32"
+
+
+def create_object_ids(
+    path: str | Path,
+    shape: Shape3,
+    voxel_size_nm: VoxelSize,
+    *,
+    version: Version = "0.5",
+    chunk: Shape3 = CHUNK,
+    attributes: Mapping[str, Any] | None = None,
+) -> None:
+    """Create an empty volume of object ids with its metadata; it appears whole or not at all.
+
+    Viewers that know OME-Zarr labels give every id a colour of its own. The cells of coarser levels hold the id
+    of their first voxel. :class:`~scsam_monai.io.ome_zarr_volume.OmeZarrVolume` writes and reads it.
+
+    Args:
+        path: the folder to make, by habit ending in ``.zarr``.
+        shape: (z, y, x).
+        voxel_size_nm: (z, y, x).
+        version: of OME-Zarr.
+        chunk: (z, y, x), the unit of writing.
+        attributes: JSON about how the objects were found, kept in the group.
+
+    Raises:
+        InputError: the output exists, the version is unknown or the place cannot be written to.
+    """
+    path = Path(path)
+    check_new(path, version)
+    levels = pyramid_levels(shape, voxel_size_nm)
+    ome = {
+        "multiscales": multiscales(version, levels, volume_name(path), channels=False, method="nearest"),
+        "image-label": {"version": version},
+    }
+    stated = group_attributes(version, ome, dict(attributes or {}))
+    create_group(path, version, levels, chunk, stated, dtype=ID_TYPE)

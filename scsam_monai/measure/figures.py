@@ -1,0 +1,109 @@
+"""The figures of an object, each an entry of one registry."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from scsam_monai.measure.sums import ObjectSums
+
+Figure = Callable[[ObjectSums], np.ndarray]
+
+
+def _volume(sums: ObjectSums) -> np.ndarray:
+    return sums.size_nm
+
+
+def _surface(sums: ObjectSums) -> np.ndarray:
+    return sums.surface_nm
+
+
+def _diameter(sums: ObjectSums) -> np.ndarray:
+    """Of the ball of that volume, or the disk of that area."""
+    return np.asarray(
+        np.cbrt(6 * sums.size_nm / np.pi) if sums.ndim == 3 else 2 * np.sqrt(sums.size_nm / np.pi)
+    )
+
+
+def _largest_feret(sums: ObjectSums) -> np.ndarray:
+    return sums.feret_nm[0]
+
+
+def _smallest_feret(sums: ObjectSums) -> np.ndarray:
+    return sums.feret_nm[1]
+
+
+def _sphericity(sums: ObjectSums) -> np.ndarray:
+    """Surface of the ball of that volume over the surface (Wadell 1935)."""
+    return _ratio(np.cbrt(np.pi) * np.cbrt(6 * sums.size_nm) ** 2, sums.surface_nm)
+
+
+def _circularity(sums: ObjectSums) -> np.ndarray:
+    """4 pi area over the squared perimeter."""
+    return _ratio(4 * np.pi * sums.size_nm, sums.surface_nm**2)
+
+
+def _elongation(sums: ObjectSums) -> np.ndarray:
+    """The longest over the shortest axis of the ellipsoid of the same second moments."""
+    axes = sums.axes_nm
+    return _ratio(axes[:, 0], axes[:, -1])
+
+
+def _major_axis(sums: ObjectSums) -> np.ndarray:
+    return np.asarray(sums.axes_nm[:, 0])
+
+
+def _minor_axis(sums: ObjectSums) -> np.ndarray:
+    return np.asarray(sums.axes_nm[:, -1])
+
+
+def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
+    return np.asarray(np.divide(above, below, out=np.full(len(above), np.nan), where=below > 0))
+
+
+FIGURES: dict[int, dict[str, Figure]] = {
+    3: {
+        "volume_nm3": _volume,
+        "surface_nm2": _surface,
+        "equivalent_diameter_nm": _diameter,
+        "feret_max_nm": _largest_feret,
+        "feret_min_nm": _smallest_feret,
+        "sphericity": _sphericity,
+        "major_axis_nm": _major_axis,
+        "minor_axis_nm": _minor_axis,
+        "elongation": _elongation,
+    },
+    2: {
+        "area_nm2": _volume,
+        "perimeter_nm": _surface,
+        "equivalent_diameter_nm": _diameter,
+        "feret_max_nm": _largest_feret,
+        "feret_min_nm": _smallest_feret,
+        "circularity": _circularity,
+        "major_axis_nm": _major_axis,
+        "minor_axis_nm": _minor_axis,
+        "elongation": _elongation,
+    },
+}
+"""By number of dimensions and column, what makes a figure of each object, (N,), from the sums."""
+
+
+def place_columns(sums: ObjectSums, row: int) -> dict[str, float]:
+    """Where an object lies, in nm: its centre of mass and its bounding box, from the volume's first corner."""
+    size = np.asarray(sums.voxel_size_nm)
+    table = sums.table
+    axes = "zyx"[3 - sums.ndim :]
+    cells = {}
+    for axis in axes:
+        k = "zyx".index(axis)
+        cells[f"centroid_{axis}_nm"] = float((_centre(sums)[row, k] + 0.5) * size[k])
+    for axis in axes:
+        k = "zyx".index(axis)
+        cells[f"box_{axis}0_nm"] = float(table.low[row, k] * size[k])
+        cells[f"box_{axis}1_nm"] = float(table.high[row, k] * size[k])
+    return cells
+
+
+def _centre(sums: ObjectSums) -> np.ndarray:
+    return sums.centroid

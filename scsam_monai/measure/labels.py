@@ -1,0 +1,162 @@
+"""A volume of class ids, read in parts, with its voxel size and the names of its classes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+
+from scsam_monai.errors import InputError
+from scsam_monai.io.checks import as_label_array
+from scsam_monai.io.image import Region
+from scsam_monai.io.ome_zarr_volume import LabelVolume
+from scsam_monai.io.volume import ArrayVolume, VolumeReader, open_volume, voxel_size_of
+from scsam_monai.io.voxel_size import as_voxel_size
+
+Shape3 = tuple[int, int, int]
+Labels = str | Path | np.ndarray | VolumeReader
+
+BLOCK: Shape3 = (64, 256, 256)
+"""Default block (z, y, x): two chunks of the label volumes that this package writes."""
+
+LARGEST_ID = 50_000_000
+"""Ids are looked up in tables of this length at most."""
+
+
+class LabelReader:
+    """Class ids or object ids in parts. A context manager: closes what it has opened.
+
+    Args:
+        labels: a file or folder of any format that is read, an opened one, or an array (y, x) or (z, y, x).
+        voxel_size_nm: (z, y, x) in nm; goes before the one that the file states.
+        class_names: by class id; names missing here are taken from a label volume of ours, or are ``class 3``.
+        ignore_label: value of unknown voxels, which are read as they are.
+        dataset: in a file that holds several.
+
+    Attributes:
+        shape: (z, y, x).
+        ndim: 2 for a single section, else 3.
+        voxel_size_nm: (z, y, x).
+
+    Raises:
+        InputError: nothing there, no integers, or no voxel size.
+    """
+
+    def __init__(
+        self,
+        labels: Labels,
+        voxel_size_nm: Sequence[float] | None = None,
+        class_names: Mapping[int, str] | Sequence[str] | None = None,
+        *,
+        ignore_label: int = 255,
+        dataset: str | None = None,
+    ) -> None:
+        self._closes = isinstance(labels, str | Path)
+        if isinstance(labels, np.ndarray):
+            if voxel_size_nm is None:
+                raise InputError(
+                    "voxel_size_nm",
+                    expected="a voxel size in nm (z, y, x) beside an array",
+                    met="none",
+                    remedy="give it, like (16, 16, 16)",
+                )
+            size = as_voxel_size(voxel_size_nm, labels.ndim)
+            self.volume: VolumeReader = ArrayVolume(as_label_array("labels", labels), size, path="labels")
+        elif isinstance(labels, str | Path):
+            self.volume = open_volume(labels, dataset)
+        else:
+            self.volume = labels
+        try:
+            self.voxel_size_nm = voxel_size_of(self.volume, voxel_size_nm)
+        except InputError:
+            self.close()
+            raise
+        self.path = self.volume.path
+        self.shape = self.volume.shape
+        self.ndim = 2 if self.shape[0] == 1 else 3
+        self.ignore_label = ignore_label
+        self._names = self._named(class_names)
+
+    def _named(self, given: Mapping[int, str] | Sequence[str] | None) -> dict[int, str]:
+        if given is not None:
+            pairs = given.items() if isinstance(given, Mapping) else enumerate(given)
+            return {int(class_id): str(name) for class_id, name in pairs}
+        if self.path.is_dir():
+            try:
+                return dict(enumerate(LabelVolume(self.path).legend.class_names))
+            except InputError:  # of another program
+                return {}
+        return {}
+
+    def class_name(self, class_id: int) -> str:
+        """The name of a class."""
+        return self._names.get(class_id, f"class {class_id}")
+
+    @property
+    def names(self) -> dict[int, str]:
+        """The names that are known, by class id."""
+        return dict(self._names)
+
+    def class_ids(self, names: Sequence[str], option: str) -> list[int]:
+        """The ids of classes that a user names, or whose number is given.
+
+        Raises:
+            InputError: no class has that name.
+        """
+        known = {name: class_id for class_id, name in self._names.items()}
+        found = []
+        for name in names:
+            if name in known:
+                found.append(known[name])
+            elif name.isdigit():
+                found.append(int(name))
+            else:
+                raise InputError(
+                    option,
+                    expected=f"a class: {', '.join(known) or 'its number'}",
+                    met=name,
+                    remedy="name one of them, or its number",
+                )
+        return found
+
+    def read(self, region: Region) -> np.ndarray:
+        """The ids of a part, (z, y, x) integers.
+
+        Raises:
+            InputError: values that are no whole numbers from 0 on.
+        """
+        part = as_label_array(self.path, self.volume.read(region))
+        if part.dtype.kind == "i" and part.size and int(part.min()) < 0:
+            raise InputError(
+                self.path,
+                expected="label values from 0 on",
+                met=f"{int(part.min())}",
+                remedy="make sure that this is the label file",
+            )
+        return part
+
+    def known(self, region: Region) -> np.ndarray:
+        """The class ids of a part, with 0 in place of unknown voxels."""
+        part = self.read(region)
+        return np.where(part == self.ignore_label, part.dtype.type(0), part)
+
+    def close(self) -> None:
+        """Close the file if this has opened it."""
+        if self._closes:
+            self.volume.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def slices(region: Region) -> tuple[slice, ...]:
+    """A region as slices of an array."""
+    return tuple(slice(start, stop) for start, stop in region)

@@ -1,0 +1,154 @@
+"""Sums made into the rows of three tables: objects, classes, contacts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from scsam_monai.measure.faces import SHARE_UNIT
+from scsam_monai.measure.figures import FIGURES, place_columns
+from scsam_monai.measure.labels import LabelReader
+from scsam_monai.measure.sums import ObjectSums
+
+
+class Census:
+    """Counts the voxels of every label value.
+
+    Attributes:
+        known: voxels that are not unknown.
+        voxels: by class id, as labelled.
+    """
+
+    def __init__(self) -> None:
+        self.known = 0
+        self.voxels: dict[int, int] = {}
+
+    def add(self, class_ids: np.ndarray, ignore_label: int) -> None:
+        """Take a block in."""
+        for class_id, count in enumerate(np.bincount(class_ids.reshape(-1)).tolist()):
+            if count and class_id != ignore_label:
+                self.known += count
+                self.voxels[class_id] = self.voxels.get(class_id, 0) + count
+
+
+def object_rows(
+    sums: ObjectSums,
+    shape: Sequence[int],
+    names: Mapping[int, str],
+    nearest: np.ndarray,
+    shared: Mapping[float, np.ndarray],
+) -> list[dict[str, Any]]:
+    """One row for each object.
+
+    Args:
+        sums: of the objects.
+        shape: (z, y, x) of the volume.
+        names: by class id, in order.
+        nearest: (N, classes) nm.
+        shared: by distance, (N, classes, 3) surface near each class.
+    """
+    table, columns = sums.table, {name: make(sums) for name, make in FIGURES[sums.ndim].items()}
+    areas = {distance: near / SHARE_UNIT @ sums.face_nm for distance, near in shared.items()}
+    skip = 3 - sums.ndim
+    cut = ((table.low == 0) | (table.high == np.asarray(shape)))[:, skip:].any(axis=1)
+    unit = contact_unit(sums)
+    rows = []
+    for row in range(len(table)):
+        cells: dict[str, Any] = {
+            "id": int(table.ids[row]),
+            "class_id": int(table.class_ids[row]),
+            "class": names[int(table.class_ids[row])],
+            "voxels": int(table.voxels[row]),
+        }
+        cells |= {name: float(values[row]) for name, values in columns.items()}
+        cells |= place_columns(sums, row)
+        if sums.grey is not None:
+            cells["mean_intensity"] = float(sums.grey[row] / table.voxels[row])
+        for column, (class_id, name) in enumerate(names.items()):
+            own = class_id == table.class_ids[row]
+            cells[f"nearest_{name}_nm"] = float(nearest[row, column])
+            for distance, area in areas.items():
+                cells[f"contact_{name}_{distance:g}nm_{unit}"] = (
+                    float("nan") if own else float(area[row, column])
+                )
+        cells["cut_by_the_edge"] = bool(cut[row])
+        rows.append(cells)
+    return rows
+
+
+def class_rows(
+    sums: ObjectSums,
+    names: Mapping[int, str],
+    census: Census,
+    outside: Sequence[int] | None,
+    labels: LabelReader,
+) -> list[dict[str, Any]]:
+    """One row for each class.
+
+    Args:
+        sums: of the objects.
+        names: by class id, in order.
+        census: of the labels.
+        outside: classes that are not part of the cell; None if nobody said.
+        labels: for their voxel size.
+    """
+    size_name = "volume_nm3" if sums.ndim == 3 else "area_nm2"
+    surface_name = "surface_nm2" if sums.ndim == 3 else "perimeter_nm"
+    voxel = float(np.prod(labels.voxel_size_nm[-sums.ndim :]))
+    cell = None
+    if outside is not None:
+        cell = census.known - sum(census.voxels.get(class_id, 0) for class_id in outside)
+    rows = []
+    for class_id, name in names.items():
+        own = sums.table.class_ids == class_id
+        voxels = int(sums.table.voxels[own].sum())
+        inside = cell is not None and outside is not None and class_id not in outside
+        rows.append(
+            {
+                "class_id": class_id,
+                "class": name,
+                "objects": int(own.sum()),
+                "voxels": voxels,
+                size_name: voxels * voxel,
+                surface_name: float(sums.outer[own].sum(axis=0) / SHARE_UNIT @ sums.face_nm),
+                "fraction_of_tissue": voxels / census.known if census.known else float("nan"),
+                "fraction_of_cell": voxels / cell if inside and cell else float("nan"),
+            }
+        )
+    return rows
+
+
+def contact_rows(
+    sums: ObjectSums, names: Mapping[int, str], shared: Mapping[float, np.ndarray]
+) -> list[dict[str, Any]]:
+    """One row for each distance and ordered pair of classes: the part of the one's surface near the other."""
+    unit = contact_unit(sums)
+    rows = []
+    for distance, near in shared.items():
+        for own, own_name in names.items():
+            mine = sums.table.class_ids == own
+            surface = float(sums.outer[mine].sum(axis=0) / SHARE_UNIT @ sums.face_nm)
+            for column, (other, other_name) in enumerate(names.items()):
+                if own == other:
+                    continue
+                area = float(near[mine, column].sum(axis=0) / SHARE_UNIT @ sums.face_nm)
+                touching = near[mine, column].any(axis=1)
+                rows.append(
+                    {
+                        "class": own_name,
+                        "near_class": other_name,
+                        "within_nm": distance,
+                        f"contact_{unit}": area,
+                        "fraction_of_surface": area / surface if surface else float("nan"),
+                        "objects_in_contact": int(touching.sum()),
+                        "objects": int(mine.sum()),
+                    }
+                )
+    return rows
+
+
+def contact_unit(sums: ObjectSums) -> str:
+    """Of a contact: an area, or in a single section a length."""
+    return "nm2" if sums.ndim == 3 else "nm"

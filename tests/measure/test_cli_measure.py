@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from solids import blobs
+from typer.testing import CliRunner
+
+from scsam_monai.cli import app
+from scsam_monai.io import write_stack
+
+SIZE = (40.0, 10.0, 10.0)
+NAMES = ("--class", "1=granule", "--class", "2=mitochondrion", "--class", "3=nucleus")
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    labels = blobs((10, 30, 40))
+    write_stack("labels.tif", labels, SIZE)
+    write_stack("image.tif", labels * 20, SIZE)
+    np.save("labels.npy", labels)
+    prediction = np.where(labels == 255, 0, np.roll(labels, 1, axis=2))
+    write_stack("prediction.tif", np.where(prediction == 255, 0, prediction), SIZE)
+    return tmp_path
+
+
+def scsam(*words: str, code: int = 0) -> str:
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == code, result.output
+    return result.output
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open() as stream:
+        return list(csv.DictReader(stream))
+
+
+def test_from_labels_to_tables(folder: Path) -> None:
+    told = scsam("objects", "labels.tif", "objects.ome.zarr", "--split", "distance", *NAMES)
+    assert told.splitlines()[0].split() == ["class", "objects", "um3"]
+    assert "objects_objects.csv" in told
+    told = scsam(
+        "measure", "labels.tif", "figures", "--objects", "objects.ome.zarr", "--image", "image.tif",
+        "--contact-nm", "0,30", "--outside", "nucleus", *NAMES,
+    )  # fmt: skip
+    assert told.splitlines()[0].split() == ["class", "objects", "um3", "um2", "surface", "of", "tissue", "of", "cell"]
+    assert [line.split()[0] for line in told.splitlines()[1:4]] == ["granule", "mitochondrion", "nucleus"]
+    objects, classes = rows(folder / "figures" / "objects.csv"), rows(folder / "figures" / "classes.csv")
+    assert len(objects) == len(rows(folder / "objects_objects.csv"))
+    assert {row["mean_intensity"] for row in objects if row["class"] == "granule"} == {"20"}
+    assert objects[0]["nearest_granule_nm"] == ("" if objects[0]["class"] == "granule" else "0")
+    assert classes[2]["fraction_of_cell"] == ""
+    assert len(rows(folder / "figures" / "contacts.csv")) == 2 * 3 * 2
+    stated = json.loads((folder / "figures" / "measure.json").read_text())
+    assert stated["voxel_size_nm"] == list(SIZE)
+    assert stated["contact_nm"] == [0, 30]
+
+
+def test_parquet_holds_the_same(folder: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet", reason="needs pyarrow: pip install 'scsam-monai[parquet]'")
+    scsam("measure", "labels.tif", "figures", "--parquet")
+    for name in ("objects", "classes", "contacts"):
+        table = parquet.read_table(folder / "figures" / f"{name}.parquet").to_pylist()
+        written = rows(folder / "figures" / f"{name}.csv")
+        assert len(table) == len(written)
+        assert list(table[0]) == list(written[0])
+
+
+def test_parquet_without_its_library_is_refused_first(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+    told = scsam("measure", "labels.tif", "figures", "--parquet", code=2)
+    assert "pip install 'scsam-monai[parquet]'" in told
+    assert not (folder / "figures").exists()
+
+
+def test_scores(folder: Path) -> None:
+    told = scsam("evaluate", "prediction.tif", "labels.tif", "--output", "scores", "--samples", "20", *NAMES)
+    assert told.splitlines()[0].split()[:3] == ["class", "iou", "dice"]
+    assert "95 % intervals over 64 blocks" in told
+    assert len(rows(folder / "scores" / "scores.csv")) == 4 * 8
+    stated = json.loads((folder / "scores" / "evaluation.json").read_text())
+    assert (stated["tolerance_nm"], stated["parts"]) == (80, 64)
+    part = scsam("evaluate", "prediction.tif", "labels.tif", "--z", "0:5", "--samples", "0")
+    assert "class 3" in part
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["objects", "labels.npy", "o.ome.zarr"], "labels.npy: expected a voxel size in nm, met none in the file"),
+        (["measure", "labels.npy", "figures"], "labels.npy: expected a voxel size in nm, met none in the file"),
+        (["evaluate", "labels.npy", "labels.npy"], "labels.npy: expected a voxel size in nm, met none"),
+        (["objects", "labels.tif", "labels.tif"], "labels.tif: expected no output yet"),
+        (["objects", "labels.tif", "o.png"], "o.png: expected an image file (.ome.zarr, .zarr, .tif, .tiff)"),
+        (["objects", "labels.tif", "o.tif", "--split", "map"], "split map: expected a map of the network"),
+        (["objects", "labels.tif", "o.tif", "--class", "a"], "--class: expected VALUE=NAME"),
+        (["measure", "labels.tif", "labels.tif"], "labels.tif: expected no output yet"),
+        (["measure", "labels.tif", "f", "--contact-nm", "a"], "--contact-nm: expected distances in nm"),
+        (["measure", "labels.tif", "f", "--outside", "glia"], "outside: expected a class"),
+        (["measure", "labels.tif", "f", "--objects", "o.tif", "--min-size-nm", "3"], "beside --objects"),
+        (["evaluate", "labels.tif", "prediction.tif"], "name the prediction first"),
+        (["evaluate", "prediction.tif", "labels.tif", "--z", "0:99"], "z"),
+    ],
+)
+def test_slips_are_one_line(folder: Path, words: list[str], message: str) -> None:
+    told = scsam(*words, code=2)
+    assert message in told
+    assert told.count("\n") == 1
+
+
+def test_slips_are_told_before_torch_is_imported(folder: Path) -> None:
+    code = "import sys; sys.modules['torch'] = None; from scsam_monai.cli import app; app()"
+    for words in (
+        ["objects", "labels.npy", "o.ome.zarr"],
+        ["measure", "labels.npy", "f"],
+        ["evaluate", "a.tif", "b.tif"],
+    ):
+        command = [sys.executable, "-c", code, *words]
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert result.returncode == 2, result.stderr
+        assert result.stderr.startswith("error: ")

@@ -100,7 +100,7 @@ def draw_cells(canvas: Canvas, cells: list[Cell]) -> None:
     canvas.paint(_WHOLE, style.membrane, np.minimum(1, strength * canvas.shell(-depth, _BILAYER_NM)))
     near_edge = np.abs(depth - thickness / 2) <= thickness / 2 + 0.15 * canvas.pixel
     narrow = (depth < 0) & (cleft < max(20.0, canvas.pixel))
-    _claim_components(canvas, near_edge | narrow)
+    canvas.claim_parts(near_edge | narrow, MEMBRANE)
     canvas.blocked |= depth < thickness + 12
     canvas.owner[depth < 0] = OUTSIDE
 
@@ -123,14 +123,6 @@ def _border_distance(canvas: Canvas, cells: list[Cell]) -> tuple[Field, NDArray[
         for number, distance in ((a, ahead), (b, -ahead)):
             np.minimum(border, distance, out=border, where=owner == number)
     return border, owner
-
-
-def _claim_components(canvas: Canvas, membrane: NDArray[np.bool_]) -> None:
-    found, count = ndimage.label(membrane, np.ones((3, 3, 3), bool))
-    canvas.labels[membrane] = MEMBRANE
-    canvas.instances[membrane] = found[membrane] + canvas.instance_count
-    canvas.instance_count += count
-    canvas.blocked |= membrane
 
 
 def draw_nucleus(canvas: Canvas, cell: Cell, number: int) -> None:

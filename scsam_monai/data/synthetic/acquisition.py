@@ -53,7 +53,9 @@ def acquire(
         picture += _knife_marks(picture.shape, rng)
     folded = _fold(picture, rng, voxel[1]) if look.folds else np.zeros(picture.shape, bool)
     picture += _noise(picture, look, rng)
-    seams, missing = _tiles(picture.shape, rng) if look.tiles else (np.float32(0), np.zeros(picture.shape, bool))
+    seams, missing = (
+        _tiles(picture.shape, rng) if look.tiles else (np.float32(0), np.zeros(picture.shape, bool))
+    )
     picture += seams
     shown = np.clip(look.brightness + look.contrast * picture, 0, 1) ** np.float32(look.gamma)
     if look.inverted:
@@ -155,7 +157,11 @@ def _margin(shape: tuple[int, ...], rng: np.random.Generator) -> Mask:
     _, y, x = shape
     missing = np.zeros(shape, bool)
     rows, columns = np.arange(y)[:, None], np.arange(x)
-    for distance, length in ((rows + 0 * columns, y), (y - 1 - rows + 0 * columns, y), (columns + 0 * rows, x)):
+    for distance, length in (
+        (rows + 0 * columns, y),
+        (y - 1 - rows + 0 * columns, y),
+        (columns + 0 * rows, x),
+    ):
         if rng.random() < 0.6:
             width, slope = rng.uniform(0.01, 0.12) * length, rng.normal(0, 0.03)
             along = columns if length == y and distance[0, 0] == distance[0, -1] else rows
@@ -169,7 +175,9 @@ def compress(shown: Field, quality: float) -> Field:
     scale = (5000 / quality if quality < 50 else 200 - 2 * quality) / 100
     table = np.clip(_LUMINANCE * np.float32(scale), 1, 255)
     z, y, x = shown.shape
-    padded = np.pad(shown * np.float32(255) - np.float32(128), ((0, 0), (0, -y % 8), (0, -x % 8)), mode="edge")
+    padded = np.pad(
+        shown * np.float32(255) - np.float32(128), ((0, 0), (0, -y % 8), (0, -x % 8)), mode="edge"
+    )
     blocks = padded.reshape(z, padded.shape[1] // 8, 8, padded.shape[2] // 8, 8).transpose(0, 1, 3, 2, 4)
     coarse = np.rint(fft.dctn(blocks, axes=(3, 4), norm="ortho") / table) * table
     back = fft.idctn(coarse, axes=(3, 4), norm="ortho").transpose(0, 1, 3, 2, 4).reshape(padded.shape)

@@ -65,9 +65,7 @@ class Canvas:
         coarse_nm: spacing of the grid on which free space is looked for.
     """
 
-    def __init__(
-        self, grid: Grid, style: Style, rng: np.random.Generator, coarse_nm: float = 64.0
-    ) -> None:
+    def __init__(self, grid: Grid, style: Style, rng: np.random.Generator, coarse_nm: float = 64.0) -> None:
         self.grid, self.style, self.rng = grid, style, rng
         self.grey: Field = np.full(grid.shape, style.cytosol, np.float32)
         self.labels: NDArray[np.uint8] = np.zeros(grid.shape, np.uint8)

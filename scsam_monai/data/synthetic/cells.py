@@ -10,7 +10,6 @@ from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from scsam_monai.data.synthetic.canvas import MEMBRANE, NUCLEUS, OUTSIDE, Box, Canvas, Point
 from scsam_monai.data.synthetic.noise import Field
@@ -88,7 +87,7 @@ def _mirror(canvas: Canvas, nucleus: Point, radius: float, angle: float) -> Poin
 
 def draw_cells(canvas: Canvas, cells: list[Cell]) -> None:
     """Divide the block among the cells and draw the clefts and membranes between them."""
-    border, canvas.owner[...] = _border_distance(canvas, cells)
+    border, canvas.owner[...] = border_distance(canvas, cells)
     cleft = _CLEFT_NM / 2 + 420 * np.maximum(canvas.noise(1700) - 1.05, 0)
     depth = border - cleft
     thickness = max(_BILAYER_NM, 0.9 * canvas.pixel)
@@ -105,7 +104,7 @@ def draw_cells(canvas: Canvas, cells: list[Cell]) -> None:
     canvas.owner[depth < 0] = OUTSIDE
 
 
-def _border_distance(canvas: Canvas, cells: list[Cell]) -> tuple[Field, NDArray[np.uint8]]:
+def border_distance(canvas: Canvas, cells: list[Cell]) -> tuple[Field, NDArray[np.uint8]]:
     """Distance in nm from each voxel to the nearest border between two cells, and the cell's index."""
     away = []
     for cell in cells:

@@ -130,7 +130,10 @@ def draw_look(
     chosen = str(rng.choice(MODALITIES, p=(0.35, 0.3, 0.25, 0.1))) if modality is None else modality
     if chosen not in MODALITIES:
         raise InputError(
-            "modality", expected=f"one of {', '.join(MODALITIES)}", met=repr(modality), remedy="choose one of them"
+            "modality",
+            expected=f"one of {', '.join(MODALITIES)}",
+            met=repr(modality),
+            remedy="choose one of them",
         )
     column = MODALITIES.index(chosen)
     shape, voxel = _draw_sampling(column, rng, finest_nm, coarsest_nm)

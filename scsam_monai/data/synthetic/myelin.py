@@ -23,7 +23,11 @@ def draw_myelin(canvas: Canvas, territories: Territories, tube: Tube, thickness:
     where = [np.flatnonzero(mine.any(axis=other)) for other in ((1, 2), (0, 2), (0, 1))]
     if not all(w.size for w in where):
         return
-    box = (slice(where[0][0], where[0][-1] + 1), slice(where[1][0], where[1][-1] + 1), slice(where[2][0], where[2][-1] + 1))
+    box = (
+        slice(where[0][0], where[0][-1] + 1),
+        slice(where[1][0], where[1][-1] + 1),
+        slice(where[2][0], where[2][-1] + 1),
+    )
     style, rng, mine = canvas.style, canvas.rng, mine[box]
     # Pressed from outside, the sheath gives way and keeps its thickness.
     depth = np.minimum(-territories.depth[box], territories.border[box] + 4)
@@ -35,7 +39,11 @@ def draw_myelin(canvas: Canvas, territories: Territories, tube: Tube, thickness:
     contrast = float(np.exp(-2 * (np.pi * 0.42 * canvas.pixel / pitch) ** 2))
     split = np.clip(canvas.roughness(box, 300) - 1.7, 0, 1)
     body = style.membrane - 0.05 + 0.10 * canvas.roughness(box, 1000) * 0.3
-    grey = body + contrast * 0.3 * (1 - stripes) * (style.cytosol - style.membrane) + 0.6 * split * (style.lumen - body)
+    grey = (
+        body
+        + contrast * 0.3 * (1 - stripes) * (style.cytosol - style.membrane)
+        + 0.6 * split * (style.lumen - body)
+    )
     canvas.paint(box, grey, inside.astype(np.float32))
     gap = mine & (np.abs(depth - thickness - _AXON_GAP_NM / 2) < max(_AXON_GAP_NM, canvas.pixel) / 2)
     canvas.paint(box, 0.5 * (style.cytosol + style.lumen), 0.7 * gap.astype(np.float32))

@@ -1,7 +1,7 @@
 """Fill a block with bent tubes that press against each other, as the neurites of a neuropil do.
 
-The tubes are laid out on a lattice of some 16 nm, the thick ones first, each along the room that is left. Every voxel
-then belongs to the tube whose surface it lies deepest in or nearest to; where all are far, to what fills the gaps.
+The tubes are laid out on a lattice of some 16 nm, the thick ones first, each along the room that is left. Every
+voxel then belongs to the tube that it lies deepest in or nearest to; where all are far, to what fills the gaps.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from scipy import ndimage, sparse
 
 from scsam_monai.data.synthetic.canvas import Box, Canvas, Grid, Point
 from scsam_monai.data.synthetic.noise import Field, spline_taps, stretch
-from scsam_monai.data.synthetic.shapes import ellipsoid, steepness, tube
+from scsam_monai.data.synthetic.shapes import ellipsoid, random_rotation, rotate, steepness, tube
 
 FILLER = 0
 """Owner of the gaps between the tubes."""
@@ -70,7 +70,9 @@ class Packing:
     def __init__(self, canvas: Canvas) -> None:
         self.canvas, self.rng = canvas, canvas.rng
         fine = canvas.grid
-        lattice = max(_LATTICE_NM, 1.6 * canvas.pixel, (float(np.prod(fine.extent)) / _MOST_POINTS) ** (1 / 3))
+        lattice = max(
+            _LATTICE_NM, 1.6 * canvas.pixel, (float(np.prod(fine.extent)) / _MOST_POINTS) ** (1 / 3)
+        )
         steps = [max(lattice, s) for s in fine.spacing]
         self._ratio = [f / s for f, s in zip(fine.spacing, steps, strict=True)]
         shape = [int((n - 1) * r) + 4 for n, r in zip(fine.shape, self._ratio, strict=True)]
@@ -90,7 +92,14 @@ class Packing:
         return float((self._room <= 0).mean())
 
     def add_tube(
-        self, radius: float, heading: Point, *, wobble: float = 0.2, beads: float = 0.25, strands: int = 1, twigs: int = 0,
+        self,
+        radius: float,
+        heading: Point,
+        *,
+        wobble: float = 0.2,
+        beads: float = 0.25,
+        strands: int = 1,
+        twigs: int = 0,
         firm: bool = False,
     ) -> Tube | None:
         """Lay a tube through the room that is left; None if it finds none.
@@ -133,8 +142,10 @@ class Packing:
         return made
 
     def _radii(self, path: NDArray[np.float64], radius: float, beads: float) -> NDArray[np.float64]:
-        swell = 1 + ndimage.gaussian_filter1d(beads * 2 * self.rng.standard_normal(len(path)), 1.5, mode="nearest")
-        room = np.array([self._room_at(point) for point in path])
+        swell = 1 + ndimage.gaussian_filter1d(
+            beads * 2 * self.rng.standard_normal(len(path)), 1.5, mode="nearest"
+        )
+        room = np.array([self.room_at(point) for point in path])
         return np.clip(np.minimum(radius * swell, room + 25), 0.35 * radius, 1.7 * radius)
 
     def _sideways(self, heading: Point, radius: float, strands: int) -> list[Point]:
@@ -143,16 +154,19 @@ class Packing:
         return [k * across for k in range(strands)]
 
     def _waves(self, box: Box, radius: float) -> Field:
-        waves = 0.16 * radius * self._lattice.roughness(box, 300) + 0.2 * radius * self._lattice.roughness(box, 1000)
+        waves = 0.16 * radius * self._lattice.roughness(box, 300) + 0.2 * radius * self._lattice.roughness(
+            box, 1000
+        )
         return np.clip(waves, -0.3 * radius, 0.3 * radius)
 
-    def add_ball(self, center: Point, radii: Point) -> int | None:
+    def add_ball(self, center: Point, radii: Point, uneven_nm: float = 130.0) -> int | None:
         """Lay a cell body, an ellipsoid with half axes ``radii`` in nm; its owner number or None."""
         box = self._lattice.box(center + self._shift, radii.max() + _REACH_NM)
         if box is None:
             return None
-        distance = ellipsoid(self._lattice.offsets(box, center + self._shift), radii)
-        distance = distance + 130 * self._lattice.noise(1500, box)
+        offsets = self._lattice.offsets(box, center + self._shift)
+        distance = ellipsoid(rotate(offsets, random_rotation(self.rng)), radii)
+        distance = distance + uneven_nm * self._lattice.noise(1200, box)
         return self.count if self._lay([(box, distance)]) else None
 
     def _lay(self, parts: list[tuple[Box, Field]]) -> bool:
@@ -188,7 +202,8 @@ class Packing:
         point: Point = (np.array(index) + self.rng.uniform(0, 1, 3)) * np.array(lattice.spacing) - self._shift
         return point
 
-    def _room_at(self, point: Point) -> float:
+    def room_at(self, point: Point) -> float:
+        """Distance in nm from a position to the nearest shape that is laid."""
         index = ((point + self._shift) / self._lattice.grid.spacing).astype(int)
         return float(self._room[tuple(np.clip(index, 0, np.array(self._room.shape) - 1))])
 
@@ -200,7 +215,7 @@ class Packing:
         for _ in range(int(1.6 * float(extent.max()) / step) + 4):
             turns = course + wobble * self.rng.standard_normal((5, 3))
             turns /= np.linalg.norm(turns, axis=1, keepdims=True)
-            rooms = [min(self._room_at(point + step * turn), 1.1 * radius) for turn in turns]
+            rooms = [min(self.room_at(point + step * turn), 1.1 * radius) for turn in turns]
             best = turns[int(np.argmax(rooms))]
             if max(rooms) < 0.3 * radius:
                 break

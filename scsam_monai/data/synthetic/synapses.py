@@ -51,7 +51,10 @@ def _draw_one(canvas: Canvas, territories: Territories, center: Point, insect: b
     away = np.sqrt(z * z + y * y + x * x)
     near = away < extent
     others = np.bincount(owners[near & (owners > FILLER) & (owners != own)], minlength=1)
-    if others.sum() < 0.2 * np.count_nonzero(near) or np.count_nonzero(near & (owners == own)) < 0.2 * near.sum():
+    if (
+        others.sum() < 0.2 * np.count_nonzero(near)
+        or np.count_nonzero(near & (owners == own)) < 0.2 * near.sum()
+    ):
         return None
     partner = int(others.argmax())
     behind = (owners != own) & (owners > FILLER) if insect else owners == partner
@@ -64,7 +67,9 @@ def _draw_one(canvas: Canvas, territories: Territories, center: Point, insect: b
     if insect:
         share = np.maximum(share, _bar(canvas, box, center, owners == own, border))
     style = canvas.style
-    dark = style.membrane + 0.1 * (style.cytosol - style.membrane) - 0.04 * np.clip(canvas.roughness(box), -1, 1)
+    dark = (
+        style.membrane + 0.1 * (style.cytosol - style.membrane) - 0.04 * np.clip(canvas.roughness(box), -1, 1)
+    )
     canvas.paint(box, dark, 0.9 * share)
     marked = (share > 0.4) & ((canvas.labels[box] == 0) | (canvas.labels[box] == MEMBRANE))
     if np.count_nonzero(marked) < 8:

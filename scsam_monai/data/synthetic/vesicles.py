@@ -56,16 +56,25 @@ def draw_vesicle(
     return True
 
 
-def draw_vesicles(canvas: Canvas, centers: np.ndarray, radius: tuple[float, float], label: int, **kind: float) -> int:
+def draw_vesicles(
+    canvas: Canvas, centers: np.ndarray, radius: tuple[float, float], label: int, **kind: float
+) -> int:
     """Draw vesicles of a mean radius and its sigma at positions ``(n, 3)`` in nm; returns how many fitted."""
     radii = np.clip(canvas.rng.normal(*radius, len(centers)), 0.6 * radius[0], 1.6 * radius[0])
     return sum(
-        draw_vesicle(canvas, center, float(r), label, **kind) for center, r in zip(centers, radii, strict=True)
+        draw_vesicle(canvas, center, float(r), label, **kind)
+        for center, r in zip(centers, radii, strict=True)
     )
 
 
 def draw_tubule(
-    canvas: Canvas, path: np.ndarray, radius: float, label: int, *, content: float = 0.5, strength: float = 1.0
+    canvas: Canvas,
+    path: np.ndarray,
+    radius: float,
+    label: int,
+    *,
+    content: float = 0.5,
+    strength: float = 1.0,
 ) -> None:
     """Draw a membrane tubule along a path ``(n, 3)`` in nm where there is room, inside the cell it starts in."""
     radii = radius * canvas.rng.uniform(0.7, 1.4, len(path))

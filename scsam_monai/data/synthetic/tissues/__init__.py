@@ -7,7 +7,11 @@ from dataclasses import dataclass
 
 from scsam_monai.data.synthetic.canvas import CLASSES, VOCABULARY, Canvas
 from scsam_monai.data.synthetic.scene import draw_scene
+from scsam_monai.data.synthetic.tissues.blood import draw_blood
+from scsam_monai.data.synthetic.tissues.gland import draw_gland
+from scsam_monai.data.synthetic.tissues.hepatocyte import draw_hepatocytes
 from scsam_monai.data.synthetic.tissues.neuropil import draw_neuropil
+from scsam_monai.data.synthetic.tissues.plant import draw_leaf
 from scsam_monai.errors import InputError
 
 _ALL = VOCABULARY
@@ -36,6 +40,10 @@ class Tissue:
 TISSUES: dict[str, Tissue] = {
     "neuropil": Tissue(draw_neuropil, _ALL, 4.0, 12.0, coarse_nm=28.0),
     # Clefts between islet cells are part of the membrane or the background there.
+    "hepatocyte": Tissue(draw_hepatocytes, _ALL, 7.0, 16.0),
+    "gland": Tissue(draw_gland, _ALL, 7.0, 16.0),
+    "blood": Tissue(draw_blood, _ALL, 8.0, 20.0, coarse_nm=40.0),
+    "plant": Tissue(draw_leaf, _ALL, 8.0, 25.0),
     "islet": Tissue(draw_scene, CLASSES, 8.0, 25.0),
 }
 
@@ -52,6 +60,9 @@ def chosen_tissues(names: str) -> list[str]:
     for name in wanted:
         if name not in TISSUES:
             raise InputError(
-                "tissue", expected=f"all, or some of {', '.join(TISSUES)}", met=repr(name), remedy="write them with commas between"
+                "tissue",
+                expected=f"all, or some of {', '.join(TISSUES)}",
+                met=repr(name),
+                remedy="write them with commas between",
             )
     return wanted

@@ -1,4 +1,4 @@
-"""Neuropil: neurites packed without gaps, insect or mammalian, with synapses, myelin, glia and now and then a cell body."""
+"""Neuropil of insects or mammals: packed neurites, synapses, myelin, glia, and now and then a cell body."""
 
 from __future__ import annotations
 
@@ -41,7 +41,9 @@ class _Kind:
 
 def _draw_kind(rng: np.random.Generator) -> _Kind:
     if rng.random() < 0.5:
-        return _Kind(True, rng.uniform(3, 12), rng.uniform(-0.22, -0.06), rng.uniform(30, 90), rng.uniform(0.7, 2.0))
+        return _Kind(
+            True, rng.uniform(3, 12), rng.uniform(-0.22, -0.06), rng.uniform(30, 90), rng.uniform(0.7, 2.0)
+        )
     wide = rng.uniform(18, 45) if rng.random() < 0.12 else rng.uniform(5, 15)
     return _Kind(False, wide, rng.uniform(-0.08, 0.12), rng.uniform(20, 70), rng.uniform(0.4, 1.5))
 
@@ -126,7 +128,12 @@ def _form(rng: np.random.Generator, sheathed: bool) -> dict[str, Any]:
     if sheathed:
         return {"firm": True, "wobble": 0.12}
     strands = int(rng.choice([1, 2, 3, 4], p=(0.5, 0.25, 0.15, 0.1)))
-    return {"beads": 0.3, "wobble": float(rng.uniform(0.15, 0.5)), "strands": strands, "twigs": int(rng.integers(0, 5))}
+    return {
+        "beads": 0.3,
+        "wobble": float(rng.uniform(0.15, 0.5)),
+        "strands": strands,
+        "twigs": int(rng.integers(0, 5)),
+    }
 
 
 def _sheath(rng: np.random.Generator, radius: float) -> float:
@@ -175,7 +182,9 @@ def _draw_small_parts(canvas: Canvas, kind: _Kind, tubes: list[Tube]) -> None:
     many = kind.clutter
     for path in _short_paths(canvas, tubes, 2.5 * many):
         draw_tubule(canvas, path, float(rng.uniform(17, 38)), ER, content=float(rng.uniform(0.3, 0.8)))
-    draw_vesicles(canvas, scattered(canvas, 1.2 * many), (95, 35), VACUOLE, content=float(rng.uniform(0.2, 0.9)))
+    draw_vesicles(
+        canvas, scattered(canvas, 1.2 * many), (95, 35), VACUOLE, content=float(rng.uniform(0.2, 0.9))
+    )
     cored = scattered(canvas, rng.uniform(0, 6))
     draw_vesicles(canvas, cored, (38, 8), GRANULE, core=0.72, content=0.3)
     draw_vesicles(canvas, scattered(canvas, 150 * many), (21, 5), GRANULE, content=0.3)

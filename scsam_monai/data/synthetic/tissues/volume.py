@@ -55,7 +55,8 @@ def generate_tissue(
     grey = integrate_sections(canvas.grey, steps, look.style.imaged_fraction)
     middle = slice(steps // 2, None, steps)
     grey, labels, instances = (
-        _displaced(volume, shifts, margin) for volume in (grey, canvas.labels[middle], canvas.instances[middle])
+        _displaced(volume, shifts, margin)
+        for volume in (grey, canvas.labels[middle], canvas.instances[middle])
     )
     image, hidden, missing = acquire(grey, look, rng)
     labels[missing], instances[missing | hidden] = 0, 0

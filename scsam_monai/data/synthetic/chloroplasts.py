@@ -11,7 +11,9 @@ from scsam_monai.data.synthetic.shapes import ellipsoid, rotate
 _THYLAKOID_NM = 18.0
 
 
-def draw_chloroplast(canvas: Canvas, center: Point, axes: Point, normal: Point, cell: int) -> bool:
+def draw_chloroplast(
+    canvas: Canvas, center: Point, axes: Point, normal: Point, cell: int
+) -> tuple[Box, Field] | None:
     """Draw one, if it has room.
 
     Args:
@@ -22,19 +24,19 @@ def draw_chloroplast(canvas: Canvas, center: Point, axes: Point, normal: Point, 
         cell: index of the cell it lives in.
 
     Returns:
-        Whether it had room.
+        Where it is, and the signed distance to its surface up to some 200 nm around it; None if it has no room.
     """
     rng = canvas.rng
-    box = canvas.box(center, 1.15 * float(axes.max()) + 60)
+    box = canvas.box(center, 1.15 * float(axes.max()) + 250)
     if box is None:
-        return False
+        return None
     across = np.cross(normal, rng.standard_normal(3))
     across /= np.linalg.norm(across)
     local = rotate(canvas.offsets(box, center), np.stack([normal, across, np.cross(normal, across)]))
     distance = ellipsoid(local, axes) + 45 * canvas.noise(700, box)
     mine = canvas.claim(box, distance <= 0, CHLOROPLAST, cell, tolerance=0.25)
     if mine is None:
-        return False
+        return None
     room = canvas.room(distance, mine)
     style = canvas.style
     stroma = style.cytosol + rng.uniform(0.3, 0.6) * (style.matrix - style.cytosol)
@@ -46,7 +48,7 @@ def draw_chloroplast(canvas: Canvas, center: Point, axes: Point, normal: Point, 
     canvas.paint(box, style.cytosol, canvas.shell(distance + 8, 10) * 0.7 * room)
     canvas.paint(box, rim, canvas.shell(distance + 18, 8) * 0.9 * room)
     canvas.blocked[box] |= distance < 20
-    return True
+    return box, distance
 
 
 def _draw_thylakoids(canvas: Canvas, box: Box, level: Field, distance: Field, room: Field) -> None:

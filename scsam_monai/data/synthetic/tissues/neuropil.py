@@ -107,13 +107,18 @@ def _lay_neurites(packing: Packing, kind: _Kind) -> None:
     """Thick ones first, then thinner ones, in bundles that run in a few directions."""
     rng, extent = packing.rng, packing.canvas.grid.extent
     bundles = rng.standard_normal((4, 3)) * (1.3, 1, 1)
-    widest = 0.3 * float(extent[1:].min())
+    widest = 0.25 * float(extent[1:].min())
     spread = rng.uniform(0.2, 0.9)
     sheathed = not kind.insect and rng.random() < 0.5
-    sizes = ((500, 1100, 0.3), (200, 480, rng.uniform(0.45, 0.7)), (55, 200, rng.uniform(0.84, 0.93)))
+    thick = rng.uniform(0.0, 0.3)
+    sizes = (
+        (400, 1100, thick),
+        (170, 400, thick + rng.uniform(0.1, 0.35)),
+        (55, 170, rng.uniform(0.85, 0.93)),
+    )
     for low, high, filled in sizes:
         failures = 0
-        while packing.filled < filled and failures < 25 and packing.count < 900:
+        while packing.filled < filled and failures < 40 and packing.count < 900:
             radius = min(float(np.exp(rng.uniform(np.log(low), np.log(high)))), widest)
             heading = bundles[rng.integers(4)] + spread * rng.standard_normal(3)
             sheath = _sheath(rng, radius) if sheathed and radius > 180 and rng.random() < 0.4 else 0.0
@@ -148,10 +153,10 @@ def _draw_cytosol(canvas: Canvas, count: int, kind: _Kind) -> np.ndarray:
     shade = style.cytosol + np.clip(rng.normal(0.01, spread, count + 1), -0.09, 0.09).astype(np.float32)
     shade[rng.random(count + 1) < 0.05] -= 0.1
     shade[FILLER] = style.cytosol + kind.filler
-    dense = np.clip(rng.normal(0.7, 0.35, count + 1), 0.1, 1.5).astype(np.float32)
+    dense = np.clip(rng.normal(0.85, 0.45, count + 1), 0.1, 1.8).astype(np.float32)
     dense[FILLER] = 1.3 if kind.insect else 0.5
     density = dense[canvas.owner] * np.clip(1 + 0.5 * canvas.noise(700), 0.1, 2)
-    specks = np.minimum(np.maximum(canvas.grain - 0.5, 0), 1.5) + 0.45 * np.clip(canvas.noise(60), -0.5, 2)
+    specks = np.minimum(np.maximum(canvas.grain - 0.5, 0), 1.5) + 0.55 * np.clip(canvas.noise(60), -0.6, 2.2)
     ground = shade[canvas.owner] + 0.02 * canvas.noise(500) + 0.02 * canvas.noise(160)
     canvas.grey[...] = ground - 1.9 * style.texture * density * (specks - 0.35)
     return shade

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+from scipy import ndimage
 
 from scsam_monai.data.synthetic.bodies import Body, draw_bodies
-from scsam_monai.data.synthetic.canvas import EXTRACELLULAR, LIPID, MEMBRANE, VACUOLE, Canvas, Point
+from scsam_monai.data.synthetic.canvas import EXTRACELLULAR, LIPID, MEMBRANE, NUCLEUS, VACUOLE, Canvas, Point
 from scsam_monai.data.synthetic.cells import border_distance, draw_nucleus, plan_cells
 from scsam_monai.data.synthetic.chloroplasts import draw_chloroplast
 from scsam_monai.data.synthetic.mitochondria import Build, draw_mitochondria
@@ -35,9 +36,9 @@ def draw_leaf(canvas: Canvas, progress: Callable[[float, str], None]) -> None:
     if rng.random() < 0.4:
         draw_nucleus(canvas, cells[0], 0)
     progress(0.3, "chloroplasts")
-    _lay_chloroplasts(canvas, depth)
+    near = _lay_chloroplasts(canvas, depth)
     progress(0.6, "vacuole")
-    _draw_vacuole(canvas, depth)
+    _draw_vacuole(canvas, depth, near)
     build = Build(radius=(float(rng.uniform(200, 320)), 140, 420), length=(200, 1500), cristae=0.6)
     draw_mitochondria(canvas, share=float(rng.uniform(0.01, 0.03)), build=build)
     peroxisomes = Body(VACUOLE, (280, 0.25), 0.5 * (style.cytosol + style.matrix), mottled=0.01)
@@ -63,40 +64,40 @@ def _draw_walls(canvas: Canvas, border: Field, depth: Field) -> None:
     canvas.blocked |= depth < 25
 
 
-def _lay_chloroplasts(canvas: Canvas, depth: Field) -> None:
-    """Along the walls, flat against them."""
+def _lay_chloroplasts(canvas: Canvas, depth: Field) -> Field:
+    """Along the walls, flat against them; returns the distance in nm to the nearest of them or to the nucleus."""
     rng = canvas.rng
     slope = np.stack(np.gradient(depth, *canvas.grid.spacing)) if min(depth.shape) > 1 else None
     perimeter = float(np.count_nonzero(np.abs(depth - 300) < 150) * np.prod(canvas.grid.spacing)) / 300
     wanted = max(1, round(perimeter / canvas.grid.extent[0] / 4500 * rng.uniform(0.7, 1.6)))
+    near = np.full(depth.shape, 1e3, np.float32)
+    nucleus = canvas.labels == NUCLEUS
+    if nucleus.any():
+        near[...] = ndimage.distance_transform_edt(~nucleus, sampling=canvas.grid.spacing)
     for _ in range(8 * wanted):
         axes = np.array([rng.uniform(450, 900), rng.uniform(900, 1700), rng.uniform(1100, 2200)])
         places = np.flatnonzero(np.abs(depth - axes[0] - 60) < 40)
         if not places.size or wanted == 0:
-            return
+            break
         index = np.unravel_index(int(rng.choice(places)), depth.shape)
         center = (np.array(index) + 0.5) * canvas.grid.spacing
         normal: Point = (
             np.array([0.0, 0.0, 1.0]) if slope is None else slope[(slice(None), *index)].astype(float)
         )
         normal /= max(float(np.linalg.norm(normal)), 1e-6)
-        wanted -= draw_chloroplast(canvas, center, axes, normal, canvas.cell_at(center))
+        found = draw_chloroplast(canvas, center, axes, normal, canvas.cell_at(center))
+        if found is not None:
+            box, distance = found
+            np.minimum(near[box], distance, out=near[box])
+            wanted -= 1
+    return near
 
 
-def _draw_vacuole(canvas: Canvas, depth: Field) -> None:
+def _draw_vacuole(canvas: Canvas, depth: Field, near: Field) -> None:
     """Everything that is far from the wall and from what lies there, within its own membrane."""
     style, rng = canvas.style, canvas.rng
     rim = rng.uniform(150, 420) + 110 * canvas.noise(900) + 40 * canvas.noise(300)
-    organelles = canvas.blocked & (depth > 60)
-    near = np.zeros(canvas.grid.shape, np.float32)
-    if organelles.any():
-        canvas_room = canvas.clearance()
-        index = [
-            np.minimum(np.arange(n) * c // n, c - 1)
-            for n, c in zip(canvas.grid.shape, canvas_room.shape, strict=True)
-        ]
-        near = canvas_room[np.ix_(*index)]
-    away = np.minimum(depth - rim, np.where(organelles.any(), near - 130, depth - rim))
+    away = np.minimum(depth - rim, near - 90 - 30 * canvas.noise(500))
     content = style.lumen - rng.uniform(0, 0.12) + 0.012 * canvas.noise(400)
     flecks = np.clip(canvas.noise(220) - 1.9, 0, 1) * rng.choice([0.0, 0.4])
     canvas.paint(_WHOLE, content - flecks, canvas.cover(-away))

@@ -100,6 +100,20 @@ def test_generate_hands_its_options_on(tmp_path, monkeypatch):
     assert (result.exit_code, calls) == (0, [(tmp_path / "sample", {"seed": 3, "training": 6})])
 
 
+def test_generate_draws_the_tissues_that_are_named(tmp_path, monkeypatch):
+    import scsam_monai.data.synthetic as synthetic
+
+    calls = []
+    monkeypatch.setattr(
+        synthetic,
+        "write_tissue_dataset",
+        lambda *given, **options: calls.append((given, options)) or given[0],
+    )
+    result = scsam("generate", tmp_path, "--tissue", "neuropil,plant", "--seed", 3)
+    expected = ((tmp_path, "neuropil,plant"), {"seed": 3, "training": None})
+    assert (result.exit_code, calls) == (0, [expected])
+
+
 def test_corpus_hands_its_options_on(tmp_path, monkeypatch):
     from scsam_monai.data import corpus
 
@@ -108,7 +122,10 @@ def test_corpus_hands_its_options_on(tmp_path, monkeypatch):
         corpus, "write_corpus", lambda folder, **options: calls.append((folder, options)) or folder
     )
     result = scsam("corpus", tmp_path / "corpus", "--volumes", 2, "--fib25", tmp_path)
-    assert (result.exit_code, calls) == (0, [(tmp_path / "corpus", {"volumes": 2, "fib25": tmp_path})])
+    assert (result.exit_code, calls) == (
+        0,
+        [(tmp_path / "corpus", {"volumes": 2, "fib25": tmp_path, "tissues": None})],
+    )
 
 
 def test_the_installed_command_ends_with_one_line(tmp_path):

@@ -20,6 +20,12 @@ Target = Annotated[Path, typer.Argument(help="Folder to write dataset.json into.
 VoxelSize = Annotated[str | None, typer.Option(metavar="Z,Y,X", help="Voxel size in nm.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a data set in TARGET.")]
 Patterns = Annotated[list[str] | None, typer.Option(metavar="PATTERN", help="Image file names.")]
+Tissue = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAMES", help="Tissues to draw, such as neuropil,plant, or all, looked at in many ways."
+    ),
+]
 ZRanges = dict[str, tuple[int, int]] | None
 
 
@@ -38,12 +44,19 @@ def check(folder: Annotated[Path, typer.Argument(help="Folder with dataset.json.
 def generate(
     folder: Annotated[Path, typer.Argument(help="Folder to write.")],
     seed: Annotated[int, typer.Option(min=0, help="Random seed; another one gives other cells.")] = 0,
-    training: Annotated[int, typer.Option(min=4, help="Number of training volumes.")] = 4,
+    training: Annotated[
+        int | None,
+        typer.Option(min=1, help="Number of training volumes; default: 4, of several tissues two of each."),
+    ] = None,
+    tissue: Tissue = None,
 ) -> None:
-    """Generate the sample data set: electron-microscopy-like volumes with labels."""
-    from scsam_monai.data.synthetic import write_sample_dataset
+    """Generate a data set: electron-microscopy-like volumes with labels, by default of islet cells."""
+    from scsam_monai.data.synthetic import write_sample_dataset, write_tissue_dataset
 
-    typer.echo(write_sample_dataset(folder, seed=seed, training=training))
+    if tissue is None:
+        typer.echo(write_sample_dataset(folder, seed=seed, training=4 if training is None else training))
+    else:
+        typer.echo(write_tissue_dataset(folder, tissue, seed=seed, training=training))
 
 
 def corpus(
@@ -52,11 +65,12 @@ def corpus(
     fib25: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Folder with FIB-25 blocks to add (CC BY).")
     ] = None,
+    tissue: Tissue = None,
 ) -> None:
     """Generate a pre-training corpus: volumes of many kinds with object instances."""
     from scsam_monai.data.corpus import write_corpus
 
-    typer.echo(write_corpus(folder, volumes=volumes, fib25=fib25))
+    typer.echo(write_corpus(folder, volumes=volumes, fib25=fib25, tissues=tissue))
 
 
 def _print_report(report: DatasetReport, class_names: list[str]) -> None:

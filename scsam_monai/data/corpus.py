@@ -6,14 +6,20 @@ Names that begin with ``validation`` are looked at and never learned from.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from scsam_monai.data.synthetic import TRAINING_STYLES, generate_volume
+from scsam_monai.data.synthetic import (
+    TRAINING_STYLES,
+    SyntheticVolume,
+    chosen_tissues,
+    generate_tissue,
+    generate_volume,
+)
 from scsam_monai.errors import InputError
 from scsam_monai.io import EMImage, read_image, read_labels, write_stack
 
@@ -48,6 +54,7 @@ def write_corpus(
     held_out: int = 4,
     seed: int = 1000,
     fib25: str | Path | None = None,
+    tissues: str | None = None,
     progress: Progress | None = None,
 ) -> Path:
     """Write a corpus that may train redistributable weights.
@@ -59,32 +66,44 @@ def write_corpus(
         seed: of the first volume; the sample data set's seeds lie elsewhere.
         fib25: folder with the FIB-25 blocks of neuroproof_examples (CC BY): ``sample2_raw.tif``,
             ``sample2_neuron_bodies.tif`` and ``sample1_raw_unlabelled.tif``; None to do without.
+        tissues: names of tissues with commas between, or ``all``, drawn by turns and each volume looked at in
+            its own way; None for islet cells in the training styles.
         progress: called with the share done and what is being done.
 
     Returns:
         The folder.
 
     Raises:
-        InputError: if a FIB-25 file is missing or does not fit its labels.
+        InputError: if a FIB-25 file is missing or does not fit its labels, or a tissue is unknown.
     """
     folder = Path(folder)
     report = progress or (lambda share, what: None)
-    styles = list(TRAINING_STYLES)
-    wanted = [(f"generated_{index:03d}", index, seed + index) for index in range(volumes)]
-    wanted += [
-        (f"{HELD_OUT}_generated_{index:03d}", index, seed + HELD_OUT_SEEDS + index)
-        for index in range(held_out)
-    ]
+    names = None if tissues is None else chosen_tissues(tissues)
+    wanted = [(member_name(index, names), index, False) for index in range(volumes)]
+    wanted += [(f"{HELD_OUT}_{member_name(index, names)}", index, True) for index in range(held_out)]
     if fib25 is not None and not (folder / "images" / "fib25_sample1.tif").is_file():
         _add_fib25(folder, Path(fib25))
-    for position, (name, index, own_seed) in enumerate(wanted):
+    for position, (name, index, apart) in enumerate(wanted):
         report(position / len(wanted), name)
         if not (folder / "instances" / f"{name}.tif").is_file():
-            kind, style = KINDS[index % len(KINDS)], styles[index % len(styles)]
-            volume = generate_volume(kind.shape, kind.voxel_size_nm, own_seed, style)
-            _add(folder, name, volume.image, volume.instances, kind.voxel_size_nm)
+            volume = member(index, names, seed=seed + HELD_OUT_SEEDS * apart)
+            _add(folder, name, volume.image, volume.instances, volume.voxel_size_nm)
     report(1.0, "done")
     return folder
+
+
+def member_name(index: int, tissues: Sequence[str] | None) -> str:
+    """Name of the ``index``-th volume; another tissue never goes by the name of one that is there."""
+    return f"{'generated' if tissues is None else tissues[index % len(tissues)]}_{index:03d}"
+
+
+def member(index: int, tissues: Sequence[str] | None, *, seed: int) -> SyntheticVolume:
+    """Draw the ``index``-th volume of a corpus that begins with a seed."""
+    if tissues is not None:
+        return generate_tissue(tissues[index % len(tissues)], seed + index)
+    styles = list(TRAINING_STYLES)
+    kind, style = KINDS[index % len(KINDS)], styles[index % len(styles)]
+    return generate_volume(kind.shape, kind.voxel_size_nm, seed + index, style)
 
 
 def _add_fib25(folder: Path, source: Path) -> None:

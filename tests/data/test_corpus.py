@@ -5,6 +5,7 @@ import pytest
 
 from scsam_monai.data import corpus as module
 from scsam_monai.data.corpus import write_corpus
+from scsam_monai.data.synthetic import generate_volume
 from scsam_monai.data.unlabelled import items_hash, list_unlabelled
 from scsam_monai.errors import InputError
 from scsam_monai.io import read_image, read_labels, write_stack
@@ -132,3 +133,17 @@ def test_of_a_data_set_only_the_named_sections_are_seen(grey_folder):
     assert len(list_unlabelled(grey_folder, sections=("training", "test"))) == 2
     with pytest.raises(InputError, match="sections: expected one of training, validation, test"):
         list_unlabelled(grey_folder, sections=("everything",))
+
+
+def test_a_corpus_of_tissues_goes_by_their_names(tmp_path, monkeypatch):
+    asked = []
+
+    def draw(tissue, seed):
+        asked.append((tissue, seed))
+        return generate_volume((2, 48, 48), (16.0, 16.0, 16.0), seed)
+
+    monkeypatch.setattr(module, "generate_tissue", draw)
+    folder = write_corpus(tmp_path, volumes=3, held_out=1, seed=7, tissues="plant,blood")
+    names = sorted(path.stem for path in (folder / "instances").iterdir())
+    assert names == ["blood_001", "plant_000", "plant_002", "validation_plant_000"]
+    assert asked == [("plant", 7), ("blood", 8), ("plant", 9), ("plant", 7 + module.HELD_OUT_SEEDS)]

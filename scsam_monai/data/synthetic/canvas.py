@@ -17,10 +17,16 @@ Point = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 CLASSES = ("background", "membrane", "nucleus", "mitochondrion", "granule", "golgi", "er", "vacuole")
+VOCABULARY = (*CLASSES, "lipid", "synapse", "myelin", "chloroplast", "extracellular")
+"""Classes of all tissues; the islet's come first and keep their numbers.
+
+``granule`` is any secretory granule or vesicle, ``vacuole`` any vacuole, endosome, lysosome or peroxisome,
+``extracellular`` any space outside cells, with empty resin, blood plasma and plant walls.
+"""
 MEMBRANE, NUCLEUS, MITOCHONDRION, GRANULE, GOLGI, ER, VACUOLE = range(1, 8)
-OUTSIDE = 255
+LIPID, SYNAPSE, MYELIN, CHLOROPLAST, EXTRACELLULAR = range(8, 13)
+OUTSIDE = -1
 """Owner of the voxels between cells."""
-_COARSE_NM = 64.0
 _GRAIN_NM = 8.5
 
 
@@ -56,15 +62,16 @@ class Canvas:
         grid: sampling of the block.
         style: appearance.
         rng: source of randomness, shared by all that is drawn.
+        coarse_nm: spacing of the grid on which free space is looked for.
     """
 
-    def __init__(self, grid: Grid, style: Style, rng: np.random.Generator) -> None:
+    def __init__(self, grid: Grid, style: Style, rng: np.random.Generator, coarse_nm: float = 64.0) -> None:
         self.grid, self.style, self.rng = grid, style, rng
         self.grey: Field = np.full(grid.shape, style.cytosol, np.float32)
         self.labels: NDArray[np.uint8] = np.zeros(grid.shape, np.uint8)
         self.instances: NDArray[np.int32] = np.zeros(grid.shape, np.int32)
         self.blocked: Mask = np.zeros(grid.shape, bool)
-        self.owner: NDArray[np.uint8] = np.zeros(grid.shape, np.uint8)
+        self.owner: NDArray[np.int16] = np.zeros(grid.shape, np.int16)
         self.instance_count = 0
         self._axes = [
             (np.arange(n, dtype=np.float32) + 0.5) * s for n, s in zip(grid.shape, grid.spacing, strict=True)
@@ -72,7 +79,7 @@ class Canvas:
         self._rough = {130: self.noise(130), 300: self.noise(300), 1000: self.noise(1000)}
         self.grain: Field = grid.contrast_of(_GRAIN_NM) * fine_noise(grid.shape, grid.spacing, _GRAIN_NM, rng)
         self._stride = [
-            min(n, max(1, round(_COARSE_NM / s))) for n, s in zip(grid.shape, grid.spacing, strict=True)
+            min(n, max(1, round(coarse_nm / s))) for n, s in zip(grid.shape, grid.spacing, strict=True)
         ]
 
     @property
@@ -152,6 +159,14 @@ class Canvas:
         self.blocked[box] |= mine
         return mine
 
+    def claim_parts(self, mask: Mask, label: int) -> None:
+        """Give voxels a label, whoever they belong to, and each connected part an instance id."""
+        found, count = ndimage.label(mask, np.ones((3, 3, 3), bool))
+        self.labels[mask] = label
+        self.instances[mask] = found[mask] + self.instance_count
+        self.instance_count += count
+        self.blocked |= mask
+
     def room(self, distance: Field, mine: Mask) -> Field:
         """Return how much of an object may be drawn at each voxel, less near objects that are already there."""
         lost = (distance <= 0) & ~mine
@@ -161,7 +176,7 @@ class Canvas:
         return np.clip(2 * kept - 1, 0, 1)
 
     def clearance(self) -> Field:
-        """Distance in nm to the nearest taken voxel, on a grid of about 64 nm."""
+        """Distance in nm to the nearest taken voxel, on the coarse grid."""
         z, y, x = self._stride
         free = ~self.blocked[z // 2 :: z, y // 2 :: y, x // 2 :: x]
         if free.all():

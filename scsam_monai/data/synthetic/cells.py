@@ -10,7 +10,6 @@ from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from scsam_monai.data.synthetic.canvas import MEMBRANE, NUCLEUS, OUTSIDE, Box, Canvas, Point
 from scsam_monai.data.synthetic.noise import Field
@@ -88,7 +87,7 @@ def _mirror(canvas: Canvas, nucleus: Point, radius: float, angle: float) -> Poin
 
 def draw_cells(canvas: Canvas, cells: list[Cell]) -> None:
     """Divide the block among the cells and draw the clefts and membranes between them."""
-    border, canvas.owner[...] = _border_distance(canvas, cells)
+    border, canvas.owner[...] = border_distance(canvas, cells)
     cleft = _CLEFT_NM / 2 + 420 * np.maximum(canvas.noise(1700) - 1.05, 0)
     depth = border - cleft
     thickness = max(_BILAYER_NM, 0.9 * canvas.pixel)
@@ -100,12 +99,12 @@ def draw_cells(canvas: Canvas, cells: list[Cell]) -> None:
     canvas.paint(_WHOLE, style.membrane, np.minimum(1, strength * canvas.shell(-depth, _BILAYER_NM)))
     near_edge = np.abs(depth - thickness / 2) <= thickness / 2 + 0.15 * canvas.pixel
     narrow = (depth < 0) & (cleft < max(20.0, canvas.pixel))
-    _claim_components(canvas, near_edge | narrow)
+    canvas.claim_parts(near_edge | narrow, MEMBRANE)
     canvas.blocked |= depth < thickness + 12
     canvas.owner[depth < 0] = OUTSIDE
 
 
-def _border_distance(canvas: Canvas, cells: list[Cell]) -> tuple[Field, NDArray[np.uint8]]:
+def border_distance(canvas: Canvas, cells: list[Cell]) -> tuple[Field, NDArray[np.uint8]]:
     """Distance in nm from each voxel to the nearest border between two cells, and the cell's index."""
     away = []
     for cell in cells:
@@ -123,14 +122,6 @@ def _border_distance(canvas: Canvas, cells: list[Cell]) -> tuple[Field, NDArray[
         for number, distance in ((a, ahead), (b, -ahead)):
             np.minimum(border, distance, out=border, where=owner == number)
     return border, owner
-
-
-def _claim_components(canvas: Canvas, membrane: NDArray[np.bool_]) -> None:
-    found, count = ndimage.label(membrane, np.ones((3, 3, 3), bool))
-    canvas.labels[membrane] = MEMBRANE
-    canvas.instances[membrane] = found[membrane] + canvas.instance_count
-    canvas.instance_count += count
-    canvas.blocked |= membrane
 
 
 def draw_nucleus(canvas: Canvas, cell: Cell, number: int) -> None:

@@ -79,7 +79,7 @@ def write_sample_dataset(
     folder, volumes = Path(folder), _volumes(training)
     made_by = _generator(seed, shape, voxel_size_nm, dtype, volumes)
     description = folder / "dataset.json"
-    if _is_complete(description, made_by):
+    if is_complete(description, made_by):
         return description
     # Without its description a half-written folder cannot pass for a finished one.
     description.unlink(missing_ok=True)
@@ -88,8 +88,8 @@ def write_sample_dataset(
         report(index / len(volumes), wanted.name)
         own_seed = int(np.random.SeedSequence([seed, index]).generate_state(1)[0])
         volume = generate_volume(shape, voxel_size_nm, own_seed, wanted.style, dtype)
-        _write_tiff(folder / "images" / f"{wanted.name}.tif", volume.image, voxel_size_nm)
-        _write_tiff(folder / "labels" / f"{wanted.name}.tif", volume.labels, voxel_size_nm)
+        write_tiff(folder / "images" / f"{wanted.name}.tif", volume.image, voxel_size_nm)
+        write_tiff(folder / "labels" / f"{wanted.name}.tif", volume.labels, voxel_size_nm)
     write_json(description, _describe(made_by, volumes))
     report(1.0, "done")
     return description
@@ -130,8 +130,12 @@ def _describe(made_by: dict[str, Any], volumes: Sequence[_Volume]) -> dict[str, 
     }
 
 
-def _is_complete(description: Path, made_by: dict[str, Any]) -> bool:
-    """Whether exactly this data set stands there with all its files."""
+def is_complete(description: Path, made_by: dict[str, Any]) -> bool:
+    """Whether exactly this data set stands there with all its files.
+
+    Raises:
+        InputError: if a data set stands there that no generator wrote.
+    """
     if not description.exists():
         return False
     try:
@@ -146,11 +150,13 @@ def _is_complete(description: Path, made_by: dict[str, Any]) -> bool:
             met="a description that this generator did not write",
             remedy="choose another folder for the sample data set",
         )
-    files = [item[key] for part in ("training", "validation", "test") for item in found[part] for key in item]
+    items = [item for part in ("training", "validation", "test") for item in found[part]]
+    files = [item[key] for item in items for key in ("image", "label")]
     return found["generator"] == made_by and all((description.parent / file).is_file() for file in files)
 
 
-def _write_tiff(path: Path, volume: NDArray[Any], voxel_size_nm: tuple[float, float, float]) -> None:
+def write_tiff(path: Path, volume: NDArray[Any], voxel_size_nm: tuple[float, float, float]) -> None:
+    """Write a volume ``(z, y, x)`` that is the same file at each run."""
     z, y, x = voxel_size_nm
     # tifffile's own identifier differs at each run and the file with it.
     sizes: dict[str, Any] = {"UUID": str(uuid5(NAMESPACE_URL, f"{GENERATOR}/{path.name}"))}

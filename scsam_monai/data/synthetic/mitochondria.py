@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -14,25 +16,47 @@ _STEP_NM = 110.0
 _ENVELOPE_NM = 22.0
 
 
-def draw_mitochondria(canvas: Canvas, share: float) -> None:
+@dataclass(frozen=True)
+class Build:
+    """How the mitochondria of a tissue are built.
+
+    Attributes:
+        radius: median radius in nm, with the smallest and the largest.
+        length: shortest and longest centre line in nm.
+        cristae: how plainly the cristae show, from 0 to 1.
+        pitch: smallest and largest distance between cristae in nm.
+    """
+
+    radius: tuple[float, float, float] = (195, 120, 300)
+    length: tuple[float, float] = (500, 5000)
+    cristae: float = 1.0
+    pitch: tuple[float, float] = (58, 85)
+
+
+ISLET = Build()
+
+
+def draw_mitochondria(canvas: Canvas, share: float, build: Build = ISLET) -> None:
     """Grow mitochondria until they fill ``share`` of the block or no room is left.
 
     Args:
         canvas: the block.
         share: wanted share of all voxels.
+        build: how they are built.
     """
     wanted = share * canvas.labels.size
     for _ in range(max(60, round(2 * canvas.grid.area_um2))):
         if np.count_nonzero(canvas.labels == MITOCHONDRION) >= wanted:
             return
-        _draw_one(canvas)
+        _draw_one(canvas, build)
 
 
-def _draw_one(canvas: Canvas) -> None:
+def _draw_one(canvas: Canvas, build: Build) -> None:
     rng = canvas.rng
-    radius = float(np.clip(rng.lognormal(np.log(195), 0.22), 120, 300))
+    median, smallest, largest = build.radius
+    radius = float(np.clip(rng.lognormal(np.log(median), 0.22), smallest, largest))
     clearance = canvas.clearance()
-    path = _grow(canvas, clearance, radius, float(rng.uniform(500, 5000)))
+    path = _grow(canvas, clearance, radius, float(rng.uniform(*build.length)))
     radii = radius * (1 + ndimage.gaussian_filter1d(0.25 * rng.standard_normal(len(path)), 2, mode="nearest"))
     radii[[0, -1]] *= 0.8
     found = tube(canvas, path, radii, 70)
@@ -44,7 +68,7 @@ def _draw_one(canvas: Canvas) -> None:
         box, distance <= 0, MITOCHONDRION, canvas.cell_at(path[len(path) // 2]), tolerance=0.1
     )
     if mine is not None:
-        _render(canvas, box, distance, arc, mine)
+        _render(canvas, box, distance, arc, mine, build)
 
 
 def _grow(canvas: Canvas, clearance: Field, radius: float, length: float) -> NDArray[np.float64]:
@@ -77,23 +101,27 @@ def _next_heading(
     return None
 
 
-def _render(canvas: Canvas, box: Box, distance: Field, arc: Field, mine: NDArray[np.bool_]) -> None:
+def _render(
+    canvas: Canvas, box: Box, distance: Field, arc: Field, mine: NDArray[np.bool_], build: Build
+) -> None:
     style, rng = canvas.style, canvas.rng
     matrix = style.matrix + rng.normal(0, 0.012) + style.texture * 0.45 * canvas.grain[box]
     matrix = matrix + 0.012 * canvas.roughness(box)
     allowed = canvas.room(distance, mine)
     canvas.paint(box, matrix, canvas.cover(distance) * allowed)
-    _draw_cristae(canvas, box, distance, arc, allowed)
+    _draw_cristae(canvas, box, distance, arc, allowed, build)
     rim = style.membrane + 0.15 * (style.matrix - style.membrane)
     canvas.paint(box, rim, canvas.shell(distance, 8) * allowed)
     canvas.paint(box, 0.5 * (style.matrix + style.lumen), canvas.shell(distance + 8, 7) * 0.6 * allowed)
     canvas.paint(box, rim, canvas.shell(distance + 15, 7) * 0.8 * allowed)
 
 
-def _draw_cristae(canvas: Canvas, box: Box, distance: Field, arc: Field, allowed: Field) -> None:
+def _draw_cristae(
+    canvas: Canvas, box: Box, distance: Field, arc: Field, allowed: Field, build: Build
+) -> None:
     """Slits across the tube: pale lumen lined by two dark membranes, each reaching part of the way in."""
     style, rng = canvas.style, canvas.rng
-    pitch = float(rng.uniform(58, 85))
+    pitch = float(rng.uniform(*build.pitch))
     bent = arc + 16 * canvas.roughness(box, 300) + 0.15 * distance * rng.normal()
     phase: Field = (bent / pitch).astype(np.float32, copy=False)
     slope = np.clip(steepness(phase, canvas.grid.spacing), 0.6 / pitch, 1.8 / pitch)
@@ -101,6 +129,8 @@ def _draw_cristae(canvas: Canvas, box: Box, distance: Field, arc: Field, allowed
     present = np.clip(1.4 * canvas.roughness(box) + 0.65, 0, 1) * np.clip(
         (-distance - _ENVELOPE_NM) / 15, 0, 1
     )
+    if build.cristae < 1:
+        present *= np.float32(build.cristae)
     opening = float(rng.uniform(6, 12))
     lumen = canvas.cover(away - opening / 2)
     lining = canvas.cover(away - opening / 2 - 8) - lumen

@@ -16,7 +16,7 @@ _MARGIN = 3
 _UNIT_VARIANCE = np.float32((4 * np.pi * 4 / 3) ** 0.25)
 
 
-def _spline_taps(size: int, step: float) -> tuple[NDArray[np.intp], Field]:
+def spline_taps(size: int, step: float) -> tuple[NDArray[np.intp], Field]:
     """Indices and weights of the four cubic B-spline knots below each sample, ``(size,)`` and ``(4, size)``."""
     position = np.arange(size) * step
     knot = np.floor(position).astype(np.intp)
@@ -25,9 +25,9 @@ def _spline_taps(size: int, step: float) -> tuple[NDArray[np.intp], Field]:
     return knot, (weights / 6).astype(np.float32)
 
 
-def _stretch(field: Field, axis: int, size: int, step: float) -> Field:
+def stretch(field: Field, axis: int, size: int, step: float) -> Field:
     """Evaluate a cubic B-spline along one axis at ``size`` points ``step`` knots apart."""
-    index, weights = _spline_taps(size, step)
+    index, weights = spline_taps(size, step)
     broadcast = [1] * field.ndim
     broadcast[axis] = size
     total = field.take(index, axis, mode="clip")
@@ -64,7 +64,7 @@ def smooth_noise(
     field: Field = ndimage.gaussian_filter(white, 1.0, mode="wrap", truncate=_MARGIN)[inner]
     field *= _UNIT_VARIANCE**field.ndim
     for axis, (size, step) in enumerate(zip(shape, steps, strict=True)):
-        field = _stretch(field, axis, size, step)
+        field = stretch(field, axis, size, step)
     return field
 
 

@@ -31,10 +31,10 @@ def draw_cytosol(canvas: Canvas) -> None:
     canvas.grey += ground - dark + 0.95 * style.texture * canvas.grain
 
 
-def draw_wisps(canvas: Canvas) -> None:
+def draw_wisps(canvas: Canvas, strengths: tuple[float, float] = (0.65, 0.45)) -> None:
     """Faint membrane profiles and filaments: thin level sets of a field, broken up by another."""
     style = canvas.style
-    for wavelength, strength in ((330, 0.65), (180, 0.45)):
+    for wavelength, strength in zip((330, 180), strengths, strict=True):
         field = smooth_noise(canvas.grid.shape, canvas.grid.spacing, wavelength, canvas.rng)
         away = np.abs(field) * np.float32(wavelength * 0.21)
         present = np.clip(1.5 * canvas.noise(420) - 0.5, 0, 1) * ~canvas.blocked

@@ -75,13 +75,13 @@ def generate_volume(
     return SyntheticVolume(
         image=quantise(acquired, dtype),
         labels=np.ascontiguousarray(canvas.labels[middle]),
-        instances=_renumber(canvas.instances[middle]),
+        instances=renumber(canvas.instances[middle]),
         voxel_size_nm=voxel_size_nm,
         style=look,
     )
 
 
-def _renumber(instances: NDArray[np.int32]) -> NDArray[np.int32]:
+def renumber(instances: NDArray[np.int32]) -> NDArray[np.int32]:
     """Close the gaps that objects between two sections leave in the numbering."""
     present = np.bincount(instances.ravel()) > 0
     present[0] = False

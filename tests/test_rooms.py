@@ -16,8 +16,8 @@ ROOMS = (
     *("errors", "lazy", "progress", "filesystem", "command_line", "_torchvision", "_version", "moved"),
     *(
         "networks",
-        "baselines",
         "weights",
+        "baselines",
         "io",
         "data",
         "inference",

@@ -8,14 +8,15 @@ import numpy as np
 import torch
 from skimage.feature import multiscale_basic_features
 from sklearn.ensemble import RandomForestClassifier
-from torch import Tensor, nn
+from torch import Tensor
 
+from scsam_monai.baselines.peer import Peer
 from scsam_monai.errors import InputError
 
 LOWEST_PROBABILITY = 1e-6
 
 
-class RandomForestSegmenter(nn.Module):
+class RandomForestSegmenter(Peer):
     """Pixel classifier on intensity, edges and texture at several scales, with the interface of a network.
 
     Features are those of scikit-image's trainable segmentation
@@ -35,12 +36,7 @@ class RandomForestSegmenter(nn.Module):
         sigma_max: coarsest scale in pixels; scales double in between.
         prior_power: how far class frequencies are restored.
         n_jobs: threads, for features and forest.
-
-    Attributes:
-        pixel_size_nm: scalar buffer, nm per pixel of the crops; NaN until set.
     """
-
-    pixel_size_nm: Tensor
 
     def __init__(
         self,
@@ -54,15 +50,13 @@ class RandomForestSegmenter(nn.Module):
         prior_power: float = 0.5,
         n_jobs: int = 1,
     ) -> None:
-        super().__init__()
-        self.n_classes = n_classes
+        super().__init__(n_classes)
         self.n_trees, self.max_depth, self.max_samples = n_trees, max_depth, max_samples
         self.sigma_min, self.sigma_max = sigma_min, sigma_max
         self.prior_power = prior_power
         self.n_jobs = n_jobs
         self.forest: RandomForestClassifier | None = None
         self._weights = np.ones(n_classes)
-        self.register_buffer("pixel_size_nm", torch.tensor(float("nan")))
 
     def fit(
         self,
@@ -135,10 +129,6 @@ class RandomForestSegmenter(nn.Module):
         planes = image.detach().cpu().numpy()[:, 0]
         probabilities = np.stack([self.probabilities(plane) for plane in planes])
         return torch.from_numpy(np.log(np.maximum(probabilities, LOWEST_PROBABILITY))).to(image.device)
-
-    def set_pixel_size(self, nm: float) -> None:
-        """Record the pixel size (nm) of the crops."""
-        self.pixel_size_nm.fill_(nm)
 
     def _features(self, image: np.ndarray) -> np.ndarray:
         pixels = np.asarray(image, dtype=np.float32)

@@ -60,7 +60,8 @@ def test_a_frozen_pyramid_trains_its_decoder_alone(weights: Path) -> None:
     optimizer.step()
     assert all(torch.equal(before[name], value) for name, value in network.encoder.state_dict().items())
     trained = {name for name, value in network.named_parameters() if value.grad is not None}
-    assert trained and all(name.startswith("decoder.") for name in trained)
+    assert trained
+    assert all(name.startswith("decoder.") for name in trained)
 
 
 def test_the_light_decoder_is_light() -> None:
@@ -75,7 +76,8 @@ def test_a_pretrained_unet_trains_its_encoder_but_not_its_statistics(weights: Pa
     assert all(value.grad is not None for value in network.parameters())
     assert all(torch.equal(statistics[name], value) for name, value in network.encoder.named_buffers())
     decoder = [module for module in network.decoder.modules() if isinstance(module, nn.BatchNorm2d)]
-    assert decoder and all(module.training for module in decoder)
+    assert decoder
+    assert all(module.training for module in decoder)
 
 
 def test_a_pretrained_unet_refuses_maps_that_do_not_halve() -> None:

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from compare import CONFIGS, spread, train
+from accuracy import CONFIGS, spread, train
 
 from scsam_monai.filesystem.atomic import atomic_path
 

@@ -26,8 +26,8 @@ ROOMS = (
     ),
     *(
         "networks",
-        "baselines",
         "weights",
+        "baselines",
         "io",
         "data",
         "inference",

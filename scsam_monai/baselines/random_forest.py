@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import torch
 from skimage.feature import multiscale_basic_features
 from sklearn.ensemble import RandomForestClassifier
-from torch import Tensor, nn
+from torch import Tensor
 
+from scsam_monai.baselines.peer import Peer
+from scsam_monai.baselines.trees import FIELDS, check_trees, class_shares, no_trees, trees_of
 from scsam_monai.errors import InputError
 
 LOWEST_PROBABILITY = 1e-6
 
 
-class RandomForestSegmenter(nn.Module):
+class RandomForestSegmenter(Peer):
     """Pixel classifier on intensity, edges and texture at several scales, with the interface of a network.
 
     Features are those of scikit-image's trainable segmentation
@@ -37,10 +39,10 @@ class RandomForestSegmenter(nn.Module):
         n_jobs: threads, for features and forest.
 
     Attributes:
-        pixel_size_nm: scalar buffer, nm per pixel of the crops; NaN until set.
+        forest: scikit-learn's, once fitted; None where the trees come from a state dict, which takes more time.
     """
 
-    pixel_size_nm: Tensor
+    prior: Tensor
 
     def __init__(
         self,
@@ -54,15 +56,14 @@ class RandomForestSegmenter(nn.Module):
         prior_power: float = 0.5,
         n_jobs: int = 1,
     ) -> None:
-        super().__init__()
-        self.n_classes = n_classes
+        super().__init__(n_classes)
         self.n_trees, self.max_depth, self.max_samples = n_trees, max_depth, max_samples
         self.sigma_min, self.sigma_max = sigma_min, sigma_max
         self.prior_power = prior_power
         self.n_jobs = n_jobs
         self.forest: RandomForestClassifier | None = None
-        self._weights = np.ones(n_classes)
-        self.register_buffer("pixel_size_nm", torch.tensor(float("nan")))
+        self.register_buffer("prior", torch.ones(n_classes, dtype=torch.float64))
+        self._set_trees(no_trees(n_classes))
 
     def fit(
         self,
@@ -104,8 +105,24 @@ class RandomForestSegmenter(nn.Module):
             n_jobs=self.n_jobs,
             random_state=seed,
         ).fit(np.concatenate(features), targets)
-        self._weights = self._prior(frequency, np.bincount(targets, minlength=self.n_classes))
+        self.prior.copy_(
+            torch.from_numpy(self._prior(frequency, np.bincount(targets, minlength=self.n_classes)))
+        )
+        self._set_trees(trees_of(self.forest, self.n_classes))
         return self
+
+    def make_room(self, state: Mapping[str, Tensor]) -> None:
+        """Take as many trees as a state dict has, so that it can be loaded; their content is the state's.
+
+        Raises:
+            InputError: if its trees are none that this forest's features can go through.
+        """
+        if not FIELDS.keys() <= state.keys():
+            return  # of another network: whoever loads it says so
+        trees = {name: state[name].to(dtype) for name, dtype in FIELDS.items()}
+        check_trees(trees, self._features(np.zeros((8, 8), dtype=np.float32)).shape[-1])
+        self.forest = None
+        self._set_trees({name: values.clone() for name, values in trees.items()})
 
     def predict(self, image: np.ndarray) -> np.ndarray:
         """Return the labels (H, W) uint8 of an image (H, W) in [0, 1]."""
@@ -113,13 +130,16 @@ class RandomForestSegmenter(nn.Module):
 
     def probabilities(self, image: np.ndarray) -> np.ndarray:
         """Return the class probabilities (K', H, W) float32 of an image (H, W) in [0, 1]."""
-        if self.forest is None:
+        if not len(self.get_buffer("tree_start")):
             raise RuntimeError("the random forest has not been trained; call fit first")
-        features = self._features(image)
+        features = self._features(image).reshape(image.size, -1)
         # A class that never occurred in training has no column in the forest.
         known = np.zeros((image.size, self.n_classes), dtype=np.float32)
-        known[:, self.forest.classes_] = self.forest.predict_proba(features.reshape(image.size, -1))
-        weighted = known * self._weights
+        if self.forest is None:
+            known[:] = class_shares({name: self.get_buffer(name).cpu() for name in FIELDS}, features)
+        else:
+            known[:, self.forest.classes_] = self.forest.predict_proba(features)
+        weighted = known * self.prior.cpu().numpy()
         weighted /= weighted.sum(axis=1, keepdims=True)
         return weighted.T.reshape(self.n_classes, *image.shape).astype(np.float32)
 
@@ -136,9 +156,9 @@ class RandomForestSegmenter(nn.Module):
         probabilities = np.stack([self.probabilities(plane) for plane in planes])
         return torch.from_numpy(np.log(np.maximum(probabilities, LOWEST_PROBABILITY))).to(image.device)
 
-    def set_pixel_size(self, nm: float) -> None:
-        """Record the pixel size (nm) of the crops."""
-        self.pixel_size_nm.fill_(nm)
+    def _set_trees(self, trees: Mapping[str, Tensor]) -> None:
+        for name, values in trees.items():
+            self.register_buffer(name, values)
 
     def _features(self, image: np.ndarray) -> np.ndarray:
         pixels = np.asarray(image, dtype=np.float32)

@@ -34,7 +34,7 @@ def draw_pool(
     size: int,
     *,
     seed: int = 0,
-    balanced: bool = True,
+    balanced: bool | float = True,
     planes: str = "xy",
 ) -> list[Crop]:
     """Draw crops around labelled voxels.
@@ -48,16 +48,17 @@ def draw_pool(
         crop_size: edge of the square crop in pixels.
         size: number of crops; small data sets may yield the same one twice.
         seed: the same seed draws the same pool.
-        balanced: whether classes or voxels are drawn uniformly.
+        balanced: share of the crops that are drawn so that classes come equally often, between 0 and 1; True is
+            all, False is none.
         planes: ``"xy"``, or ``"all"`` for the three orthogonal ones.
 
     Raises:
-        InputError: when no voxel of any volume is known.
+        InputError: when no voxel of any volume is known, or the share is none.
     """
     check_choice("planes", planes, PLANES)
     rng = np.random.default_rng(seed)
     counts = [_voxels_per_slice(volume) for volume in volumes]
-    odds = _odds(np.stack([per_slice.sum(axis=0) for per_slice in counts]), balanced)
+    odds = _odds(np.stack([per_slice.sum(axis=0) for per_slice in counts]), _share(balanced))
     pool = []
     for _ in range(size):
         item, label = divmod(int(rng.choice(odds.size, p=odds.ravel())), odds.shape[1])
@@ -112,7 +113,14 @@ def _voxels_per_slice(volume: TrainingVolume) -> np.ndarray:
     return np.stack([np.bincount(plane.ravel(), minlength=256)[:n_classes] for plane in volume.label])
 
 
-def _odds(totals: np.ndarray, balanced: bool) -> np.ndarray:
+def _share(balanced: bool | float) -> float:
+    if isinstance(balanced, bool | int | float) and 0 <= balanced <= 1:
+        return float(balanced)
+    expected, remedy = "True, False, or a share between 0 and 1", "correct the config"
+    raise InputError("balanced", expected=expected, met=repr(balanced), remedy=remedy)
+
+
+def _odds(totals: np.ndarray, balanced: float) -> np.ndarray:
     """Probability of drawing from each item and class, from voxel counts, both (items, K')."""
     if not totals.any():
         raise InputError(
@@ -121,11 +129,10 @@ def _odds(totals: np.ndarray, balanced: bool) -> np.ndarray:
             met="unknown voxels only",
             remedy="check the label files and ignore_label in dataset.json",
         )
-    if not balanced:
-        return totals / totals.sum()
     holds = totals > 0
-    share = holds / np.maximum(holds.sum(axis=0), 1)
-    return share / share.sum()
+    equally = holds / np.maximum(holds.sum(axis=0), 1)
+    odds: np.ndarray = balanced * (equally / equally.sum()) + (1 - balanced) * (totals / totals.sum())
+    return odds
 
 
 def _draw_voxel(

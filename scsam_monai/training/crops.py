@@ -215,7 +215,8 @@ class BalancedCropDataset(CropDataset):
         zooms: edges of what is shown, in crops: 2 shows twice the width about the same place, resampled to
             ``crop_size``. Every view is shown at every zoom.
         augmentation: ``"epoch"`` draws the transform's randomness anew each epoch, ``"view"`` once for each view.
-        balanced: draw classes uniformly; otherwise voxels.
+        balanced: share of the crops that are drawn so that classes come equally often; the others show voxels as
+            they come. True is all, False is none.
         ignore_label: label of unknown voxels in the files. Samples always use 255.
         pixel_size_nm: in-plane size to resample to; None takes the one all items share.
         voxel_size_nm: (z, y, x) of items that have none of their own.
@@ -240,7 +241,7 @@ class BalancedCropDataset(CropDataset):
         seed: int = 0,
         transform: Callable[[dict[str, Any]], Any] | None = None,
         views: str | int | Sequence[int] = "d4",
-        balanced: bool = True,
+        balanced: bool | float = True,
         ignore_label: int = IGNORE_LABEL,
         pixel_size_nm: float | None = None,
         voxel_size_nm: Sequence[float] | None = None,

@@ -86,6 +86,8 @@ def load_checked(module: nn.Module, path: str | Path, state: Mapping[str, Tensor
         InputError: if the layouts or the encoders differ; nothing is loaded then.
     """
     refuse_other_encoders(path, other_encoders(module, state))
+    if callable(make_room := getattr(module, "make_room", None)):
+        make_room(state)  # of a size that only the file knows, such as decision trees
     check_layout(path, completed(module, state), full_state(module))
     module.load_state_dict(dict(state))
 

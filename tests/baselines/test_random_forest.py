@@ -128,6 +128,24 @@ def test_refuses_to_predict_untrained() -> None:
         RandomForestSegmenter(K).predict(crop(0)[0])
 
 
+def test_a_forest_from_a_state_dict_says_the_same_to_the_last_bit(forest: RandomForestSegmenter) -> None:
+    other = RandomForestSegmenter(K, sigma_max=4)
+    state = forest.state_dict()
+    other.make_room(state)
+    other.load_state_dict(state)
+    image = crop(99)[0]
+    assert other.forest is None
+    np.testing.assert_array_equal(other.probabilities(image), forest.probabilities(image))
+
+
+def test_trees_that_run_in_circles_or_compare_nothing_are_refused(forest: RandomForestSegmenter) -> None:
+    for name, value in (("node_left", 0), ("node_right", 10**6), ("node_feature", 10**4), ("tree_start", -1)):
+        state = {key: tensor.clone() for key, tensor in forest.state_dict().items()}
+        state[name][0] = value
+        with pytest.raises(InputError, match="random forest: expected trees"):
+            RandomForestSegmenter(K, sigma_max=4).make_room(state)
+
+
 def test_pixel_size_is_known_once_set() -> None:
     segmenter = RandomForestSegmenter(K)
     assert torch.isnan(segmenter.pixel_size_nm)

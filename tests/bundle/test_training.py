@@ -90,12 +90,49 @@ def test_evaluation_repeats_the_score_of_the_training(trained, monai_bundle, con
     assert first == again
 
 
-@pytest.mark.parametrize("peer", ["unet", "random_forest"])
+PEERS = {
+    "unet": ["--network_def::base_filters", "4", "--network_def::n_stages", "4"],
+    "frozen_pyramid": ["--network_def::weights", "random", "--network_def::pyramid", "resnet10t"],
+    "pretrained_unet": ["--network_def::weights", "random", "--network_def::pyramid", "resnet10t"],
+    "random_forest": ["--network_def::n_trees", "3"],
+}
+
+
+@pytest.mark.parametrize("peer", PEERS)
 def test_peers_train_by_the_same_harness(peer, monai_bundle, config, small_dataset, small_flags, tmp_path):
-    files = f"['{config('train')}','{config(peer)}']"
-    flags = ["--dataset_dir", str(small_dataset), "--run_dir", str(tmp_path), *small_flags]
+    files = f"['{config('train')}','{config(peer)}','{config('details')}']"
+    data = ["--dataset_dir", str(small_dataset), *PEERS[peer]]
+    flags = [*data, "--run_dir", str(tmp_path), *small_flags]
     monai_bundle("run", "training", "--config_file", files, *flags)
-    assert json.loads((tmp_path / "test" / "metrics.json").read_text())["mean_iou"] is not None
+    scores = json.loads((tmp_path / "test" / "metrics.json").read_text())
+    assert scores["mean_iou"] is not None
+    details = json.loads((tmp_path / "test" / "details.json").read_text())
+    assert (details["trained_parameters"] > 0) == (peer != "random_forest")
+    assert details["cpu_seconds_per_megapixel"] > 0
+
+    files = f"['{config('train')}','{config(peer)}','{config('evaluate')}']"
+    again = [
+        "--crop_size",
+        "64",
+        "--ckpt_path",
+        str(tmp_path / "model.pt"),
+        "--run_dir",
+        str(tmp_path / "again"),
+    ]
+    monai_bundle("run", "evaluating", "--config_file", files, *data, *again)
+    repeated = json.loads((tmp_path / "again" / "test" / "metrics.json").read_text())
+    assert repeated["confusion"] == scores["confusion"]
+
+
+def test_a_run_with_averaged_weights_and_clipped_gradients(
+    trained, monai_bundle, train_flags, small_dataset, small_flags, tmp_path
+):
+    flags = train_flags(small_dataset, tmp_path)
+    monai_bundle("run", "training", *flags, *small_flags, "--ema", "0.5", "--clip_gradients", "5")
+    plain, averaged = (read_state_dict(folder / "model.pt") for folder in (trained, tmp_path))
+    assert any(not torch.equal(plain[key], averaged[key]) for key in plain)
+    state = torch.load(tmp_path / "last.pt", weights_only=True)
+    assert int(state["stateful"]["average"]["n_averaged"]) == 4
 
 
 def test_cpu_budget_ends_a_run(monai_bundle, config, small_dataset, small_flags, tmp_path):

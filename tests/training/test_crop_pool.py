@@ -26,6 +26,23 @@ def test_classes_are_balanced(items: list[dict[str, Any]]) -> None:
     assert sum((cut(volumes[crop.item].label, crop, 8) == 2).any() for crop in plain) < 30
 
 
+def test_a_share_of_the_crops_is_balanced(items: list[dict[str, Any]]) -> None:
+    volumes, _ = load_volumes(items, 3)
+    pool = draw_pool(volumes, 8, 900, seed=1, balanced=0.5)
+    rare = sum((cut(volumes[crop.item].label, crop, 8) == 2).any() for crop in pool)
+    assert 0.12 < rare / len(pool) < 0.24, "half of a third, and hardly more by chance"
+    for share, same in ((1.0, True), (0.0, False), (1, True)):
+        whole = draw_pool(volumes, 8, 50, seed=1, balanced=share)
+        assert whole == draw_pool(volumes, 8, 50, seed=1, balanced=same)
+
+
+@pytest.mark.parametrize("share", [1.5, -0.1, float("nan"), "half", None])
+def test_a_share_that_is_none_is_refused(items: list[dict[str, Any]], share: Any) -> None:
+    volumes, _ = load_volumes(items, 3)
+    with pytest.raises(InputError, match="balanced: expected True, False, or a share between 0 and 1"):
+        draw_pool(volumes, 8, 5, balanced=share)
+
+
 def test_items_that_hold_a_class_are_drawn_equally() -> None:
     large, small = np.ones((8, 64, 64)), np.ones((1, 16, 16))
     pool = draw_pool([volume(large), volume(small)], 8, 600)

@@ -2,8 +2,10 @@
 
 from scsam_monai.training.batches import SetEpoch
 from scsam_monai.training.distributed import events_of_first
+from scsam_monai.training.handlers.averaging import WeightAverage
 from scsam_monai.training.handlers.best import BestWeights, SavePart, ScoreStart
 from scsam_monai.training.handlers.checkpoint import RunCheckpoint
+from scsam_monai.training.handlers.gradients import ClipGradients
 from scsam_monai.training.handlers.logs import LossTerms, MetricsLog, Progress
 from scsam_monai.training.handlers.probe import ProbeHandler
 from scsam_monai.training.handlers.prototypes import PrototypeInit
@@ -11,6 +13,7 @@ from scsam_monai.training.handlers.record import RunRecord
 
 __all__ = [
     "BestWeights",
+    "ClipGradients",
     "LossTerms",
     "MetricsLog",
     "ProbeHandler",
@@ -21,5 +24,6 @@ __all__ = [
     "SavePart",
     "ScoreStart",
     "SetEpoch",
+    "WeightAverage",
     "events_of_first",
 ]

@@ -183,7 +183,9 @@ class RunCheckpoint:
         try:
             self.optimizer.load_state_dict(state["optimizer"])
             for name, part in self.stateful.items():
-                part.load_state_dict(state["stateful"][name])
+                # A part that has nothing to keep may be younger than the checkpoint.
+                if name in state["stateful"] or part.state_dict():
+                    part.load_state_dict(state["stateful"][name])
         except (KeyError, ValueError) as error:
             raise self._misfit("the optimizer and handlers of this run", str(error)) from error
         if (scaler := getattr(engine, "scaler", None)) is not None and state["scaler"]:

@@ -21,7 +21,14 @@ from torch import nn
 from scsam_monai.networks.frozen_encoders import Freezable
 from scsam_monai.training.batches import epoch_loader, prepare_batch
 from scsam_monai.training.crops import BalancedCropDataset
-from scsam_monai.training.handlers import BestWeights, MetricsLog, RunCheckpoint, SetEpoch
+from scsam_monai.training.handlers import (
+    BestWeights,
+    ClipGradients,
+    MetricsLog,
+    RunCheckpoint,
+    SetEpoch,
+    WeightAverage,
+)
 from scsam_monai.training.losses import ScSAMLoss
 from scsam_monai.training.optimiser import parameter_groups
 
@@ -83,6 +90,8 @@ class Run:
         n_classes: int = 3,
         encoder_seed: int = 0,
         crops: int = CROPS,
+        ema: float | None = None,
+        max_norm: float | None = None,
     ) -> None:
         noise = Compose(
             [RandGaussianNoised("image", prob=0.8, std=0.1), RandAdjustContrastd("image", prob=0.5)]
@@ -95,12 +104,13 @@ class Run:
         self.schedule = schedule
         self.best = BestWeights(run_dir / "model.pt", self.network)
         self.metrics = MetricsLog(run_dir)
+        self.average = WeightAverage(self.network, ema)
         self.checkpoint = RunCheckpoint(
             run_dir,
             self.network,
             optimizer,
             schedule,
-            stateful={"best": self.best, "metrics": self.metrics},
+            stateful={"best": self.best, "metrics": self.metrics, "average": self.average},
             resume=resume,
         )
         self.evaluator = SupervisedEvaluator(
@@ -110,7 +120,7 @@ class Run:
             epoch_length=1,
             iteration_update=lambda engine, batch: None,
             key_val_metric={"norm": WeightNorm(self.network)},
-            val_handlers=[self.best, self.metrics],
+            val_handlers=[self.best, self.metrics, self.average],
             decollate=False,
         )
         self.loss = ScSAMLoss()
@@ -125,6 +135,8 @@ class Run:
             train_handlers=[
                 self.checkpoint,
                 SetEpoch([self.dataset, loader.sampler]),
+                ClipGradients(self.network, max_norm),
+                self.average,
                 LrScheduleHandler(schedule, print_lr=False, epoch_level=False),
                 ValidationHandler(1, self.evaluator),
             ],

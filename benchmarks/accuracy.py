@@ -1,0 +1,462 @@
+"""How well ScSAM and its peers segment after the same CPU time: one command, one table.
+
+    SCSAM_TEST_DATA=FOLDER python benchmarks/accuracy.py --output runs/accuracy
+    python benchmarks/accuracy.py --short --output runs/short
+    python benchmarks/accuracy.py --ablations --data vnc --labels all --output runs/accuracy
+
+Each run is the bundle's own training command in a process of its own, on one thread, with a fresh cache: all that
+it computes from opening the data until its weights are written counts, encoding included. The random forest has no
+budget and takes what it takes. Test sections are scored once, at the end. Data sets are generated cells and, where
+``--vnc`` and ``--cdeep3m`` or the environment variable ``SCSAM_TEST_DATA`` say where they lie, real stacks.
+
+Finished runs stand in ``OUTPUT/results.json`` and are not repeated: a benchmark that was stopped goes on, and
+another seed or model adds to the table. ``--short`` is one seed of one minute, some 20 minutes in all.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from itertools import product
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+from scsam_monai.data.importers.files import import_files
+from scsam_monai.data.synthetic import write_sample_dataset
+from scsam_monai.filesystem.atomic import write_json
+from scsam_monai.io import read_header
+
+ROOT = Path(__file__).resolve().parents[1]
+CONFIGS = ROOT / "bundle" / "configs"
+PYRAMID = "tf_efficientnet_lite0"
+ON_PYRAMID = "PYRAMID_WEIGHTS"
+"""Stands for the file of ``--pyramid-weights``."""
+SECTIONS = {"all": None, "three": 3, "one": 1}
+"""How many labelled sections there are to learn from."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model as the bundle trains it.
+
+    Attributes:
+        overlays: config files after ``train.json``.
+        flags: overrides of the config.
+        timed: whether it trains for the CPU time it is given, from a seed that matters.
+    """
+
+    overlays: tuple[str, ...] = ()
+    flags: Mapping[str, Any] = field(default_factory=dict)
+    timed: bool = True
+
+
+MODELS = {
+    "ScSAM plus": Model(flags={"network_def::preset": "plus"}),
+    "ScSAM paper": Model(flags={"network_def::preset": "paper"}),
+    "U-Net (nnU-Net's shape)": Model(("unet",)),
+    "U-Net on ImageNet": Model(("pretrained_unet",), {"network_def::weights": ON_PYRAMID}),
+    "frozen ImageNet pyramid": Model(("frozen_pyramid",), {"network_def::weights": ON_PYRAMID}),
+    "random forest": Model(("random_forest",), timed=False),
+}
+ABLATIONS = {
+    "ScSAM, SAM alone": Model(flags={"network_def::fusion": "sam"}),
+    "ScSAM, MAE alone": Model(flags={"network_def::fusion": "mae"}),
+    "ScSAM, pyramid alone": Model(
+        flags={
+            "network_def::fusion": "pyramid",
+            "network_def::pyramid": PYRAMID,
+            "network_def::pyramid_weights": ON_PYRAMID,
+        }
+    ),
+    "ScSAM, random encoders": Model(
+        flags={
+            "network_def::sam_weights": "random",
+            "network_def::mae_weights": "random",
+            "network_def::pyramid_weights": "random",
+            "network_def::freeze_encoders": True,
+        }
+    ),
+    "ScSAM, no alignment loss": Model(flags={"loss::alignment_weight": 0}),
+    "ScSAM, no sparse prompts": Model(flags={"network_def::tokens": 0}),
+    "ScSAM, no dense prompts": Model(flags={"network_def::dense": False}),
+    "ScSAM, dot product for cosine": Model(flags={"network_def::similarity": "dot"}),
+    "ScSAM, fusion by sum": Model(flags={"network_def::fusion": "add"}),
+    "ScSAM, fusion by concatenation": Model(flags={"network_def::fusion": "concat"}),
+    "ScSAM, no skip": Model(flags={"network_def::skip": False}),
+}
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A real data set: files of one folder, which sections train and test, and at what pixel size it is learned."""
+
+    images: str
+    labels: str
+    classes: tuple[str, ...]
+    voxel_size_nm: tuple[float, float, float]
+    training: tuple[int, int]
+    test: tuple[int, int]
+    pixel_size_nm: float | None = None
+
+
+STACKS = {
+    "vnc": Stack(
+        images="stack1_raw*.tif",
+        labels="stack1_label_z*.tif",
+        classes=("background", "membrane", "mitochondrion", "synapse", "glia"),
+        voxel_size_nm=(50, 4.6, 4.6),
+        training=(0, 13),
+        test=(14, 17),
+        pixel_size_nm=9.2,
+    ),
+    # The source states no voxel size: this one is an estimate.
+    "cdeep3m": Stack(
+        images="raw_z*.tif",
+        labels="label_z*.tif",
+        classes=("background", "mitochondrion"),
+        voxel_size_nm=(30, 10, 10),
+        training=(0, 15),
+        test=(16, 20),
+    ),
+}
+FOLDERS = {"vnc": "vnc", "cdeep3m": "cdeep3m_mito"}
+"""In the folder of ``SCSAM_TEST_DATA``."""
+GENERATED = "generated"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One row, known by what was asked and not by when or with which commit."""
+
+    data: str
+    labels: str
+    cpu_minutes: float | None
+    seed: int
+    model: str
+    overrides: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> dict[str, Any]:
+        """The row's own entries, JSON-able."""
+        return {**asdict(self), "overrides": list(self.overrides)}
+
+    @property
+    def name(self) -> str:
+        """A folder's name for the run."""
+        minutes = "untimed" if self.cpu_minutes is None else f"{self.cpu_minutes:g}min"
+        parts = [self.data, self.labels, minutes, f"seed{self.seed}", self.model, *self.overrides]
+        return "-".join("".join(c if c.isalnum() or c in ".-" else "_" for c in part) for part in parts)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run what is missing and print the table."""
+    options = parse(arguments)
+    results = Results(options.output / "results.json")
+    missing = [job for job in jobs(options) if results.find(job) is None]
+    datasets = {(job.data, job.labels): prepare(options, job.data, job.labels) for job in missing}
+
+    def work(job: Job) -> None:
+        row = run(options, job, datasets[job.data, job.labels])
+        results.add(row)
+        print(f"{job.name}: mean IoU {row['mean_iou']:.3f}", file=sys.stderr)
+
+    with ThreadPoolExecutor(options.jobs) as pool:
+        list(pool.map(work, missing))
+    print(table(results.rows))
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    kept = os.environ.get("SCSAM_TEST_DATA")
+    for name, stack in STACKS.items():
+        default = Path(kept) / FOLDERS[name] if kept and (Path(kept) / FOLDERS[name]).is_dir() else None
+        parser.add_argument(
+            f"--{name}", type=Path, default=default, metavar="FOLDER", help=f"with {stack.images}"
+        )
+    parser.add_argument(
+        "--generated", type=Path, metavar="FOLDER", help="data set to take for generated cells"
+    )
+    parser.add_argument("--data", nargs="+", choices=[*STACKS, GENERATED], help="default: all that are there")
+    parser.add_argument("--labels", nargs="+", choices=SECTIONS, help="labelled sections; default: each")
+    parser.add_argument("--cpu-minutes", type=float, nargs="+", help="default: 5 and 15")
+    parser.add_argument("--seeds", type=int, nargs="+", help="default: 0 1 2")
+    names = {**MODELS, **ABLATIONS}
+    parser.add_argument("--models", nargs="+", choices=names, metavar="MODEL", help=", ".join(names))
+    parser.add_argument("--ablations", action="store_true", help="ScSAM plus and its ablations")
+    parser.add_argument("--short", action="store_true", help="one data set, seed 0, one minute each")
+    parser.add_argument("--pyramid-weights", default="timm", help="file, or timm for its hub's")
+    parser.add_argument("--output", type=Path, default=Path("runs/accuracy"))
+    parser.add_argument("--jobs", type=int, default=1, help="runs at a time, one core each")
+    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="overrides of the config")
+    options = parser.parse_args(arguments)
+    there = [name for name in STACKS if getattr(options, name)] + [GENERATED]
+    options.data = options.data or (there[:1] if options.short else there)
+    absent = [name for name in options.data if name not in there]
+    if absent:
+        parser.error(f"--{absent[0]}: give the folder of its files, or set SCSAM_TEST_DATA")
+    options.labels = options.labels or (["all", "one"] if options.short else list(SECTIONS))
+    options.cpu_minutes = options.cpu_minutes or ([1.0] if options.short else [5.0, 15.0])
+    options.seeds = options.seeds or ([0] if options.short else [0, 1, 2])
+    chosen = ["ScSAM plus", *ABLATIONS] if options.ablations else list(MODELS)
+    options.models = options.models or chosen
+    return options
+
+
+def jobs(options: argparse.Namespace) -> list[Job]:
+    """All rows that are asked for; what ends first comes first."""
+    overrides = tuple(options.set)
+    found = [
+        Job(
+            data,
+            labels,
+            minutes if names_time(model) else None,
+            seed if names_time(model) else 0,
+            model,
+            overrides,
+        )
+        for seed, minutes, data, labels, model in product(
+            options.seeds, sorted(options.cpu_minutes), options.data, options.labels, options.models
+        )
+    ]
+    return list(dict.fromkeys(found))
+
+
+def names_time(model: str) -> bool:
+    """Whether a model's rows differ by minutes and seed."""
+    return described(model).timed
+
+
+def described(model: str) -> Model:
+    """The model of that name."""
+    return {**MODELS, **ABLATIONS}[model]
+
+
+def prepare(options: argparse.Namespace, data: str, labels: str) -> Path:
+    """Return the folder of a data set with as many labelled sections as asked for."""
+    whole = options.output / "data" / data
+    if data == GENERATED:
+        whole = options.generated or whole
+        if options.generated is None:
+            write_sample_dataset(whole)
+    elif not (whole / "dataset.json").is_file():
+        stack = STACKS[data]
+        import_files(
+            getattr(options, data),
+            whole,
+            images=[stack.images],
+            labels=[stack.labels],
+            classes={str(value): name for value, name in enumerate(stack.classes)},
+            voxel_size_nm=stack.voxel_size_nm,
+            z_ranges={"training": stack.training, "test": stack.test},
+        )
+    count = SECTIONS[labels]
+    return (
+        whole if count is None else with_sections(whole, options.output / "data" / f"{data}-{labels}", count)
+    )
+
+
+def with_sections(source: Path, target: Path, count: int) -> Path:
+    """Write a data set whose training list is ``count`` sections of another's, evenly spread over it."""
+    content = json.loads((source / "dataset.json").read_text(encoding="utf-8"))
+    default = content.get("voxel_size_nm")
+    for items in (content.get(section, []) for section in ("training", "validation", "test")):
+        for item in items:
+            item |= {key: str((source / item[key]).resolve()) for key in ("image", "label")}
+            if default is not None:
+                item.setdefault("voxel_size_nm", default)
+    places = [(item, z) for item in content["training"] for z in range(*z_range(item))]
+    chosen = [places[(2 * part + 1) * len(places) // (2 * count)] for part in range(count)]
+    content["training"] = [
+        {**item, "region": [[z, z + 1], *(item.get("region") or [None] * 3)[1:]]} for item, z in chosen
+    ]
+    write_json(target / "dataset.json", content)
+    return target
+
+
+def z_range(item: Mapping[str, Any]) -> tuple[int, int]:
+    """First section of an item, and the one after its last."""
+    bounds = (item.get("region") or [None])[0]
+    return (bounds[0], bounds[1]) if bounds else (0, read_header(item["image"]).shape[0])
+
+
+def run(options: argparse.Namespace, job: Job, dataset: Path) -> dict[str, Any]:
+    """Train and score one model and return its row."""
+    run_dir = (options.output / "runs" / job.name).resolve()
+    shutil.rmtree(run_dir, ignore_errors=True)  # of a run that was stopped: a part of it would be for nothing
+    run_dir.mkdir(parents=True)
+    flags = overrides(options, job)
+    cpu_seconds = train(command(job, flags, dataset, run_dir), run_dir / "log.txt")
+    shutil.rmtree(run_dir / "embeddings", ignore_errors=True)  # large, and not to be found by another run
+    scores, details = (
+        json.loads((run_dir / "test" / f"{name}.json").read_text(encoding="utf-8"))
+        for name in ("metrics", "details")
+    )
+    return {
+        **job.key,
+        "mean_iou": scores["mean_iou"],
+        "iou": {row["name"]: row["iou"] for row in scores["classes"][1:]},
+        "boundary_f1": details["mean_boundary_f1"],
+        "recall_by_size": details["recall_by_size"],
+        "seconds_per_megapixel": details["cpu_seconds_per_megapixel"],
+        "trained_parameters": details["trained_parameters"],
+        "cpu_seconds": cpu_seconds,
+        "commit": commit(),
+        "flags": {key: str(value) for key, value in flags.items()},
+        "machine": machine(),
+    }
+
+
+def overrides(options: argparse.Namespace, job: Job) -> dict[str, Any]:
+    """Return the overrides of the config that make up a job, without paths of this machine."""
+    model, pixel = described(job.model), STACKS[job.data].pixel_size_nm if job.data in STACKS else None
+    minutes = max(options.cpu_minutes) if job.cpu_minutes is None else job.cpu_minutes
+    flags: dict[str, Any] = {"seed": job.seed, "pool_size": int(min(max(100 * minutes, 100), 1000))}
+    if pixel is not None:
+        flags["train::dataset::pixel_size_nm"] = pixel
+    if job.cpu_minutes is not None:
+        flags["cpu_minutes"] = job.cpu_minutes
+    for key, value in model.flags.items():
+        flags[key] = options.pyramid_weights if value == ON_PYRAMID else value
+    return flags | dict(pair.split("=", 1) for pair in job.overrides)
+
+
+def command(job: Job, flags: Mapping[str, Any], dataset: Path, run_dir: Path) -> list[str]:
+    """Return the bundle command of one run."""
+    timed = ("cpu_budget",) if job.cpu_minutes is not None else ()
+    files = ("train", *described(job.model).overlays, *timed, "details")
+    names = ",".join(f"'{CONFIGS / name}.json'" for name in files)
+    paths = {
+        "dataset_dir": dataset.resolve(),
+        "run_dir": run_dir,
+        "cache_dir": run_dir / "embeddings",
+    }
+    words = [sys.executable, "-m", "monai.bundle", "run", "training", "--config_file", f"[{names}]"]
+    return words + [word for key, value in {**paths, **flags}.items() for word in (f"--{key}", str(value))]
+
+
+def train(words: list[str], log: Path) -> float:
+    """Run a command on one thread and return its CPU seconds, those of its children included."""
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+    with log.open("w") as stream:
+        process = subprocess.Popen(
+            words, stdout=stream, stderr=subprocess.STDOUT, env={**os.environ, **threads}
+        )
+        _, status, usage = os.wait4(process.pid, 0)
+    if status != 0:
+        raise SystemExit(f"{log}: the run failed; its last lines say why")
+    return cpu_seconds(usage)
+
+
+def cpu_seconds(usage: resource.struct_rusage) -> float:
+    """CPU time of a process, start, loading and scoring included."""
+    return usage.ru_utime + usage.ru_stime
+
+
+def commit() -> str:
+    """The commit that is measured; a plus says that files differ from it."""
+
+    def git(*words: str) -> str:
+        done = subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=False)
+        return done.stdout.strip()
+
+    changed = git("status", "--porcelain", "--untracked-files=no")
+    return (git("rev-parse", "--short", "HEAD") or "unknown") + ("+" if changed else "")
+
+
+def machine() -> str:
+    """One line on what computes."""
+    from measuring import machine as described_machine
+
+    return described_machine()
+
+
+class Results:
+    """The rows of a file, which is written anew, and whole, with each of them.
+
+    Args:
+        path: of the JSON file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"rows": []}
+        self.rows: list[dict[str, Any]] = found["rows"]
+        self._lock = Lock()
+
+    def find(self, job: Job) -> dict[str, Any] | None:
+        """The row of a job; None if it was not run."""
+        key = job.key
+        return next((row for row in self.rows if key.items() <= row.items()), None)
+
+    def add(self, row: dict[str, Any]) -> None:
+        """Add a row and write the file."""
+        with self._lock:
+            self.rows.append(row)
+            write_json(self.path, {"rows": self.rows})
+
+
+def table(rows: Iterable[Mapping[str, Any]]) -> str:
+    """Return markdown: a row for each data set, number of labels, time and model; mean and spread over seeds."""
+    grouped: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
+    for row in rows:
+        group = (row["data"], row["labels"], row["cpu_minutes"], row["model"], tuple(row["overrides"]))
+        grouped.setdefault(group, []).append(row)
+    head = ["data", "labelled sections", "CPU min", "model", "seeds", "mean IoU", "IoU of each class"]
+    head += ["boundary F1", "found, by size", "s per megapixel", "trained parameters", "CPU min in all"]
+    left = {"data", "labelled sections", "model", "IoU of each class", "found, by size"}
+    lines = [head, ["---" if title in left else "---:" for title in head]]
+    for (data, labels, minutes, model, changed), runs in sorted(grouped.items(), key=_order):
+        classes = (f"{name} {spread([run['iou'][name] for run in runs])}" for name in runs[0]["iou"])
+        lines.append(
+            [
+                *(data, labels, "" if minutes is None else f"{minutes:g}", " ".join([model, *changed])),
+                *(str(len(runs)), spread([run["mean_iou"] for run in runs]), ", ".join(classes)),
+                *(spread([run["boundary_f1"] for run in runs]), found_by_size(runs)),
+                f"{statistics.mean(run['seconds_per_megapixel'] for run in runs):.1f}",
+                f"{runs[0]['trained_parameters']:,}",
+                f"{statistics.mean(run['cpu_seconds'] for run in runs) / 60:.1f}",
+            ]
+        )
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _order(group: tuple[tuple[Any, ...], Any]) -> tuple[Any, ...]:
+    (data, labels, minutes, model, changed), _ = group
+    models = [*MODELS, *ABLATIONS]
+    return data, list(SECTIONS).index(labels), minutes or 0, models.index(model), changed
+
+
+def found_by_size(runs: Sequence[Mapping[str, Any]]) -> str:
+    """Return the share of objects found in each range of size, all seeds together."""
+    cells = []
+    for bins in zip(*(run["recall_by_size"] for run in runs), strict=True):
+        found, objects = (sum(part[key] for part in bins) for key in ("found", "objects"))
+        end = "more" if bins[0]["to_nm"] is None else f"{bins[0]['to_nm']:g} nm"
+        cells.append(f"to {end} {found / objects:.2f}" if objects else f"to {end} -")
+    return ", ".join(cells)
+
+
+def spread(values: Sequence[float | None]) -> str:
+    """Return mean and standard deviation."""
+    known = [value for value in values if value is not None]
+    if not known:
+        return "-"
+    mean = f"{statistics.mean(known):.3f}"
+    return mean if len(known) < 2 else f"{mean} ± {statistics.stdev(known):.3f}"
+
+
+if __name__ == "__main__":
+    main()

@@ -188,7 +188,8 @@ def _other_axis(where: str | Path, stored: tuple[int, ...], names: str, axis: in
         where,
         expected=one,
         met=f"{stored[axis]} along its axis {name} ({NAMES[name]}): {_described(stored, names)}",
-        remedy=f"save {one} as its own file" + (f"; if they are sections, {_remedy(guess)}" if sections else ""),
+        remedy=f"save {one} as its own file"
+        + (f"; if they are sections, {_remedy(guess)}" if sections else ""),
     )
 
 
@@ -202,7 +203,7 @@ def _dimensions(where: str | Path, stored: tuple[int, ...], names: str, count: i
 
 
 def _described(stored: tuple[int, ...], names: str) -> str:
-    named = set(names) != {UNKNOWN}
+    named = UNKNOWN not in names
     return (f"axes {names.upper()} of " if named else "") + f"shape {stored}"
 
 

@@ -18,7 +18,7 @@ from scsam_monai.io.checks import (
     readable,
     suffix_among,
 )
-from scsam_monai.io.formats import FORMATS, open_source
+from scsam_monai.io.formats import FORMATS, SOURCES, WITH_DATASETS, open_source, place_of
 from scsam_monai.io.formats.source import ImageFormat, OrderedSource
 from scsam_monai.io.image import EMImage, ImageHeader, Region, check_region
 
@@ -33,8 +33,14 @@ def image_suffix(path: str | Path) -> str:
 
 
 def is_supported(path: str | Path) -> bool:
-    """Whether a reader knows the suffix of ``path``."""
+    """Whether a file of this name is of a format that labels are written in, too."""
     return Path(path).name.lower().endswith(tuple(FORMATS))
+
+
+def is_readable(path: str | Path) -> bool:
+    """Whether a name is that of a file or data set of a format that is read, or of a folder."""
+    place = place_of(path)
+    return place.is_dir() or place.name.lower().endswith((*SOURCES, *WITH_DATASETS))
 
 
 def read_header(path: str | Path, axes: str | None = None) -> ImageHeader:

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
 
 import numpy as np
 
-from scsam_monai.errors import InputError
+from scsam_monai.io.axes import UNKNOWN, AxisOrder
 from scsam_monai.io.checks import check_dtype, check_grey, check_shape, check_values, readable
 from scsam_monai.io.formats import open_source
-from scsam_monai.io.axes import UNKNOWN, AxisOrder
 from scsam_monai.io.formats.source import Box, OrderedSource, Stored
 from scsam_monai.io.image import Region, VoxelSize, check_region
 from scsam_monai.io.voxel_size import choose_voxel_size
@@ -167,7 +165,7 @@ def open_volume(path: str | Path, dataset: str | None = None, axes: str | None =
             None takes what the file says, else z, y, x.
 
     Raises:
-        InputError: nothing there, an unknown or broken format, no grey image or volume, or axes that cannot be told.
+        InputError: nothing there, an unknown or broken format, no grey image or volume, or unclear axes.
     """
     source = readable(path, lambda: open_source(Path(path), dataset, axes))
     try:

@@ -40,7 +40,8 @@ SOURCES: dict[str, Callable[[Path], VolumeSource]] = {
 }
 """By suffix, what reads files that hold one image."""
 
-_WITH_DATASETS = (*CONTAINERS, ".zarr")
+WITH_DATASETS = (*CONTAINERS, ".zarr")
+"""Suffixes behind which a path may name a data set, as in ``cell.h5:/volumes/raw``."""
 
 
 def only_in_parts(path: Path) -> bool:
@@ -48,14 +49,14 @@ def only_in_parts(path: Path) -> bool:
     if path.is_dir():
         return is_zarr(path)
     return path.name.lower().endswith((*CONTAINERS, *IN_PARTS)) or (
-        not path.exists() and split_dataset(path, _WITH_DATASETS)[1] is not None
+        not path.exists() and split_dataset(path, WITH_DATASETS)[1] is not None
     )
 
 
 def place_of(path: str | Path) -> Path:
-    """The file or folder of a path, which may name a data set behind it: ``cell.h5`` of ``cell.h5:/volumes/raw``."""
+    """The file or folder of a path that may name a data set, ``cell.h5`` of ``cell.h5:/volumes/raw``."""
     path = Path(path)
-    return path if path.exists() else split_dataset(path, _WITH_DATASETS)[0]
+    return path if path.exists() else split_dataset(path, WITH_DATASETS)[0]
 
 
 def files_of(path: str | Path) -> list[Path]:
@@ -87,13 +88,13 @@ def open_source(path: Path, dataset: str | None = None, axes: str | None = None)
 
 def _open(path: Path, dataset: str | None) -> VolumeSource:
     if dataset is None and not path.exists():
-        path, dataset = split_dataset(path, _WITH_DATASETS)
+        path, dataset = split_dataset(path, WITH_DATASETS)
     if path.is_dir() and is_zarr(path):
         return ZarrSource(path, dataset)
     if path.is_dir():
         _check_no_dataset(path, "a folder of slices", dataset)
         return SliceFolderSource(path)
-    suffix = suffix_among(path, [*SOURCES, *_WITH_DATASETS]).lower()
+    suffix = suffix_among(path, [*SOURCES, *WITH_DATASETS]).lower()
     check_file(path)
     if suffix in CONTAINERS:
         return CONTAINERS[suffix](path, dataset)

@@ -15,7 +15,7 @@ from scsam_monai.io.formats.source import Box, VolumeSource
 logger = logging.getLogger(__name__)
 
 _LOOKED_AT = 256
-"""Rows of the middle of an image that are looked at before it is taken for grey; every read looks at all of its own."""
+"""Rows of the middle that are looked at before an image is taken for grey; each read looks at all of its own."""
 
 
 def as_grey(source: VolumeSource) -> VolumeSource:

@@ -26,7 +26,7 @@ _IMOD_AT = 40
 
 
 class MrcSource:
-    """Header by ``mrcfile``, values mapped. A header that breaks the rules is read as far as it makes sense, and said."""
+    """Header by ``mrcfile``, values mapped. One that breaks the rules is read as far as it makes sense, and said."""
 
     def __init__(self, path: Path) -> None:
         mrcfile = optional_library("mrcfile", path, "reads this format", "formats")
@@ -36,6 +36,8 @@ class MrcSource:
         ):
             header = file.header.copy()
         _check_mode(path, int(header.mode), met)
+        if min(int(header.nx), int(header.ny), int(header.nz)) < 1:
+            raise InputError(path, expected="a readable image", met="no size", remedy="check that it is MRC")
         for text in dict.fromkeys(str(warning.message) for warning in met):
             say_once(logger, "%s: %s; read all the same, look at the result", path, text)
         shape = mrcfile.utils.data_shape_from_header(header)
@@ -59,7 +61,7 @@ class MrcSource:
 
 def _check_mode(path: Path, mode: int, met: list[warnings.WarningMessage]) -> None:
     if mode not in _REAL_MODES:
-        doubts = "".join(f", {warning.message}" for warning in met)
+        doubts = "".join(f", {warning.message}" for warning in met[:2])
         raise InputError(
             path,
             expected=f"real grey values, of mode {', '.join(map(str, _REAL_MODES))}",
@@ -79,7 +81,9 @@ def _axes(path: Path, stated: tuple[int, ...]) -> str:
             met=", ".join(str(number) for number in reversed(stated)),
             remedy="write them into its header, in IMOD by alterheader",
         )
-    say_once(logger, "%s: mapc, mapr and maps are 0; taken for columns, rows and sections along x, y, z", path)
+    say_once(
+        logger, "%s: mapc, mapr and maps are 0; taken for columns, rows and sections along x, y, z", path
+    )
     return "zyx"
 
 

@@ -79,7 +79,9 @@ class PngSource:
         axes = "yx" + "s" * len(channels)
         shape = (*size, *channels)
         resolution = (*_resolution(dpi), *(None for _ in channels))
-        self.stored = Stored(path, shape, dtype, axes, resolution, True, photometric, PngLayout(dpi))
+        self.stored = Stored(
+            path, shape, dtype, axes, resolution, photometric=photometric, layout=PngLayout(dpi)
+        )
         self.chunk = shape
         self._pixels: np.ndarray | None = None
 

@@ -65,7 +65,7 @@ class SliceFolderSource:
 
 
 def natural_key(name: str) -> list[tuple[int, str]]:
-    """Sorts names as people count: numbers by value, capitals like small letters, a name before its numbered copies.
+    """Sorts names as people count: numbers by value, capitals as small letters, a name before its numbered copies.
 
     Example:
         >>> sorted(["s10.tif", "S2.tif", "img (1).tif", "img.tif"], key=natural_key)

@@ -36,7 +36,8 @@ class Stored:
         shape: lengths of all its axes.
         dtype: of its values.
         axes: a letter of :data:`scsam_monai.io.axes.NAMES` for each, ``?`` where the file does not say.
-        size_nm: lengths of a voxel in nm along the axes, None where the file does not say; empty if it says nothing.
+        size_nm: lengths of a voxel in nm along the axes, None where the file does not say; or empty.
+        thickness_nm: length of a voxel along z in nm where that is no axis of the array, but stated.
         size_follows_axes: False where ``size_nm`` is (z, y, x), whatever the order of the axes.
         photometric: how values become brightness.
         layout: what the format needs to write another image like this one.
@@ -51,6 +52,7 @@ class Stored:
     axes: str
     size_nm: tuple[float | None, ...]
     size_follows_axes: bool = True
+    thickness_nm: float | None = None
     photometric: Photometric = "grey"
     layout: Any = None
     single_section: bool = True
@@ -139,12 +141,12 @@ def header_of(stored: Stored, axes: str | None = None) -> ImageHeader:
 
 
 def _voxel_size(stored: Stored, order: AxisOrder) -> VoxelSize | None:
-    """(z, y, x); a single image has no z and repeats y there."""
+    """(z, y, x); a single image that states no z repeats y there."""
     if len(stored.size_nm) != (len(stored.shape) if stored.size_follows_axes else 3):
         return None
     positions = order.kept if stored.size_follows_axes else range(3 - len(order.kept), 3)
     *sections, y, x = (stored.size_nm[position] for position in positions)
-    z = sections[0] if sections else y
+    z = sections[0] if sections else stored.thickness_nm or y
     return None if z is None or y is None or x is None else (z, y, x)
 
 

@@ -16,7 +16,13 @@ import tifffile
 from scsam_monai.io.axes import UNKNOWN
 from scsam_monai.io.checks import say_once
 from scsam_monai.io.formats.source import Box, Stored
-from scsam_monai.io.formats.tiff_pages import StoredPages, StoredValues, check_files, stored_pages, stored_values
+from scsam_monai.io.formats.tiff_pages import (
+    StoredPages,
+    StoredValues,
+    check_files,
+    stored_pages,
+    stored_values,
+)
 from scsam_monai.io.formats.tiff_resolution import Resolution
 from scsam_monai.io.image import ImageHeader, Photometric
 from scsam_monai.io.voxel_size import plausible_nm
@@ -160,6 +166,7 @@ def _stored(path: Path, tif: tifffile.TiffFile, pages: StoredPages) -> Stored:
         np.dtype(pages.dtype),
         letters,
         tuple(of.get(axis, z) for axis in pages.axes),
+        thickness_nm=z,
         photometric=_PHOTOMETRIC.get(int(pages.keyframe.photometric), "grey"),
         layout=layout,
         single_section=False,

@@ -194,7 +194,7 @@ def stored_values(path: Path, tif: tifffile.TiffFile, found: StoredPages) -> Sto
     if series is not None and series.dataoffset is not None and one_file:
         return MappedArray(path, series.dataoffset, found.shape, found.dtype.newbyteorder(tif.byteorder))
     if found.keyframe.imagedepth == 1:
-        planes = TiffPlanes(found.pages, found.dtype)
+        planes = TiffPlanes(tif, found.pages, found.dtype)
         if _long(planes.shape) == _long(found.shape):
             return planes
     size = math.prod(found.shape) * found.dtype.itemsize
@@ -229,16 +229,20 @@ class TiffPlanes:
     """Pages of one size as an array (page, plane, row, column, sample).
 
     Args:
-        pages: all there, of any files.
+        tif: the file that is open.
+        pages: of this file, or of others beside it, which are opened for each read.
         dtype: of the values, in the machine's byte order.
     """
 
-    def __init__(self, pages: list[_Page], dtype: np.dtype[Any]) -> None:
-        self._pages, self._dtype, self._lock = pages, dtype, threading.Lock()
+    def __init__(self, tif: tifffile.TiffFile, pages: list[_Page], dtype: np.dtype[Any]) -> None:
+        self._open, self._pages, self._dtype, self._lock = tif, pages, dtype, threading.Lock()
         planes, _, rows, columns, samples = pages[0].keyframe.shaped
         self.shape = (len(pages), planes, rows, columns, samples)
         self._mappable = [_is_contiguous(page) for page in pages]
-        segments = [(1, columns) if plain else _segment(page) for page, plain in zip(pages, self._mappable)]
+        segments = [
+            (1, columns) if plain else _segment(page)
+            for page, plain in zip(pages, self._mappable, strict=True)
+        ]
         # Uncompressed rows can be read one by one, whatever strips they are counted in.
         self.chunk = (1, 1, *max(segments), samples)
         self._segment_bytes = max(map(math.prod, segments)) * samples * dtype.itemsize
@@ -286,12 +290,11 @@ class TiffPlanes:
             return np.full((*_segment(page), self.shape[4]), keyframe.nodata)
         file = page.parent.filehandle
         with self._lock:
-            closed = file.closed  # tifffile keeps one file of several open
-            if closed:
+            if page.parent is not self._open:
                 file.open()
             file.seek(offset)
             content = file.read(count)
-            if closed:
+            if page.parent is not self._open:
                 file.close()
         tables = {"jpegtables": page.jpegtables, "jpegheader": keyframe.jpegheader}
         given = {name: table for name, table in tables.items() if table is not None}
@@ -300,7 +303,7 @@ class TiffPlanes:
 
 
 def _is_contiguous(page: _Page) -> bool:
-    """Whether a page's values stand in the file as such, in one piece. A page's tags may differ from its keyframe's."""
+    """Whether a page's values stand in the file as such, in one piece; not all pages need do as the first."""
     ends = [offset + count for offset, count in zip(page.dataoffsets, page.databytecounts, strict=True)]
     return page.keyframe.is_final and all(
         end == start for end, start in zip(ends, page.dataoffsets[1:], strict=False)

@@ -26,7 +26,7 @@ _IMOD_AT = 40
 
 
 class MrcSource:
-    """Header by ``mrcfile``, values mapped. One that breaks the rules is read as far as it makes sense, and said."""
+    """Header by ``mrcfile``, values mapped. One that breaks the rules is read if it makes sense, and said."""
 
     def __init__(self, path: Path) -> None:
         mrcfile = optional_library("mrcfile", path, "reads this format", "formats")

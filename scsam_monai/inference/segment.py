@@ -147,7 +147,7 @@ def segment(
     opening = (
         open_volume(image, dataset, axes) if isinstance(image, str | Path) else ArrayVolume(array, axes=axes)
     )
-    option = "voxel_size_nm=(z, y, x)"
+    option = "voxel_size_nm=(50, 4.6, 4.6)"
     if output is None:
         with opening as volume:
             size = voxel_size_of(volume, voxel_size_nm, option)

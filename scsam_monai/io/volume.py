@@ -176,14 +176,14 @@ def open_volume(path: str | Path, dataset: str | None = None, axes: str | None =
 
 
 def voxel_size_of(
-    volume: VolumeReader, given: object = None, option: str = "--voxel-size-nm Z,Y,X"
+    volume: VolumeReader, given: object = None, option: str = "--voxel-size-nm 50,4.6,4.6"
 ) -> VoxelSize:
     """Return the voxel size that the user gave, else the one that the file states.
 
     Args:
         volume: the opened file.
         given: (z, y, x) in nm, or None.
-        option: where the user gives it, to name in errors.
+        option: how the user gives it, as an example to name in errors.
 
     Raises:
         InputError: if there is neither, or it cannot be one.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import SupportsFloat
@@ -126,7 +127,7 @@ def choose_voxel_size(
     stated: VoxelSize | None,
     given: object = None,
     ndim: int = 3,
-    option: str = "--voxel-size-nm Z,Y,X",
+    option: str = "--voxel-size-nm 50,4.6,4.6",
 ) -> VoxelSize:
     """Return the voxel size that the user gave, else the one that the file states; it is never guessed.
 
@@ -135,27 +136,27 @@ def choose_voxel_size(
         stated: by the file, (z, y, x) in nm, None where it states none.
         given: by the user: three numbers in nm, two or one for an image; None relies on the file.
         ndim: of the image.
-        option: where the user gives it, to name in errors.
+        option: how the user gives it, as an example to name in errors.
 
     Raises:
         InputError: if there is neither, what is given is none, or what the file states is what programs write that
             know none.
     """
     if given is not None:
-        return as_voxel_size(given, ndim, option.split()[0])
+        return as_voxel_size(given, ndim, re.split("[ =]", option)[0])
     if stated is None:
         raise InputError(
             where,
             expected="a voxel size in nm",
             met="none in the file",
-            remedy=f"give it (z, y, x) by {option}, like 50,4.6,4.6",
+            remedy=f"give it (z, y, x), like {option}",
         )
     if all(abs(edge - NM_PER_UNIT["angstrom"]) < SAME * NM_PER_UNIT["angstrom"] for edge in stated):
         raise InputError(
             where,
             expected="a voxel size of cells",
             met="1 Å (0.1 nm) along all axes, which programs write that do not know it",
-            remedy=f"give the true one (z, y, x) in nm by {option}, like 50,4.6,4.6",
+            remedy=f"give the true one in nm (z, y, x), like {option}",
         )
     return as_voxel_size(stated, ndim, where)
 

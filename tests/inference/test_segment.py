@@ -118,7 +118,7 @@ def test_one_number_is_the_voxel_size_of_an_image_alone() -> None:
         for number in (16, 16.0, np.float32(16), torch.tensor(16.0), (16,)):
             assert voxel_size_of(image, number) == VOXEL_NM
             with pytest.raises(InputError, match="voxel_size_nm: expected three positive lengths"):
-                voxel_size_of(volume, number, "voxel_size_nm=(z, y, x)")
+                voxel_size_of(volume, number, "voxel_size_nm=(50, 4.6, 4.6)")
 
 
 def test_lists_and_tensors_are_arrays(opened: Model) -> None:

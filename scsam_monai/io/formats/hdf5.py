@@ -84,10 +84,12 @@ def _axes(dataset: Any) -> str:
     """Letters of the axes: from ``axistags`` (ilastik, vigra), else from the labels of HDF5's own dimensions."""
     ndim = len(dataset.shape)
     tags = dataset.attrs.get("axistags")
+    stated = [str(dimension.label) for dimension in dataset.dims]
     if tags is not None:
-        stated = [str(axis["key"]) for axis in json.loads(_text(tags))["axes"]]
-    else:
-        stated = [str(dimension.label) for dimension in dataset.dims]
+        try:
+            stated = [str(axis["key"]) for axis in json.loads(_text(tags))["axes"]]
+        except (ValueError, KeyError, TypeError):
+            say_once(logger, "%s: its axistags make no sense and are not followed", dataset.name)
     return axis_letters(stated) if len(stated) == ndim else UNKNOWN * ndim
 
 

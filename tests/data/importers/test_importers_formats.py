@@ -95,7 +95,7 @@ def test_a_voxel_size_of_one_angstrom_is_questioned(tmp_path):
         file.set_data(RAW.view(np.int8))
         file.voxel_size = 1.0
     np.save(tmp_path / "labels.npy", LABELS)
-    with pytest.raises(InputError, match=r"raw\.mrc: .* met 1 Å \(0\.1 nm\) .* by --voxel-size-nm Z,Y,X"):
+    with pytest.raises(InputError, match=r"raw\.mrc: .* met 1 Å \(0\.1 nm\) .* like --voxel-size-nm 50,4.6,4.6"):
         import_dataset(
             "files",
             tmp_path,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from scsam_monai.io.axes import COLOURS
+from scsam_monai.io.axes import COLOURS, UNKNOWN
 from scsam_monai.io.checks import colour_error, say_once
 from scsam_monai.io.formats.source import Box, VolumeSource
 
@@ -44,7 +44,7 @@ def as_grey(source: VolumeSource) -> VolumeSource:
             stored.path,
             stored.shape[axis],
         )
-        source.stored = replace(stored, axes=stored.axes.replace("s", "z"))
+        source.stored = replace(stored, axes=stored.axes.replace("s", UNKNOWN))
     return source
 
 

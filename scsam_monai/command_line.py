@@ -9,6 +9,7 @@ import ast
 import difflib
 import inspect
 import logging
+import shlex
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
@@ -17,6 +18,7 @@ from types import TracebackType
 from typing import Any
 
 import torch
+from fire.parser import DefaultParseValue
 from monai.bundle import ConfigParser
 from monai.bundle import run as monai_run
 
@@ -25,6 +27,8 @@ from scsam_monai.filesystem.bundle_folder import bundle_folder, is_bundle
 from scsam_monai.threads import share_cores
 
 SEPARATORS = ("::", "#")
+PATHS = ("_dir", "_path", "_root")
+"""Ends of the keys whose values are paths."""
 
 
 def guard(argv: Sequence[str] | None = None) -> None:
@@ -95,6 +99,7 @@ def check_overrides(argv: Sequence[str]) -> None:
     for key, value in _overrides(argv):
         if _exists(config, _split(key)):
             _check_number(key, value, ConfigParser(config).get(key))
+            _check_path(key, value)
         else:
             close = difflib.get_close_matches(key, _all_keys(config), n=1)
             hint = f"did you mean --{close[0]}?" if close else "see the config file for its keys"
@@ -118,6 +123,20 @@ def _check_number(key: str, value: Any, default: Any) -> None:
     if type(default) in numbers and type(_literal(value)) not in numbers:
         remedy = f"give a number, like {default}"
         raise InputError(f"--{key}", expected="a number", met=repr(value), remedy=remedy)
+
+
+def _check_path(key: str, value: Any) -> None:
+    """Refuse paths that a command line misreads: ``20241126`` is a number to it, ``#2`` a remark."""
+    if not key.endswith(PATHS) or not isinstance(value, str) or not value:
+        return
+    taken = DefaultParseValue(value)
+    if taken not in (value, value.strip("'\"")) and taken is not None:
+        raise InputError(
+            f"--{key}",
+            expected="a path",
+            met=f"{value}, which this command line takes for {taken!r}",
+            remedy=f"write --{key} {shlex.quote(f'./{value}')}",
+        )
 
 
 def merged_config(argv: Sequence[str] | None = None) -> dict[str, Any] | None:

@@ -62,6 +62,7 @@ def write_volumes(folder: Path) -> None:
     ImageVolume(folder / "stack.ome.zarr").write([(0, length) for length in stack.shape], stack)
     build_pyramid(folder / "stack.ome.zarr")
     write_stack(folder / "stack.tif", stack, size)
+    np.save(folder / "stack.npy", stack.T)
     with h5py.File(folder / "cell.h5", "w") as file:
         file["volumes/raw"] = stack
     (folder / "slices").mkdir()

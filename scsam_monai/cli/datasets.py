@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from scsam_monai.cli.options import numbers, print_table, with_z_ranges
+from scsam_monai.cli.options import Axes, numbers, print_table, with_z_ranges
 from scsam_monai.errors import InputError
 
 if TYPE_CHECKING:
@@ -106,7 +106,9 @@ def _row(report: ItemReport, class_names: list[str]) -> list[str]:
 def import_files_command(
     source: Source,
     target: Target,
-    image: Annotated[list[str], typer.Option(metavar="GLOB", help="Image files below SOURCE.")],
+    image: Annotated[
+        list[str], typer.Option(metavar="GLOB", help="Images below SOURCE; of HDF5 also FILE:/DATASET.")
+    ],
     label: Annotated[list[str], typer.Option(metavar="GLOB", help="Label files, paired in sorted order.")],
     class_: Annotated[
         list[str],
@@ -116,6 +118,7 @@ def import_files_command(
     ],
     z_ranges: ZRanges,
     gap: int,
+    axes: Axes = None,
     voxel_size_nm: VoxelSize = None,
     annotated: Annotated[
         list[str] | None,
@@ -126,7 +129,7 @@ def import_files_command(
     test: Patterns = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Any image and label files (TIFF, PNG, NIfTI, NumPy)."""
+    """Any images and labels that scsam predict reads, also folders of slices."""
     patterns = {"training": train, "validation": validation, "test": test}
     _import(
         "files",
@@ -135,6 +138,7 @@ def import_files_command(
         images=image,
         labels=label,
         classes=_classes(class_),
+        axes=axes,
         voxel_size_nm=numbers("--voxel-size-nm", voxel_size_nm, float, "three lengths like 50,4.6,4.6"),
         annotated=annotated or None,
         z_ranges=z_ranges,

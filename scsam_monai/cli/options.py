@@ -13,6 +13,10 @@ from scsam_monai.errors import InputError
 
 Number = TypeVar("Number", int, float)
 
+Axes = Annotated[
+    str | None,
+    typer.Option(metavar="ZYX", help="Axes as the file stores them, if it does not say: zyx, xyz, zyxc ..."),
+]
 ZRange = Annotated[
     str | None, typer.Option(metavar="START:STOP", help="Range of sections, the end excluded.")
 ]

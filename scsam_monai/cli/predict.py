@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from scsam_monai.cli.options import numbers, print_table
+from scsam_monai.cli.options import Axes, numbers, print_table
 from scsam_monai.errors import InputError
 from scsam_monai.progress import amount, duration
 from scsam_monai.threads import told
@@ -42,7 +42,7 @@ def predict(
         Path,
         typer.Argument(
             metavar="INPUT",
-            help="TIFF, OME-Zarr, HDF5, MRC, NIfTI, NumPy or PNG; or a folder of slices.",
+            help="TIFF, OME-Zarr, HDF5, MRC, NIfTI, NumPy, PNG or JPEG; or a folder of slices.",
         ),
     ],
     output: Annotated[
@@ -55,6 +55,7 @@ def predict(
         str | None,
         typer.Option(metavar="NAME", help="Which data set of an HDF5 file, or which level of an OME-Zarr."),
     ] = None,
+    axes: Axes = None,
     voxel_size_nm: Annotated[
         str | None,
         typer.Option(metavar="Z,Y,X", help="Voxel size in nm, if the file states none or a wrong one."),
@@ -121,13 +122,14 @@ def predict(
     if planes == 3:
         products.append("disagreement")
     started = time.monotonic()
-    with open_volume(source, dataset) as volume:
+    with open_volume(source, dataset, axes) as volume:
         with stage_bars() as progress, _interruptible(output) as interrupted:
             job, opened = plan_job(
                 volume,
                 output,
                 ModelFile(model or _shipped_model()),
                 dataset=dataset,
+                axes=axes,
                 voxel_size_nm=size,
                 windows=Windows(window, overlap, batch, planes),
                 products=products,

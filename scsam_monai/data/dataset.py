@@ -26,6 +26,7 @@ from typing import Any
 from scsam_monai.data.items import IGNORE_LABEL, complete_item, items_from_pairs, load_item, parse_labels
 from scsam_monai.errors import InputError
 from scsam_monai.filesystem.atomic import sha256_over
+from scsam_monai.io.formats import files_of
 
 __all__ = [
     "IGNORE_LABEL",
@@ -119,7 +120,7 @@ def read_json(path: Path) -> dict[str, Any]:
         InputError: the file is no JSON or no object.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise InputError(path, expected="JSON", met=str(error), remedy="correct the file") from error
     if not isinstance(content, dict):
@@ -141,7 +142,7 @@ def content_hash(description: DatasetDescription) -> str:
     items = [item for section in description.sections.values() for item in section]
     files = dict.fromkeys(item[key] for item in items for key in ("image", "label"))
     text = json.dumps(read_json(description.path), sort_keys=True)
-    return sha256_over([text, *map(Path, files)])
+    return sha256_over([text, *(file for name in files for file in files_of(name))])
 
 
 def _section(

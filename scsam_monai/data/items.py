@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from scsam_monai.errors import InputError
-from scsam_monai.io import ImageHeader, as_voxel_size, check_region, read_header, read_image, read_labels
+from scsam_monai.io import as_voxel_size, check_region, read_header, read_image, read_labels
 from scsam_monai.io.image import as_volume
 
 IGNORE_LABEL = 255
@@ -121,11 +121,12 @@ def complete_item(
             met=", ".join(sorted(map(str, unknown))),
             remedy="remove or correct it",
         )
-    image, label = (_header(item[key], folder, f"{where}: {key}") for key in ("image", "label"))
+    paths = [_path(item[key], folder, f"{where}: {key}") for key in ("image", "label")]
+    image, label = map(read_header, paths)
     if volume_shape(image.shape) != volume_shape(label.shape):
         raise InputError(
-            f"{where}: {label.path}",
-            expected=f"the shape of {image.path.name}, {image.shape}",
+            f"{where}: {paths[1]}",
+            expected=f"the shape of {paths[0].name}, {image.shape}",
             met=f"{label.shape}",
             remedy="pair each image with its own label file",
         )
@@ -133,8 +134,8 @@ def complete_item(
     size = next((size for size in stated if size is not None), None)
     annotated = item.get("annotated", defaults.get("annotated", list(labels)))
     return {
-        "image": str(image.path),
-        "label": str(label.path),
+        "image": str(paths[0]),
+        "label": str(paths[1]),
         "voxel_size_nm": parse_voxel_size(size, where=f"{where}: voxel_size_nm"),
         "region": _region(item.get("region"), volume_shape(image.shape), where=f"{where}: region"),
         "annotated": class_ids(annotated, labels, where=f"{where}: annotated"),
@@ -162,7 +163,7 @@ def items_from_pairs(
         where = f"pair {index}"
         item = {key: value for key, value in pair.items() if key in _KEYS and value is not None}
         if "voxel_size_nm" not in item and "image" in item:
-            stated = _header(item["image"], Path.cwd(), where).voxel_size_nm
+            stated = read_header(_path(item["image"], Path.cwd(), where)).voxel_size_nm
             item["voxel_size_nm"] = stated if stated is not None else voxel_size_nm
         items.append(complete_item(item, {}, labels, folder=Path.cwd(), where=where))
     return items
@@ -225,10 +226,10 @@ def parse_voxel_size(size: object, *, where: str | Path) -> list[float]:
     return list(as_voxel_size(size, where=where))
 
 
-def _header(name: object, folder: Path, where: str) -> ImageHeader:
+def _path(name: object, folder: Path, where: str) -> Path:
     if not isinstance(name, str | Path) or not str(name):
         raise InputError(where, expected="a path", met=repr(name), remedy="name the file")
-    return read_header((folder / Path(name).expanduser()).resolve())
+    return (folder / Path(name).expanduser()).resolve()
 
 
 def _region(region: object, shape: tuple[int, ...], *, where: str) -> list[list[int]] | None:

@@ -16,6 +16,7 @@ from scsam_monai.data.dataset import DESCRIPTION_NAME, SECTIONS, load_dataset
 from scsam_monai.errors import InputError, check_choice
 from scsam_monai.filesystem.atomic import sha256_over
 from scsam_monai.io import is_supported, only_in_parts, read_header
+from scsam_monai.io.formats import files_of
 
 logger = logging.getLogger(__name__)
 
@@ -29,12 +30,13 @@ class Inputs(NamedTuple):
     """Volumes that are streamed: of formats made for it, or too large to load."""
 
 
-def list_inputs(path: str | Path, stream_above_gb: float = 1.0) -> Inputs:
+def list_inputs(path: str | Path, stream_above_gb: float = 1.0, axes: str | None = None) -> Inputs:
     """List one image or volume, or all of a folder in the order of their names.
 
     Args:
         path: an image, a volume, or a folder that holds some.
         stream_above_gb: images that take more than this in memory are streamed, too.
+        axes: letters of the stored axes of all, where the files do not say.
 
     Raises:
         InputError: if there is none, or an image cannot be read.
@@ -46,16 +48,17 @@ def list_inputs(path: str | Path, stream_above_gb: float = 1.0) -> Inputs:
     volumes = [str(entry.absolute()) for entry in entries if only_in_parts(entry)]
     if volumes and not any(entry.is_file() and is_supported(entry) for entry in entries):
         return Inputs([], volumes)
-    images = list_images(path)
-    large = [item["image"] for item in images if _gigabytes(item["image"]) > stream_above_gb]
+    images = list_images(path, axes)
+    large = [item["image"] for item in images if _gigabytes(item["image"], axes) > stream_above_gb]
     return Inputs([item for item in images if item["image"] not in large], sorted([*volumes, *large]))
 
 
-def list_images(path: str | Path) -> list[dict[str, str]]:
+def list_images(path: str | Path, axes: str | None = None) -> list[dict[str, str]]:
     """List one image, or all images of a folder in the order of their names.
 
     Args:
         path: an image, or a folder that holds some.
+        axes: letters of the stored axes of all, where the files do not say.
 
     Returns:
         items ``{"image": path}``.
@@ -87,12 +90,12 @@ def list_images(path: str | Path) -> list[dict[str, str]]:
             remedy="name the folder with --dataset_dir DIR",
         )
     for image in images:
-        read_header(image)
+        read_header(image, axes)
     return [{"image": str(image.resolve())} for image in images]
 
 
-def _gigabytes(image: str) -> float:
-    header = read_header(image)
+def _gigabytes(image: str, axes: str | None) -> float:
+    header = read_header(image, axes)
     return math.prod(header.shape) * header.dtype.itemsize / 1e9
 
 
@@ -137,7 +140,9 @@ def list_unlabelled(
 def items_hash(items: Sequence[Mapping[str, Any]]) -> str:
     """SHA-256 of the names, regions and contents of images, for a run's record."""
     named = ((Path(item["image"]), item.get("region")) for item in items)
-    return sha256_over(part for path, region in named for part in (json.dumps([path.name, region]), path))
+    return sha256_over(
+        part for path, region in named for part in (json.dumps([path.name, region]), *files_of(path))
+    )
 
 
 def _of_sections(folder: Path, sections: Sequence[str]) -> list[dict[str, Any]]:

@@ -33,6 +33,7 @@ def stream_volumes(
     *,
     postfix: str = "_labels",
     voxel_size_nm: Sequence[float] | None = None,
+    axes: str | None = None,
     windows: Windows | None = None,
     device: str | torch.device | None = None,
 ) -> list[Path]:
@@ -48,6 +49,7 @@ def stream_volumes(
         bars: shows progress.
         postfix: behind the name of each volume.
         voxel_size_nm: (z, y, x), goes before what the files state.
+        axes: letters of the stored axes where the files do not say.
         windows: how the network looks at a volume.
         device: where to compute; None takes a GPU where there is one.
 
@@ -63,14 +65,15 @@ def stream_volumes(
     for volume in volumes:
         output = Path(output_dir) / f"{stem_of(volume)}{postfix}.ome.zarr"
         outputs.append(output)
-        if _is_finished(output, volume, file, windows, voxel_size_nm):
+        if _is_finished(output, volume, file, windows, voxel_size_nm, axes):
             logger.info("%s is finished", output)
             continue
-        with bars() as progress, open_volume(volume) as reader:
+        with bars() as progress, open_volume(volume, axes=axes) as reader:
             job, opened = plan_job(
                 reader,
                 output,
                 opened or file,
+                axes=axes,
                 voxel_size_nm=voxel_size_nm,
                 windows=windows,
                 device=device,
@@ -95,6 +98,7 @@ def _is_finished(
     model: ModelFile,
     windows: Windows,
     voxel_size_nm: Sequence[float] | None,
+    axes: str | None,
 ) -> bool:
     """Say whether an output is there whole and was made of the same things."""
     if not output.exists() or progress_folder(output).exists():
@@ -107,6 +111,7 @@ def _is_finished(
     return (
         (source.get("path"), source.get("modified")) == (Path(volume).name, stamp(volume))
         and made.get("model_sha256") == model.sha256
+        and source.get("axes") == axes
         and made.get("windows") == asdict(windows)
         and (
             voxel_size_nm is None or made.get("voxel_size_nm", [])[-len(voxel_size_nm) :] == [*voxel_size_nm]

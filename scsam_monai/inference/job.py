@@ -27,6 +27,7 @@ class Source:
         shape: (z, y, x).
         dtype: of its grey values.
         modified: see :func:`stamp`: a job is not resumed on another volume of the same name.
+        axes: letters of its stored axes as the user declared them; None relies on the file.
     """
 
     path: str
@@ -34,6 +35,7 @@ class Source:
     shape: tuple[int, int, int]
     dtype: str
     modified: str
+    axes: str | None = None
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,10 @@ class Job:
 
     def as_json(self) -> dict[str, Any]:
         """Return the job as JSON types."""
-        return asdict(self)
+        described = asdict(self)
+        if self.source.axes is None:  # as releases wrote it that knew no other order
+            del described["source"]["axes"]
+        return described
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Job:
@@ -123,7 +128,7 @@ def _beside(output: Path, ending: str) -> Path:
 
 def stem_of(volume: str | Path) -> str:
     """Return a volume's name without its format's suffix: ``cell`` of ``cell.h5:/raw`` and of ``cell.ome.zarr``."""
-    name = Path(re.sub(r"(\.h\w*):/.+$", r"\1", str(volume))).name
+    name = Path(re.sub(r"(\.(?:h\w*|zarr)):/.+$", r"\1", str(volume), flags=re.IGNORECASE)).name
     for suffix in (*ZARR, ".nii.gz"):
         if name.lower().endswith(suffix):
             return name[: -len(suffix)]

@@ -46,6 +46,7 @@ def plan_job(
     model: str | Path | ModelFile | Model,
     *,
     dataset: str | None = None,
+    axes: str | None = None,
     voxel_size_nm: Sequence[float] | None = None,
     windows: Windows | None = None,
     products: Sequence[str] = (),
@@ -65,6 +66,8 @@ def plan_job(
         output: of the labels: ``.ome.zarr``, or ``.tif`` and ``.nii.gz`` for volumes that are not too large.
         model: a trained ``model.pt``, or what :func:`open_model` returned for one.
         dataset: inside an HDF5 file or an OME-Zarr.
+        axes: letters of the stored axes where the file does not say, see :func:`scsam_monai.io.open_volume`; of a
+            volume that is open, those that it was opened with.
         voxel_size_nm: (z, y, x), goes before what the file states; None relies on that.
         windows: how the network looks at the volume.
         products: further maps: ``probabilities``, ``confidence``, and with three planes ``disagreement``.
@@ -85,7 +88,7 @@ def plan_job(
     wanted = as_products(products, windows.planes)
     output_suffix(output)
     target, file = Path(output).absolute(), _file_of(model)
-    opening = open_volume(source, dataset) if isinstance(source, str | Path) else nullcontext(source)
+    opening = open_volume(source, dataset, axes) if isinstance(source, str | Path) else nullcontext(source)
     with opening as volume:
         size = voxel_size_of(volume, voxel_size_nm)
         factors = volume_factors(size, file.pixel_size_nm, windows.planes)
@@ -96,7 +99,7 @@ def plan_job(
         opened = model if isinstance(model, Model) else open_model(file, device)
         if opened.pixel_size_nm != file.pixel_size_nm:  # the weights have the last word
             factors = volume_factors(size, opened.pixel_size_nm, windows.planes)
-        _warn_if_thin(volume.shape, factors, windows)
+        warn_if_thin(volume.shape, factors, windows)
         from scsam_monai.inference.sizing import divide
 
         classes = len(opened.class_names)
@@ -105,7 +108,12 @@ def plan_job(
         )
         job = Job(
             source=Source(
-                str(volume.path.absolute()), dataset, volume.shape, str(volume.dtype), stamp(volume.path)
+                str(volume.path.absolute()),
+                dataset,
+                volume.shape,
+                str(volume.dtype),
+                stamp(volume.path),
+                axes,
             ),
             output=str(target),
             model=str(file.path.absolute()),
@@ -147,7 +155,8 @@ def _whole_chunks(block: Sequence[int], chunk: Sequence[int]) -> tuple[int, int,
     return z, y, x
 
 
-def _warn_if_thin(shape: Sequence[int], factors: Sequence[float], windows: Windows) -> None:
+def warn_if_thin(shape: Sequence[int], factors: Sequence[float], windows: Windows) -> None:
+    """Say where three planes see a volume that is thinner than a window."""
     thinnest = round(min(size * factor for size, factor in zip(shape, factors, strict=True)))
     if windows.planes == 3 and thinnest < windows.size:
         logger.warning(

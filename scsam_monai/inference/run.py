@@ -118,7 +118,7 @@ def open_work(
     torch.set_num_threads(job.threads)
     model = model or open_model(file, device)
     closes = volume is None
-    volume = volume or open_volume(job.source.path, job.source.dataset)
+    volume = volume or open_volume(job.source.path, job.source.dataset, job.source.axes)
     predictors = job.windows.predictors(model.network, volume.shape, job.factors, job.intensity, model.device)
     return OpenedJob(
         volume if closes else None, Stream(volume, predictors, job.plan, Store(job), job.products, progress)

@@ -12,22 +12,23 @@ from pathlib import Path
 from typing import Any, NamedTuple, overload
 
 import numpy as np
+import numpy.typing as npt
 
-from scsam_monai.errors import InputError
 from scsam_monai.filesystem.atomic import write_errors
 from scsam_monai.inference.blocks import Block, BlockPlan
 from scsam_monai.inference.job import progress_folder
 from scsam_monai.inference.manifest import JOB
 from scsam_monai.inference.model import Model, open_model
 from scsam_monai.inference.pixel_size import volume_factors
+from scsam_monai.inference.planning import warn_if_thin
 from scsam_monai.inference.products import Product, as_products
 from scsam_monai.inference.sizing import divide
 from scsam_monai.inference.streaming import Stream
 from scsam_monai.inference.windows import Windows
+from scsam_monai.io.axes import AxisOrder
 from scsam_monai.io.image import VoxelSize
 from scsam_monai.io.intensity import intensity_range_of
-from scsam_monai.io.volume import ArrayVolume, VolumeReader, open_volume
-from scsam_monai.io.voxel_size import as_voxel_size
+from scsam_monai.io.volume import ArrayVolume, VolumeReader, open_volume, voxel_size_of
 from scsam_monai.progress import Progress
 from scsam_monai.weights.registry import check_model
 
@@ -51,12 +52,13 @@ class Segmentation(NamedTuple):
 
 @overload
 def segment(
-    image: np.ndarray | str | Path,
+    image: npt.ArrayLike | str | Path,
     model: str | Path | Model | None = ...,
-    voxel_size_nm: Sequence[float] | None = ...,
+    voxel_size_nm: Sequence[float] | float | None = ...,
     *,
     output: None = ...,
     dataset: str | None = ...,
+    axes: str | None = ...,
     windows: Windows | None = ...,
     products: Sequence[Product | str] = ...,
     device: str | None = ...,
@@ -68,12 +70,13 @@ def segment(
 
 @overload
 def segment(
-    image: np.ndarray | str | Path,
+    image: npt.ArrayLike | str | Path,
     model: str | Path | Model | None = ...,
-    voxel_size_nm: Sequence[float] | None = ...,
+    voxel_size_nm: Sequence[float] | float | None = ...,
     *,
     output: str | Path,
     dataset: str | None = ...,
+    axes: str | None = ...,
     windows: Windows | None = ...,
     products: Sequence[Product | str] = ...,
     device: str | None = ...,
@@ -84,12 +87,13 @@ def segment(
 
 
 def segment(
-    image: np.ndarray | str | Path,
+    image: npt.ArrayLike | str | Path,
     model: str | Path | Model | None = None,
-    voxel_size_nm: Sequence[float] | None = None,
+    voxel_size_nm: Sequence[float] | float | None = None,
     *,
     output: str | Path | None = None,
     dataset: str | None = None,
+    axes: str | None = None,
     windows: Windows | None = None,
     products: Sequence[Product | str] = (),
     device: str | None = None,
@@ -102,14 +106,18 @@ def segment(
     It is the same computation as that of ``scsam predict``.
 
     Args:
-        image: an array of grey values, any real type, bright or dark as the microscope gives it; or the path of
-            anything that :func:`scsam_monai.io.open_volume` reads.
+        image: an array of grey values, or what numpy takes for one, any real type, bright or dark as the
+            microscope gives it; or the path of anything that :func:`scsam_monai.io.open_volume` reads. An array
+            may have axes of length 1, and its labels have them, too.
         model: a ``model.pt``, the folder of one, or what :func:`open_model` returned. None, like ``scsam``, takes
             the model that comes with the package, which was trained on drawn cells.
-        voxel_size_nm: (z, y, x), or (y, x) for an image. An array needs it; it goes before what a file states.
+        voxel_size_nm: (z, y, x), or (y, x) or one number for an image, as a list, an array or a tensor. An array
+            needs it; it goes before what a file states.
         output: where the labels shall be written, block by block: ``.ome.zarr``, or ``.tif`` and ``.nii.gz`` for
             volumes that are not too large. Nothing may be there yet. None keeps them in memory.
         dataset: inside an HDF5 file or an OME-Zarr.
+        axes: letters of the axes of the array, or as the file stores them, like ``xyz`` or ``zyxc``; None
+            takes what the file says, else z, y, x. The labels of an array have its axes.
         windows: how the network looks at it.
         products: further maps: ``probabilities``, ``confidence``, and with three planes ``disagreement``.
         device: where to compute; None takes a GPU where there is one.
@@ -132,49 +140,43 @@ def segment(
     """
     windows = windows or Windows()
     wanted = as_products(products, windows.planes)
-    if isinstance(image, np.ndarray) and image.ndim == 3 and image.shape[-1] in (3, 4):
-        raise InputError(
-            "image",
-            expected="grey values (y, x) or (z, y, x)",
-            met=f"shape {image.shape}, as of colours",
-            remedy="take one channel or their mean",
-        )
+    array = None if isinstance(image, str | Path) else np.asarray(image)
     if model is None:
         model = check_model()
         logger.warning("model: %s, trained on drawn cells, not on tissue; name your own", model)
+    opening = (
+        open_volume(image, dataset, axes) if isinstance(image, str | Path) else ArrayVolume(array, axes=axes)
+    )
+    option = "voxel_size_nm=(50, 4.6, 4.6)"
     if output is None:
-        with ArrayVolume(image) if isinstance(image, np.ndarray) else open_volume(image, dataset) as volume:
-            size = _voxel_size(volume, voxel_size_nm)
+        with opening as volume:
+            size = voxel_size_of(volume, voxel_size_nm, option)
             model = model if isinstance(model, Model) else open_model(model, device)
-            return _in_memory(volume, size, model, windows, wanted, progress, cancel)
+            found = _in_memory(volume, size, model, windows, wanted, progress, cancel)
+            return found if array is None else _with_axes(found, volume.order)
     to_file = partial(
         _to_file,
         model=model,
-        voxel_size_nm=voxel_size_nm,
         windows=windows,
         products=wanted,
         device=device,
         progress=progress,
         cancel=cancel,
     )
-    if not isinstance(image, np.ndarray):
-        return to_file(image, Path(output), dataset=dataset, resume=resume)
-    with ArrayVolume(image) as volume:
-        size = _voxel_size(volume, voxel_size_nm)
-    with _saved(image, Path(output)) as path:
-        return to_file(path, Path(output), voxel_size_nm=size)
+    with opening as volume:
+        size = voxel_size_of(volume, voxel_size_nm, option)
+        if array is None:
+            return to_file(
+                volume, Path(output), voxel_size_nm=size, dataset=dataset, axes=axes, resume=resume
+            )
+    with _saved(volume.order.bring(array), Path(output)) as path:
+        return to_file(path, Path(output), voxel_size_nm=size, axes="zyx"[-volume.ndim :])
 
 
-def _voxel_size(volume: VolumeReader, given: Sequence[float] | None) -> VoxelSize:
-    size = volume.voxel_size_nm if given is None else given
-    if size is None:
-        raise InputError(
-            volume.path,
-            expected="a voxel size in nm",
-            met="none",
-            remedy="give voxel_size_nm=(z, y, x), like (50, 4.6, 4.6)",
-        )
-    return as_voxel_size(size, volume.ndim, "voxel_size_nm")
+def _with_axes(found: Segmentation, order: AxisOrder) -> Segmentation:
+    """The maps with the axes of the array that they are of."""
+    maps = {product: order.back(values) for product, values in found.maps.items()}
+    return found._replace(labels=order.back(found.labels), maps=maps)
 
 
 def _in_memory(
@@ -188,6 +190,7 @@ def _in_memory(
 ) -> Segmentation:
     factors = volume_factors(size, model.pixel_size_nm, windows.planes)
     intensity = intensity_range_of(volume)
+    warn_if_thin(volume.shape, factors, windows)
     predictors = windows.predictors(model.network, volume.shape, factors, intensity, model.device)
     classes = len(model.class_names)
     _, block = divide(volume.shape, volume.dtype, classes, windows, factors, wanted, MEMORY_BYTES)
@@ -204,7 +207,7 @@ def _in_memory(
 
 
 def _to_file(
-    source: str | Path,
+    source: str | Path | VolumeReader,
     output: Path,
     *,
     model: str | Path | Model,

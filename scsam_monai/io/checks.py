@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import logging
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TypeVar
@@ -12,6 +14,12 @@ from scsam_monai.errors import InputError
 from scsam_monai.io.image import ImageHeader
 
 _Result = TypeVar("_Result")
+
+
+@functools.cache
+def say_once(logger: logging.Logger, message: str, *arguments: object) -> None:
+    """Log a warning, once in a process: a file is opened many times."""
+    logger.warning(message, *arguments)
 
 
 def check_shape(header: ImageHeader) -> None:

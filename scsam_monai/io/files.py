@@ -1,7 +1,8 @@
-"""Read and write whole images; the end of the file name chooses the format."""
+"""Read whole images of every format, and write labels beside those that hold one image."""
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -11,15 +12,15 @@ from scsam_monai.filesystem.atomic import atomic_path
 from scsam_monai.io.checks import (
     as_label_array,
     check_dtype,
-    check_file,
     check_grey,
     check_shape,
     check_values,
     readable,
     suffix_among,
 )
-from scsam_monai.io.formats import FORMATS
-from scsam_monai.io.image import EMImage, ImageFormat, ImageHeader, Region, crop
+from scsam_monai.io.formats import FORMATS, SOURCES, WITH_DATASETS, open_source, place_of
+from scsam_monai.io.formats.source import ImageFormat, OrderedSource
+from scsam_monai.io.image import EMImage, ImageHeader, Region, check_region
 
 
 def image_suffix(path: str | Path) -> str:
@@ -32,58 +33,65 @@ def image_suffix(path: str | Path) -> str:
 
 
 def is_supported(path: str | Path) -> bool:
-    """Whether a reader knows the suffix of ``path``."""
+    """Whether a file of this name is of a format that labels are written in, too."""
     return Path(path).name.lower().endswith(tuple(FORMATS))
 
 
-def read_header(path: str | Path) -> ImageHeader:
-    """Read shape, type, voxel size and layout of an image without its pixels.
+def is_readable(path: str | Path) -> bool:
+    """Whether a name is that of a file or data set of a format that is read, or of a folder."""
+    place = place_of(path)
+    return place.is_dir() or place.name.lower().endswith((*SOURCES, *WITH_DATASETS))
+
+
+def read_header(path: str | Path, axes: str | None = None) -> ImageHeader:
+    """Read shape, type, voxel size and layout of an image or volume without its pixels.
+
+    Args:
+        path: anything that :func:`scsam_monai.io.open_volume` reads.
+        axes: letters of the stored axes where the file does not say; see there.
 
     Raises:
         InputError: the file is missing, empty, unreadable, of an unknown format, in colour or not 2-D or 3-D.
     """
-    path = Path(path)
-    image_format = _format_of(path)
-    check_file(path)
-    header = readable(path, lambda: image_format.header(path))
-    check_shape(header)
-    check_dtype(header)
-    return header
+    with closing(_open(path, axes)) as source:
+        return source.header
 
 
-def read_image(path: str | Path, region: Region | None = None) -> EMImage:
+def read_image(path: str | Path, region: Region | None = None, axes: str | None = None) -> EMImage:
     """Read a grey image (y, x) or volume (z, y, x).
 
     Args:
-        path: TIFF (stacks whole, in axis order), PNG, NIfTI or NumPy file.
+        path: anything that :func:`scsam_monai.io.open_volume` reads.
         region: (z, y, x) bounds of the part to return; None returns all.
+        axes: letters of the stored axes where the file does not say; see there.
 
     Raises:
         InputError: as :func:`read_header`, or the values are NaN, infinite, or all the same.
     """
-    header = read_header(path)
-    check_grey(header)
-    array = _pixels(header, region)
+    with closing(_open(path, axes)) as source:
+        check_grey(source.header)
+        array = _pixels(path, source, region)
     if array.dtype.kind == "b":  # grey values are interpolated and subtracted
         array = array.astype(np.uint8)
     check_values(path, array, whole=region is None)
-    return EMImage(array, header)
+    return EMImage(array, source.header)
 
 
-def read_labels(path: str | Path, region: Region | None = None) -> EMImage:
+def read_labels(path: str | Path, region: Region | None = None, axes: str | None = None) -> EMImage:
     """Read a label image: integers, where any values, one value only and palettes are all right.
 
     Raises:
         InputError: as :func:`read_header`, or the values are not whole numbers.
     """
-    header = read_header(path)
-    return EMImage(as_label_array(path, _pixels(header, region)), header)
+    with closing(_open(path, axes)) as source:
+        return EMImage(as_label_array(path, _pixels(path, source, region)), source.header)
 
 
 def write_labels_like(path: str | Path, labels: np.ndarray, like: EMImage | ImageHeader) -> None:
     """Write a label image in the format, shape and data layout of the image it belongs to.
 
-    TIFF keeps axes, resolution and flavour (ImageJ, OME); NIfTI keeps affine and orientation. The file
+    Axes are those that the image is stored with. TIFF keeps resolution and flavour (ImageJ, OME); NIfTI keeps
+    affine and orientation. The file
     appears whole or not at all.
 
     Args:
@@ -112,13 +120,26 @@ def write_labels_like(path: str | Path, labels: np.ndarray, like: EMImage | Imag
         )
     smallest = _smallest_unsigned(path, as_label_array(path, labels))
     with atomic_path(path) as temporary:
-        image_format.write_labels(temporary, smallest, header)
+        image_format.write_labels(temporary, header.order.back(smallest), header)
 
 
-def _pixels(header: ImageHeader, region: Region | None) -> np.ndarray:
-    image_format = _format_of(header.path)
-    array = readable(header.path, lambda: image_format.array(header))
-    array = crop(array, region, where=header.path)
+def _open(path: str | Path, axes: str | None) -> OrderedSource:
+    source = readable(path, lambda: open_source(Path(path), None, axes))
+    try:
+        check_shape(source.header)
+        check_dtype(source.header)
+    except InputError:
+        source.close()
+        raise
+    return source
+
+
+def _pixels(path: str | Path, source: OrderedSource, region: Region | None) -> np.ndarray:
+    shape = source.header.shape
+    if region is not None:
+        check_region(region, shape, where=path)
+    bounds = [(0, size) for size in shape] if region is None else list(region)[-len(shape) :]
+    array = readable(path, lambda: source.read(tuple(slice(*map(int, pair)) for pair in bounds)))
     # Byte order is the file's affair: torch takes the machine's own only.
     return np.ascontiguousarray(array.astype(array.dtype.newbyteorder("="), copy=False))
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 
 from scsam_monai.errors import InputError
+from scsam_monai.io.axes import AxisOrder
 
 VoxelSize = tuple[float, float, float]
 """Edge lengths of a voxel in nm, (z, y, x). A single image has no extent along z: it repeats y there."""
@@ -30,6 +31,7 @@ class ImageHeader:
         dtype: the type that the file stores.
         voxel_size_nm: (z, y, x) in nm as the file states it, None where it states none or only part of it.
         photometric: how values become brightness; only "grey" is an image as such, labels may be any.
+        order: where the axes of ``shape`` stand among those that the file stores.
         layout: what the file's own format needs to write another image of the same layout.
     """
 
@@ -38,6 +40,7 @@ class ImageHeader:
     dtype: np.dtype[Any]
     voxel_size_nm: VoxelSize | None
     photometric: Photometric
+    order: AxisOrder
     layout: Any
 
 
@@ -57,21 +60,6 @@ class EMImage:
     def voxel_size_nm(self) -> VoxelSize | None:
         """(z, y, x) in nm as the file states it, None where it does not."""
         return self.header.voxel_size_nm
-
-
-class ImageFormat(Protocol):
-    """Reads and writes one file format. Instances carry no state."""
-
-    suffixes: tuple[str, ...]
-
-    def header(self, path: Path) -> ImageHeader:
-        """Read everything but the pixels."""
-
-    def array(self, header: ImageHeader) -> np.ndarray:
-        """Read the pixels, (y, x) or (z, y, x), or map them into memory."""
-
-    def write_labels(self, path: Path, labels: np.ndarray, like: ImageHeader) -> None:
-        """Write ``labels``, shaped like ``like``, in the layout of ``like``."""
 
 
 def check_region(region: Region, shape: tuple[int, ...], *, where: str | Path) -> None:

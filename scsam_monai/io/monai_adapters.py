@@ -17,7 +17,7 @@ from monai.utils import MetaKeys, SpaceKeys, ensure_tuple
 from scsam_monai.errors import InputError
 from scsam_monai.io.files import (
     image_suffix,
-    is_supported,
+    is_readable,
     read_header,
     read_image,
     read_labels,
@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 
 class EMReader(ImageReader):
-    """Reads TIFF, PNG, NIfTI and NumPy files as (x, y) images or (x, y, z) volumes.
+    """Reads anything that :func:`scsam_monai.io.open_volume` reads as (x, y) images or (x, y, z) volumes.
 
     The affine is that of the file for NIfTI, in the file's own unit as MONAI's own reader has it. For other
     formats it is diagonal and in nm, because MONAI takes lengths below its tolerance of 1e-3 for equal; it
@@ -39,19 +39,20 @@ class EMReader(ImageReader):
 
     Args:
         labels: read label images, which may have a palette or a single value.
+        axes: letters of the stored axes where the files do not say.
 
     Example:
         >>> from monai.transforms import LoadImaged
         >>> load = LoadImaged(keys=["image"], reader=EMReader)
     """
 
-    def __init__(self, labels: bool = False) -> None:
+    def __init__(self, labels: bool = False, axes: str | None = None) -> None:
         super().__init__()
-        self.labels = labels
+        self.labels, self.axes = labels, axes
 
     def verify_suffix(self, filename: Sequence[PathLike] | PathLike) -> bool:
         """Whether all the files are of a format this reader knows."""
-        return all(is_supported(str(name)) for name in ensure_tuple(filename))
+        return all(is_readable(str(name)) for name in ensure_tuple(filename))
 
     def read(self, data: Sequence[PathLike] | PathLike, **kwargs: Any) -> list[Path]:
         """Note the file; :meth:`get_data` reads it.
@@ -77,7 +78,7 @@ class EMReader(ImageReader):
                 met=f"{len(img)} files",
                 remedy="save the channel or stack as one file",
             )
-        image = read_labels(img[0]) if self.labels else read_image(img[0])
+        image = (read_labels if self.labels else read_image)(img[0], axes=self.axes)
         return image.array.T, _meta(image.header)
 
 
@@ -112,6 +113,7 @@ class SaveLabelsLikeInputd(SaveImaged):
         output_dir: made if missing.
         output_postfix: between the stem of the input's name and its suffix.
         allow_missing_keys: skip keys that are not there.
+        axes: letters of the stored axes of the images where the files do not say.
     """
 
     def __init__(
@@ -120,6 +122,7 @@ class SaveLabelsLikeInputd(SaveImaged):
         output_dir: str | Path,
         output_postfix: str = "_labels",
         allow_missing_keys: bool = False,
+        axes: str | None = None,
     ) -> None:
         super().__init__(
             keys,
@@ -127,7 +130,7 @@ class SaveLabelsLikeInputd(SaveImaged):
             output_postfix=output_postfix,
             allow_missing_keys=allow_missing_keys,
         )
-        self.output_dir, self.output_postfix = Path(output_dir), output_postfix
+        self.output_dir, self.output_postfix, self.axes = Path(output_dir), output_postfix, axes
         self._written: dict[Path, Path] = {}
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
@@ -136,7 +139,7 @@ class SaveLabelsLikeInputd(SaveImaged):
         for key in self.key_iterator(item):
             source = _source(item[key], str(key))
             target = self._target(source)
-            write_labels_like(target, _as_labels(item[key]), read_header(source))
+            write_labels_like(target, _as_labels(item[key]), read_header(source, self.axes))
             logger.info("%s -> %s", source.name, target)
         return item
 

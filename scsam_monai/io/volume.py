@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
 
 import numpy as np
 
-from scsam_monai.errors import InputError
+from scsam_monai.io.axes import UNKNOWN, AxisOrder
 from scsam_monai.io.checks import check_dtype, check_grey, check_shape, check_values, readable
 from scsam_monai.io.formats import open_source
-from scsam_monai.io.formats.source import Box, VolumeSource
-from scsam_monai.io.image import ImageHeader, Region, VoxelSize, check_region
-from scsam_monai.io.voxel_size import as_voxel_size
+from scsam_monai.io.formats.source import Box, OrderedSource, Stored
+from scsam_monai.io.image import Region, VoxelSize, check_region
+from scsam_monai.io.voxel_size import choose_voxel_size
 
 
 class VolumeReader(Protocol):
@@ -28,6 +27,7 @@ class VolumeReader(Protocol):
         dtype: of what :meth:`read` returns, in the machine's byte order.
         voxel_size_nm: (z, y, x) in nm as the file states it, None where it states none or only part of it.
         chunk: (z, y, x) of the smallest part that is cheap to read on its own.
+        order: where z, y, x stand among the axes that the file stores.
     """
 
     path: Path
@@ -36,6 +36,7 @@ class VolumeReader(Protocol):
     dtype: np.dtype[Any]
     voxel_size_nm: VoxelSize | None
     chunk: tuple[int, int, int]
+    order: AxisOrder
 
     def read(self, region: Region) -> np.ndarray:
         """Read a part, (z, y, x), C-contiguous, and nothing but the chunks it touches.
@@ -73,12 +74,12 @@ class SourceVolume:
         InputError: the source is no grey image or volume of real numbers.
     """
 
-    def __init__(self, path: Path, source: VolumeSource) -> None:
+    def __init__(self, path: Path, source: OrderedSource) -> None:
         header = source.header
         check_shape(header)
         check_dtype(header)
         check_grey(header)
-        self.path, self.ndim = path, len(header.shape)
+        self.path, self.ndim, self.order = path, len(header.shape), header.order
         self.shape, self.chunk = _three(header.shape), _three(source.chunk)
         # Grey values are interpolated and subtracted, which bool does not know.
         self.dtype = np.dtype(np.uint8 if header.dtype.kind == "b" else header.dtype.newbyteorder("="))
@@ -116,9 +117,10 @@ class ArrayVolume(SourceVolume):
     """The reader's interface over an array in memory.
 
     Args:
-        array: (y, x) or (z, y, x), any real type.
+        array: (y, x) or (z, y, x), with further axes of length 1 or not, any real type.
         voxel_size_nm: (z, y, x) in nm, None where unknown.
         path: the name that errors give.
+        axes: letters of the axes in another order, like ``xyz``.
 
     Example:
         >>> ArrayVolume(np.eye(4, dtype=np.uint8)).read([[0, 1], [0, 2], [1, 4]])
@@ -127,14 +129,21 @@ class ArrayVolume(SourceVolume):
     """
 
     def __init__(
-        self, array: np.ndarray, voxel_size_nm: VoxelSize | None = None, *, path: str | Path = "array"
+        self,
+        array: np.ndarray,
+        voxel_size_nm: VoxelSize | None = None,
+        *,
+        path: str | Path = "array",
+        axes: str | None = None,
     ) -> None:
-        super().__init__(Path(path), _ArraySource(array, voxel_size_nm, Path(path)))
+        source = OrderedSource(_ArraySource(array, voxel_size_nm, Path(path)), axes)
+        super().__init__(Path(path), source)
 
 
 class _ArraySource:
     def __init__(self, array: np.ndarray, voxel_size_nm: VoxelSize | None, path: Path) -> None:
-        self.header = ImageHeader(path, array.shape, array.dtype, voxel_size_nm, "grey", layout=None)
+        axes, size = UNKNOWN * array.ndim, voxel_size_nm or ()
+        self.stored = Stored(path, array.shape, array.dtype, axes, size, size_follows_axes=False)
         self.chunk = (*(1 for _ in array.shape[:-1]), *array.shape[-1:])
         self._array = array
 
@@ -145,18 +154,20 @@ class _ArraySource:
         pass
 
 
-def open_volume(path: str | Path, dataset: str | None = None) -> VolumeReader:
+def open_volume(path: str | Path, dataset: str | None = None, axes: str | None = None) -> VolumeReader:
     """Open an image or volume of any format for reading in parts.
 
     Args:
-        path: TIFF, PNG, NIfTI, MRC or NumPy file; HDF5 file, also ``file.h5:/dataset``; OME-Zarr or zarr
-            folder; or a folder of slices, TIFF or PNG, taken in natural order.
+        path: TIFF, PNG, JPEG, NIfTI, MRC or NumPy file; HDF5 file, also ``file.h5:/dataset``; OME-Zarr or zarr
+            folder; or a folder of slices, TIFF, PNG or JPEG, taken in natural order.
         dataset: of HDF5 the dataset, of OME-Zarr the level or array; None takes the only one, or level 0.
+        axes: letters of the axes as the file stores them, for all of them or for those longer than 1, like ``xyz``;
+            None takes what the file says, else z, y, x.
 
     Raises:
-        InputError: nothing there, an unknown or broken format, or no grey image or volume.
+        InputError: nothing there, an unknown or broken format, no grey image or volume, or unclear axes.
     """
-    source = readable(path, lambda: open_source(Path(path), dataset))
+    source = readable(path, lambda: open_source(Path(path), dataset, axes))
     try:
         return SourceVolume(Path(path), source)
     except Exception:
@@ -164,25 +175,20 @@ def open_volume(path: str | Path, dataset: str | None = None) -> VolumeReader:
         raise
 
 
-def voxel_size_of(volume: VolumeReader, given: Sequence[float] | None) -> VoxelSize:
+def voxel_size_of(
+    volume: VolumeReader, given: object = None, option: str = "--voxel-size-nm 50,4.6,4.6"
+) -> VoxelSize:
     """Return the voxel size that the user gave, else the one that the file states.
 
     Args:
         volume: the opened file.
         given: (z, y, x) in nm, or None.
+        option: how the user gives it, as an example to name in errors.
 
     Raises:
-        InputError: if there is neither, or the one given is none.
+        InputError: if there is neither, or it cannot be one.
     """
-    size = volume.voxel_size_nm if given is None else given
-    if size is None:
-        raise InputError(
-            volume.path,
-            expected="a voxel size in nm",
-            met="none in the file",
-            remedy="give it (z, y, x), like --voxel-size-nm 50,4.6,4.6",
-        )
-    return as_voxel_size(size, volume.ndim, "--voxel-size-nm")
+    return choose_voxel_size(volume.path, volume.voxel_size_nm, given, volume.ndim, option)
 
 
 def _three(lengths: tuple[int, ...]) -> tuple[int, int, int]:

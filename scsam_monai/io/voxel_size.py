@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import SupportsFloat
@@ -80,7 +81,8 @@ def as_voxel_size(size: object, ndim: int = 3, where: str | Path = "voxel_size_n
     """Return a voxel size as (z, y, x); that of an image may lack z.
 
     Args:
-        size: three numbers in nm, or a text of them like ``50,4.6,4.6``.
+        size: three numbers in nm, as a list, an array, a tensor or a text like ``50,4.6,4.6``; two or one for an
+            image.
         ndim: of the image.
         where: the argument or file to name in the error.
 
@@ -92,13 +94,16 @@ def as_voxel_size(size: object, ndim: int = 3, where: str | Path = "voxel_size_n
         ((50.0, 4.6, 4.6), (8.0, 8.0, 8.0))
     """
     words = size.strip("[]() ").split(",") if isinstance(size, str) else size
-    given = list(words) if isinstance(words, Iterable) else [words]
+    try:
+        given = list(words) if isinstance(words, Iterable) else [words]
+    except TypeError:  # an array without axes
+        given = [words]
     lengths = [_length(word, text=isinstance(size, str)) for word in given]
     met = ", ".join(
         repr(word) if math.isnan(nm) else f"{nm:g}" for word, nm in zip(given, lengths, strict=True)
     )
-    if len(lengths) == 2 and ndim == 2:
-        lengths = [lengths[0], *lengths]
+    if ndim == 2 and len(lengths) in (1, 2):  # z repeats y
+        lengths = [lengths[0], lengths[0], lengths[-1]]
     if len(lengths) != 3 or not all(0 < edge < math.inf for edge in lengths):
         raise InputError(
             where,
@@ -115,6 +120,45 @@ def as_voxel_size(size: object, ndim: int = 3, where: str | Path = "voxel_size_n
         )
     z, y, x = lengths
     return z, y, x
+
+
+def choose_voxel_size(
+    where: str | Path,
+    stated: VoxelSize | None,
+    given: object = None,
+    ndim: int = 3,
+    option: str = "--voxel-size-nm 50,4.6,4.6",
+) -> VoxelSize:
+    """Return the voxel size that the user gave, else the one that the file states; it is never guessed.
+
+    Args:
+        where: the file.
+        stated: by the file, (z, y, x) in nm, None where it states none.
+        given: by the user: three numbers in nm, two or one for an image; None relies on the file.
+        ndim: of the image.
+        option: how the user gives it, as an example to name in errors.
+
+    Raises:
+        InputError: if there is neither, what is given is none, or what the file states is what programs write that
+            know none.
+    """
+    if given is not None:
+        return as_voxel_size(given, ndim, re.split("[ =]", option)[0])
+    if stated is None:
+        raise InputError(
+            where,
+            expected="a voxel size in nm",
+            met="none in the file",
+            remedy=f"give it (z, y, x), like {option}",
+        )
+    if all(abs(edge - NM_PER_UNIT["angstrom"]) < SAME * NM_PER_UNIT["angstrom"] for edge in stated):
+        raise InputError(
+            where,
+            expected="a voxel size of cells",
+            met="1 Å (0.1 nm) along all axes, which programs write that do not know it",
+            remedy=f"give the true one in nm (z, y, x), like {option}",
+        )
+    return as_voxel_size(stated, ndim, where)
 
 
 def _length(word: object, *, text: bool) -> float:

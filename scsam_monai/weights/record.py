@@ -19,7 +19,7 @@ def read_record(weights: str | Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = json.loads(path.read_text(encoding="utf-8-sig"))
     except ValueError as error:
         raise InputError(path, expected="JSON", met=str(error), remedy="restore it or remove it") from error
     if not isinstance(record, dict):

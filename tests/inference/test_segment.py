@@ -1,12 +1,18 @@
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
+import tifffile
+import torch
 from front_door import CLASSES, VOXEL_NM, WINDOWS, grey
 
 from scsam_monai import segment
 from scsam_monai.errors import InputError
-from scsam_monai.inference import Model, Product
+from scsam_monai.inference import Model, Product, Windows
+from scsam_monai.io import ArrayVolume, voxel_size_of
 
 
 def test_labels_names_and_maps(opened: Model) -> None:
@@ -34,7 +40,7 @@ def test_any_real_type_of_grey_will_do(opened: Model) -> None:
     ("shape", "size"),
     [
         ((2, 40, 40), (16, 16)),
-        ((40, 40), (16,)),
+        ((2, 40, 40), 16),
         ((2, 40, 40), (16,) * 4),
         ((40, 40), (16, -16)),
         ((40, 40), ()),
@@ -65,3 +71,63 @@ def test_maps_that_do_not_fit(opened: Model) -> None:
 def test_cancel(opened: Model) -> None:
     with pytest.raises(InterruptedError, match="cancelled"):
         segment(grey(2, 40, 40), opened, VOXEL_NM, windows=WINDOWS, cancel=lambda: True)
+
+
+def test_an_array_with_other_axes_gets_labels_like_itself(opened: Model) -> None:
+    image = grey(2, 40, 72)
+    plain = segment(image, opened, VOXEL_NM, windows=WINDOWS, products=["probabilities"])
+    met = segment(image[:, None, ..., None], opened, VOXEL_NM, windows=WINDOWS, products=["probabilities"])
+    assert np.array_equal(met.labels, plain.labels[:, None, ..., None])
+    assert np.array_equal(met.maps[Product.PROBABILITIES], plain.maps[Product.PROBABILITIES][:, :, None, ..., None])
+    turned = segment(image.T, opened, VOXEL_NM, windows=WINDOWS, axes="xyz")
+    assert np.array_equal(turned.labels, plain.labels.T)
+    with pytest.raises(InputError, match=r"array: expected one channel, met 2 along its axis c"):
+        segment(image, opened, VOXEL_NM, axes="cyx")
+
+
+def test_a_file_with_other_axes_is_the_same_to_all_doors(opened: Model, model_path: Path, tmp_path: Path) -> None:
+    image = grey(2, 40, 72)
+    np.save(tmp_path / "xyz.npy", image.T)
+    plain = segment(image, opened, VOXEL_NM, windows=WINDOWS).labels
+    assert np.array_equal(
+        segment(tmp_path / "xyz.npy", opened, VOXEL_NM, windows=WINDOWS, axes="xyz").labels, plain
+    )
+    written = segment(
+        tmp_path / "xyz.npy",
+        model_path,
+        VOXEL_NM,
+        output=tmp_path / "out" / "labels.tif",
+        windows=WINDOWS,
+        axes="xyz",
+    )
+    assert np.array_equal(tifffile.imread(written), plain)
+    written = segment(
+        image.T, model_path, VOXEL_NM, output=tmp_path / "out" / "array.tif", windows=WINDOWS, axes="xyz"
+    )
+    assert np.array_equal(tifffile.imread(written), plain)
+
+
+@pytest.mark.parametrize("size", [[16, 16, 16], torch.full((3,), 16.0), np.full(3, 16), "16,16,16"])
+def test_any_way_of_saying_a_voxel_size(opened: Model, size: Any) -> None:
+    with ArrayVolume(grey(2, 40, 40)) as volume:
+        assert voxel_size_of(volume, size) == VOXEL_NM
+
+
+def test_one_number_is_the_voxel_size_of_an_image_alone() -> None:
+    with ArrayVolume(grey(40, 40)) as image, ArrayVolume(grey(2, 40, 40)) as volume:
+        for number in (16, 16.0, np.float32(16), torch.tensor(16.0), (16,)):
+            assert voxel_size_of(image, number) == VOXEL_NM
+            with pytest.raises(InputError, match="voxel_size_nm: expected three positive lengths"):
+                voxel_size_of(volume, number, "voxel_size_nm=(50, 4.6, 4.6)")
+
+
+def test_lists_and_tensors_are_arrays(opened: Model) -> None:
+    image = grey(40, 40)
+    labels = segment(image, opened, VOXEL_NM, windows=WINDOWS).labels
+    assert np.array_equal(segment(torch.from_numpy(image), opened, VOXEL_NM, windows=WINDOWS).labels, labels)
+    assert np.array_equal(segment(image.tolist(), opened, VOXEL_NM, windows=WINDOWS).labels, labels)
+
+
+def test_a_thin_volume_is_warned_of_in_memory_too(opened: Model, caplog: pytest.LogCaptureFixture) -> None:
+    segment(grey(20, 40, 40), opened, VOXEL_NM, windows=Windows(64, planes=3))
+    assert "three planes of a volume that is only 20 of the network's pixels thick" in caplog.text

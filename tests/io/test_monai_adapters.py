@@ -59,12 +59,13 @@ def test_the_affine_is_in_nm_or_that_of_the_nifti_file(files):
 def test_suffixes(files):
     reader = EMReader()
     assert reader.verify_suffix(["a.tif", "b.nii.gz", "C.PNG"])
-    assert not reader.verify_suffix("a.jpg")
-    assert not reader.verify_suffix(["a.tif", "b.mrc"])
+    assert reader.verify_suffix(["cremi.h5:/volumes/raw", "b.mrc", str(files)])
+    assert not reader.verify_suffix("a.bmp")
+    assert not reader.verify_suffix(["a.tif", "b.dm3"])
 
 
 def test_a_refused_file_is_not_handed_to_a_reader_that_knows_less(files):
-    Image.fromarray(np.stack([VOLUME[0]] * 3, -1)).save(files / "colour.png")  # PILReader would take it
+    Image.fromarray(VOLUME.transpose(1, 2, 0)).save(files / "colour.png")  # PILReader would take it
     with pytest.raises(RuntimeError) as caught:
         LOAD({"image": files / "colour.png"})
     assert isinstance(caught.value.__cause__, InputError)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+
+import numpy as np
 
 from scsam_monai.data.importers.splits import Item, Sections, ZRanges, split_by_file, split_by_z
 from scsam_monai.data.importers.target import ValueMap, prepare_target, source_folder, write_description
-from scsam_monai.data.items import class_ids, parse_voxel_size
+from scsam_monai.data.items import class_ids
 from scsam_monai.errors import InputError
-from scsam_monai.io import read_header, read_labels, write_stack
+from scsam_monai.io import read_header, read_image, read_labels, write_stack
+from scsam_monai.io.formats import WITH_DATASETS
+from scsam_monai.io.formats.slices import natural_key
+from scsam_monai.io.formats.source import split_dataset
+from scsam_monai.io.voxel_size import choose_voxel_size
 
 
 def import_files(
@@ -21,6 +25,7 @@ def import_files(
     images: Sequence[str],
     labels: Sequence[str],
     classes: Mapping[str, str],
+    axes: str | None = None,
     voxel_size_nm: Sequence[float] | None = None,
     annotated: Sequence[str] | None = None,
     z_ranges: ZRanges | None = None,
@@ -30,15 +35,17 @@ def import_files(
 ) -> Path:
     """Import image and label files; images stay where they are.
 
-    Images stay where they are. Labels whose values already are the class ids do, too; others are written
-    anew into the target. Without a split everything is training.
+    Labels whose values already are the class ids stay, too; others are written anew into the target, and so are
+    all files whose axes have to be declared. Without a split everything is training.
 
     Args:
         source: folder that the patterns start from.
         target: folder to write.
-        images: file names or glob patterns; sorted with numbers counted as numbers.
+        images: names or glob patterns of anything that :func:`scsam_monai.io.open_volume` reads, folders of slices
+            and ``cell.h5:/volumes/raw`` among them; sorted with numbers counted as numbers.
         labels: as many, paired with the images in this order.
         classes: class name by label value; see :class:`ValueMap`.
+        axes: letters of the stored axes where the files do not say, see :func:`scsam_monai.io.open_volume`.
         voxel_size_nm: (z, y, x); needed where the image files state none, and stronger than they.
         annotated: classes that are annotated, by default all.
         z_ranges: split along z, see :func:`split_by_z`.
@@ -57,13 +64,13 @@ def import_files(
     known = class_ids(list(annotated or value_map.labels.values()), value_map.labels, where="annotated")
     items = [
         {
-            "image": str(image),
-            "label": str(_label_file(label, value_map, folder, index, size)),
+            "image": str(_image_file(image, axes, folder, index, size)),
+            "label": str(_label_file(label, axes, value_map, folder, index, size)),
             "voxel_size_nm": size,
             "annotated": [value_map.labels[class_id] for class_id in known],
         }
         for index, (image, label) in enumerate(_pairs(base, images, labels))
-        for size in [_voxel_size(image, voxel_size_nm)]
+        for size in [_voxel_size(image, axes, voxel_size_nm)]
     ]
     return write_description(folder, value_map.labels, _split(items, z_ranges, file_patterns, gap))
 
@@ -76,13 +83,14 @@ def find_files(base: Path, patterns: Sequence[str]) -> list[Path]:
     """
     found: list[Path] = []
     for pattern in patterns:
-        named = base / Path(pattern).expanduser()
-        matches = [named] if named.is_file() else sorted(base.glob(pattern), key=_natural) if pattern else []
-        if not matches:
+        file, dataset = split_dataset(Path(pattern).expanduser(), WITH_DATASETS)
+        named = base / file
+        matches = [named] if named.exists() and pattern else sorted(base.glob(str(file)), key=_natural)
+        if not matches or not pattern:
             raise InputError(
                 named, expected="files that match", met="none", remedy="check folder and pattern"
             )
-        found += matches
+        found += [match if dataset is None else Path(f"{match}:{dataset}") for match in matches]
     return found
 
 
@@ -98,28 +106,34 @@ def _pairs(base: Path, images: Sequence[str], labels: Sequence[str]) -> list[tup
     return list(zip(image_files, label_files, strict=True))
 
 
-def _label_file(label: Path, value_map: ValueMap, folder: Path, index: int, size: Sequence[float]) -> Path:
-    """The label file itself where its values fit, else a new one in the data set's folder."""
-    values = read_labels(label).array
+def _image_file(image: Path, axes: str | None, folder: Path, index: int, size: Sequence[float]) -> Path:
+    """The image file itself, or one in z, y, x in the data set's folder where its axes are declared."""
+    if axes is None:
+        return image
+    return _written(read_image(image, axes=axes).array, folder / "images", image, index, size)
+
+
+def _label_file(
+    label: Path, axes: str | None, value_map: ValueMap, folder: Path, index: int, size: Sequence[float]
+) -> Path:
+    """The label file itself where its values and axes fit, else a new one in the data set's folder."""
+    values = read_labels(label, axes=axes).array
     value_map.check(values, label)
-    if value_map.fits(values):
+    if value_map.fits(values) and axes is None:
         return label
-    written = folder / "labels" / f"{index:03d}_{label.name.split('.')[0]}.tif"
+    return _written(value_map.apply(values), folder / "labels", label, index, size)
+
+
+def _written(array: np.ndarray, folder: Path, source: Path, index: int, size: Sequence[float]) -> Path:
+    written = folder / f"{index:03d}_{source.name.split('.')[0]}.tif"
     z, y, x = size
-    write_stack(written, value_map.apply(values), (z, y, x))
+    write_stack(written, array, (z, y, x))
     return written
 
 
-def _voxel_size(image: Path, given: Sequence[float] | None) -> list[float]:
-    size: Any = given if given is not None else read_header(image).voxel_size_nm
-    if size is None:
-        raise InputError(
-            image,
-            expected="a voxel size",
-            met="none in the file",
-            remedy="give it with --voxel-size-nm Z,Y,X (nanometres)",
-        )
-    return parse_voxel_size(size, where="voxel_size_nm")
+def _voxel_size(image: Path, axes: str | None, given: Sequence[float] | None) -> list[float]:
+    header = read_header(image, axes)
+    return list(choose_voxel_size(image, header.voxel_size_nm, given, len(header.shape)))
 
 
 def _split(
@@ -134,5 +148,5 @@ def _split(
     return split_by_file(items, patterns) if patterns else {"training": items}
 
 
-def _natural(path: Path) -> list[tuple[int, str]]:
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", str(path))]
+def _natural(path: Path) -> list[list[tuple[int, str]]]:
+    return [natural_key(part) for part in path.parts]

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatch
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 from scsam_monai.data.dataset import SECTIONS
 from scsam_monai.errors import InputError
+from scsam_monai.io.formats import place_of
 
 Item = dict[str, Any]
 Sections = dict[str, list[Item]]
@@ -56,7 +56,7 @@ def split_by_file(items: Sequence[Item], patterns: Mapping[str, Sequence[str]]) 
     """
     chosen: Sections = {section: [] for section in SECTIONS if patterns.get(section)}
     for item in items:
-        name = Path(item["image"]).name
+        name = place_of(item["image"]).name
         parts = [part for part in chosen if any(fnmatch(name, pattern) for pattern in patterns[part])]
         if len(parts) > 1:
             raise InputError(

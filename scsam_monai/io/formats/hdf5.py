@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import json
+import logging
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from scsam_monai.errors import InputError, optional_library
-from scsam_monai.io.formats.source import Box, choose_array
-from scsam_monai.io.image import ImageHeader, VoxelSize
+from scsam_monai.io.axes import UNKNOWN, axis_letters
+from scsam_monai.io.checks import say_once
+from scsam_monai.io.formats.source import Box, Stored, choose_array
 from scsam_monai.io.voxel_size import nm_per_unit
+
+logger = logging.getLogger(__name__)
 
 SUFFIXES = (".h5", ".hdf5", ".hdf")
 
 
 class Hdf5Source:
-    """One data set (y, x) or (z, y, x) of a file.
+    """One data set of a file.
 
     Args:
         path: the file.
@@ -36,8 +41,9 @@ class Hdf5Source:
             where = Path(f"{path}:{name}")
             _check_filters(h5py, where, self._dataset)
             shape, dtype = self._dataset.shape, self._dataset.dtype
-            size = _voxel_size(dict(self._dataset.attrs))
-            self.header = ImageHeader(where, shape, dtype, size, "grey", layout=None)
+            axes = _axes(self._dataset)
+            size, follows = _voxel_size(where, dict(self._dataset.attrs), axes)
+            self.stored = Stored(where, shape, dtype, axes, size, size_follows_axes=follows)
             self.chunk = self._dataset.chunks or (*(1 for _ in shape[:-1]), *shape[-1:])
             self._file = stack.pop_all()
 
@@ -74,21 +80,43 @@ def _check_filters(h5py: Any, where: Path, dataset: Any) -> None:
             )
 
 
-def _voxel_size(attributes: dict[str, Any]) -> VoxelSize | None:
-    """From ``element_size_um`` (Fiji, ilastik), or ``resolution`` where its unit stands beside it."""
+def _axes(dataset: Any) -> str:
+    """Letters of the axes: from ``axistags`` (ilastik, vigra), else from the labels of HDF5's own dimensions."""
+    ndim = len(dataset.shape)
+    tags = dataset.attrs.get("axistags")
+    stated = [str(dimension.label) for dimension in dataset.dims]
+    if tags is not None:
+        try:
+            stated = [str(axis["key"]) for axis in json.loads(_text(tags))["axes"]]
+        except (ValueError, KeyError, TypeError):
+            say_once(logger, "%s: its axistags make no sense and are not followed", dataset.name)
+    return axis_letters(stated) if len(stated) == ndim else UNKNOWN * ndim
+
+
+def _voxel_size(where: Path, attributes: dict[str, Any], axes: str) -> tuple[tuple[float, ...], bool]:
+    """From ``element_size_um`` (Fiji, ilastik) or ``resolution`` with a unit beside it.
+
+    Returns:
+        Lengths, and whether they are those of the stored axes. ``element_size_um`` is z, y, x by its definition;
+        ``resolution`` follows the axes where it has a number for each.
+    """
     if "element_size_um" in attributes:
-        return _three_lengths(attributes["element_size_um"], nm_per_unit("um"))
+        return _lengths(attributes["element_size_um"], nm_per_unit("um")), False
     named = (attributes.get(key) for key in ("unit", "units", "resolution_unit", "resolution_units"))
     scales = [nm_per_unit(_text(unit)) for unit in named if unit is not None]
-    return _three_lengths(attributes.get("resolution"), scales[0] if scales else None)
+    lengths = _lengths(attributes.get("resolution"), scales[0] if scales else None)
+    follows = len(lengths) == len(axes)
+    if follows and "y" in axes and "zyx" not in axes and len(set(lengths)) > 1:
+        say_once(logger, "%s: its resolution is taken to be in the order of its axes, %s", where, axes)
+    return lengths, follows
 
 
-def _three_lengths(value: Any, nm: float | None) -> VoxelSize | None:
+def _lengths(value: Any, nm: float | None) -> tuple[float, ...]:
+    """In nm; empty where they are none."""
     lengths = np.ravel(np.asarray(() if value is None else value))
-    if nm is None or lengths.shape != (3,) or lengths.dtype.kind not in "iuf" or not (lengths > 0).all():
-        return None
-    z, y, x = (float(f"{float(length) * nm:.9g}") for length in lengths)
-    return z, y, x
+    if nm is None or lengths.dtype.kind not in "iuf" or not (lengths > 0).all():
+        return ()
+    return tuple(float(f"{float(length) * nm:.9g}") for length in lengths)
 
 
 def _text(value: Any) -> str:

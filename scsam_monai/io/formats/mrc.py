@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import logging
+import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from scsam_monai.errors import InputError, optional_library
-from scsam_monai.io.formats.source import Box, MappedArray
-from scsam_monai.io.image import ImageHeader, VoxelSize
+from scsam_monai.io.checks import say_once
+from scsam_monai.io.formats.source import Box, MappedArray, Stored
 from scsam_monai.io.voxel_size import NM_PER_UNIT
+
+logger = logging.getLogger(__name__)
 
 SUFFIXES = (".mrc", ".rec", ".st", ".map")
 
@@ -22,21 +26,29 @@ _IMOD_AT = 40
 
 
 class MrcSource:
-    """Header by ``mrcfile``, values mapped."""
+    """Header by ``mrcfile``, values mapped. One that breaks the rules is read if it makes sense, and said."""
 
     def __init__(self, path: Path) -> None:
         mrcfile = optional_library("mrcfile", path, "reads this format", "formats")
-        with mrcfile.open(path, mode="r", permissive=False, header_only=True) as file:
+        with (
+            warnings.catch_warnings(record=True) as met,
+            mrcfile.open(path, mode="r", permissive=True, header_only=True) as file,
+        ):
             header = file.header.copy()
-        _check_mode(path, int(header.mode))
-        _check_axes(path, (int(header.mapc), int(header.mapr), int(header.maps)))
+        _check_mode(path, int(header.mode), met)
+        if min(int(header.nx), int(header.ny), int(header.nz)) < 1:
+            raise InputError(path, expected="a readable image", met="no size", remedy="check that it is MRC")
+        for text in dict.fromkeys(str(warning.message) for warning in met):
+            say_once(logger, "%s: %s; read all the same, look at the result", path, text)
         shape = mrcfile.utils.data_shape_from_header(header)
         dtype = mrcfile.utils.data_dtype_from_header(header)
         if int(header.mode) == 0 and _imod_unsigned(header):
             dtype = np.dtype(np.uint8)
         self._mapped = MappedArray(path, _HEADER_BYTES + int(header.nsymbt), shape, dtype)
         self._mapped.check_size()
-        self.header = ImageHeader(path, shape, dtype, _voxel_size(header), "grey", layout=None)
+        axes = _axes(path, (int(header.maps), int(header.mapr), int(header.mapc)))[-len(shape) :]
+        size = tuple(dict(zip("zyx", _voxel_size(header), strict=True))[axis] for axis in axes)
+        self.stored = Stored(path, shape, dtype, axes, size)
         self.chunk = self._mapped.chunk
 
     def read(self, box: Box) -> np.ndarray:
@@ -47,24 +59,32 @@ class MrcSource:
         """Nothing is held open."""
 
 
-def _check_mode(path: Path, mode: int) -> None:
+def _check_mode(path: Path, mode: int, met: list[warnings.WarningMessage]) -> None:
     if mode not in _REAL_MODES:
+        doubts = "".join(f", {warning.message}" for warning in met[:2])
         raise InputError(
             path,
             expected=f"real grey values, of mode {', '.join(map(str, _REAL_MODES))}",
-            met=f"mode {mode}",
-            remedy="convert it, in IMOD by newstack -mode",
+            met=f"mode {mode}{doubts}",
+            remedy="check that it is MRC" if met else "convert it, in IMOD by newstack -mode",
         )
 
 
-def _check_axes(path: Path, axes: tuple[int, int, int]) -> None:
-    if axes != (1, 2, 3):
+def _axes(path: Path, stated: tuple[int, ...]) -> str:
+    """The letters of sections, rows and columns, from numbers of which 1 is x."""
+    if sorted(stated) == [1, 2, 3]:
+        return "".join("xyz"[number - 1] for number in stated)
+    if stated != (0, 0, 0):
         raise InputError(
             path,
-            expected="columns, rows and sections along x, y, z (mapc, mapr, maps = 1, 2, 3)",
-            met=f"axis order {', '.join(map(str, axes))}",
-            remedy="reorder the axes, in IMOD by clip flipyz or rotx",
+            expected="1, 2 and 3 (x, y, z) as mapc, mapr and maps",
+            met=", ".join(str(number) for number in reversed(stated)),
+            remedy="write them into its header, in IMOD by alterheader",
         )
+    say_once(
+        logger, "%s: mapc, mapr and maps are 0; taken for columns, rows and sections along x, y, z", path
+    )
+    return "zyx"
 
 
 def _imod_unsigned(header: Any) -> bool:
@@ -74,14 +94,14 @@ def _imod_unsigned(header: Any) -> bool:
     return stamp == _IMOD_STAMP and not flags & _IMOD_SIGNED
 
 
-def _voxel_size(header: Any) -> VoxelSize | None:
+def _voxel_size(header: Any) -> tuple[float | None, ...]:
+    """(z, y, x) in nm, or all None."""
     cell = [float(header.cella[axis]) for axis in "zyx"]
     grid = [int(header[name]) for name in ("mz", "my", "mx")]
     if min(cell) <= 0 or min(grid) <= 0:
-        return None
+        return None, None, None
     # Single precision: 7 digits are what the file states.
-    z, y, x = (
+    return tuple(
         float(f"{length / count * NM_PER_UNIT['angstrom']:.7g}")
         for length, count in zip(cell, grid, strict=True)
     )
-    return z, y, x

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scsam_monai.errors import InputError
+from scsam_monai.io.axes import UNKNOWN
 from scsam_monai.io.checks import colour_error
-from scsam_monai.io.formats.source import Box, MappedArray
-from scsam_monai.io.image import ImageHeader, VoxelSize
+from scsam_monai.io.formats.source import Box, MappedArray, Stored
+from scsam_monai.io.image import ImageHeader
 from scsam_monai.io.voxel_size import nm_per_unit
 from scsam_monai.progress import amount
 
@@ -43,20 +44,9 @@ class NiftiFormat:
 
     suffixes: tuple[str, ...] = (".nii", ".nii.gz")
 
-    def header(self, path: Path) -> ImageHeader:
-        """Read the header; lengths of 1 behind the third axis are left out of the shape."""
-        image = _load(path)
-        header = image.header
-        if header.get_data_dtype().fields is not None:
-            raise colour_error(path, "RGB voxels")
-        layout = NiftiLayout(np.array(image.affine), header.copy(), type(image))
-        dtype = image.dataobj[(0,) * len(image.shape)].dtype if 0 not in image.shape else np.dtype("u1")
-        return ImageHeader(path, _spatial_shape(image.shape), dtype, _voxel_size(header), "grey", layout)
-
-    def array(self, header: ImageHeader) -> np.ndarray:
-        """Read the values, with the file's slope and intercept applied."""
-        values = np.asanyarray(_load(header.path).dataobj)
-        return values.reshape(header.shape[::-1], order="F").T
+    def open(self, path: Path) -> NiftiSource:
+        """Open a file."""
+        return NiftiSource(path)
 
     def write_labels(self, path: Path, labels: np.ndarray, like: ImageHeader) -> None:
         """Write labels with the affine, units and axes of ``like``, unscaled."""
@@ -77,18 +67,24 @@ def _load(path: Path) -> nib.Nifti1Image:
     return image
 
 
-def _spatial_shape(stored: tuple[int, ...]) -> tuple[int, ...]:
-    shape = list(stored)
-    while len(shape) > 3 and shape[-1] == 1:
-        shape.pop()
-    return tuple(reversed(shape))
+def _stored(path: Path, image: nib.Nifti1Image) -> Stored:
+    header, ndim = image.header, len(image.shape)
+    if header.get_data_dtype().fields is not None:
+        raise colour_error(path, "RGB voxels")
+    layout = NiftiLayout(np.array(image.affine), header.copy(), type(image))
+    # The scaled type is known from a value.
+    dtype = image.dataobj[(0,) * ndim].dtype if 0 not in image.shape else np.dtype("u1")
+    axes = (UNKNOWN * ndim + "tzyx")[-ndim:]
+    size = (*(None for _ in range(ndim)), *_voxel_size(header))[-ndim:]
+    return Stored(path, tuple(reversed(image.shape)), dtype, axes, size, layout=layout)
 
 
-def _voxel_size(header: nib.Nifti1Header) -> VoxelSize | None:
+def _voxel_size(header: nib.Nifti1Header) -> tuple[float | None, ...]:
+    """(z, y, x) in nm, or all None."""
     scale = nm_per_unit(header.get_xyzt_units()[0])
     zooms = [float(zoom) for zoom in header.get_zooms()[:3]]
     if scale is None or len(zooms) < 2 or min(zooms) <= 0:
-        return None
+        return None, None, None
     # Zooms are stored in single precision: 7 digits are what the file states.
     x, y, *z = (float(f"{zoom * scale:.7g}") for zoom in zooms)
     return (z[0] if z else y, y, x)
@@ -102,17 +98,17 @@ class NiftiSource:
     """
 
     def __init__(self, path: Path) -> None:
-        self.header = NiftiFormat().header(path)
         image: Any = _load(path)
+        self.stored = _stored(path, image)
         self._proxy = image.dataobj
         self._values: np.ndarray | None = None
-        self._mapped = MappedArray(path, self._proxy.offset, self.header.shape, self._proxy.dtype)
+        self._mapped = MappedArray(path, self._proxy.offset, self.stored.shape, self._proxy.dtype)
         self._packed = path.name.lower().endswith(".gz")
         if self._packed:
             _check_unpacked_size(self._mapped)
         else:
             self._mapped.check_size()
-        self.chunk = self.header.shape if self._packed else self._mapped.chunk
+        self.chunk = self.stored.shape if self._packed else self._mapped.chunk
 
     def read(self, box: Box) -> np.ndarray:
         """The values in ``box``, scaled."""
@@ -129,7 +125,7 @@ class NiftiSource:
     def _unpacked(self) -> np.ndarray:
         if self._values is None:
             stored = self._proxy.get_unscaled()
-            self._values = stored.reshape(self.header.shape[::-1], order="F").T
+            self._values = stored.reshape(self.stored.shape[::-1], order="F").T
         return self._values
 
 

@@ -1,4 +1,4 @@
-"""NumPy arrays in ``.npy`` files, whole and in parts."""
+"""NumPy arrays in ``.npy`` files."""
 
 from __future__ import annotations
 
@@ -6,42 +6,31 @@ from pathlib import Path
 
 import numpy as np
 
-from scsam_monai.io.checks import colour_error
-from scsam_monai.io.formats.source import Box, MappedArray
+from scsam_monai.io.axes import UNKNOWN
+from scsam_monai.io.formats.source import Box, MappedArray, Stored
 from scsam_monai.io.image import ImageHeader
 
 
 class NpyFormat:
-    """(y, x) or (z, y, x) arrays, mapped into memory; the format states no voxel size."""
+    """Plain arrays; the format states neither axes nor voxel size."""
 
     suffixes: tuple[str, ...] = (".npy",)
 
-    def header(self, path: Path) -> ImageHeader:
-        """Read shape and type. Pickled objects are never loaded."""
-        array = self._map(path)
-        if array.ndim >= 3 and array.shape[-1] in (3, 4):
-            raise colour_error(path, f"shape {array.shape}, whose last axis looks like colour channels")
-        return ImageHeader(path, array.shape, array.dtype, None, "grey", layout=None)
-
-    def array(self, header: ImageHeader) -> np.ndarray:
-        """Map the values into memory, read-only."""
-        return self._map(header.path)
+    def open(self, path: Path) -> NpySource:
+        """Open a file."""
+        return NpySource(path)
 
     def write_labels(self, path: Path, labels: np.ndarray, like: ImageHeader) -> None:
         """Write a plain array."""
         np.save(path, labels, allow_pickle=False)
 
-    @staticmethod
-    def _map(path: Path) -> np.ndarray:
-        return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
-
 
 class NpySource:
-    """An array (y, x) or (z, y, x), in C or Fortran order."""
+    """An array in C or Fortran order, mapped. Pickled objects are never loaded."""
 
     def __init__(self, path: Path) -> None:
-        self.header = NpyFormat().header(path)
         array = np.load(path, mmap_mode="r", allow_pickle=False)
+        self.stored = Stored(path, array.shape, array.dtype, UNKNOWN * array.ndim, ())
         self._reversed = not array.flags.c_contiguous
         stored = array.T if self._reversed else array
         self._mapped = MappedArray(path, array.offset, stored.shape, array.dtype)

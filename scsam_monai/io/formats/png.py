@@ -1,21 +1,26 @@
-"""PNG images and labels; read in parts, a file is decoded whole once."""
+"""PNG images and labels; JPEG images. Read in parts, a file is decoded whole once."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL.Image import Image, fromarray
+from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 
 from scsam_monai.errors import InputError
 from scsam_monai.io.checks import colour_error
-from scsam_monai.io.formats.source import Box
-from scsam_monai.io.image import ImageHeader, Photometric, VoxelSize
+from scsam_monai.io.formats.source import Box, Stored
+from scsam_monai.io.image import ImageHeader, Photometric
 from scsam_monai.io.voxel_size import NM_PER_UNIT, plausible_nm
 
-_DTYPES = {"1": np.bool_, "L": np.uint8, "P": np.uint8, "I;16": np.uint16, "I;16B": np.uint16, "I": np.int32}
+JPEG_SUFFIXES = (".jpg", ".jpeg")
+
+_GREY = {"1": np.bool_, "L": np.uint8, "P": np.uint8, "I;16": np.uint16, "I;16B": np.uint16, "I": np.int32}
+_COLOUR = ("LA", "RGB", "RGBA")
 
 
 @dataclass(frozen=True)
@@ -30,29 +35,18 @@ class PngFormat:
 
     suffixes: tuple[str, ...] = (".png",)
 
-    def header(self, path: Path) -> ImageHeader:
-        """Read size, depth and resolution."""
-        with _open(path) as image:
-            if image.mode not in _DTYPES:
-                raise colour_error(path, f"colour mode {image.mode}")
-            shape, dtype = (image.height, image.width), np.dtype(_DTYPES[image.mode])
-            photometric: Photometric = "palette" if image.mode == "P" else "grey"
-            dpi = image.info.get("dpi")
-        return ImageHeader(path, shape, dtype, _voxel_size(dpi), photometric, PngLayout(dpi))
-
-    def array(self, header: ImageHeader) -> np.ndarray:
-        """Decode the pixels."""
-        with _open(header.path) as image:
-            return np.asarray(image)
+    def open(self, path: Path) -> PngSource:
+        """Open a file."""
+        return PngSource(path)
 
     def write_labels(self, path: Path, labels: np.ndarray, like: ImageHeader) -> None:
         """Write a grey image of 8 or 16 bit with the resolution of ``like``."""
         layout: PngLayout = like.layout
         resolution = {} if layout.dpi is None else {"dpi": layout.dpi}
-        Image.fromarray(labels).save(path, format="PNG", **resolution)
+        fromarray(labels).save(path, format="PNG", **resolution)
 
 
-def _open(path: Path) -> PngImageFile:
+def _open_png(path: Path) -> Image:
     # Image.open takes a micrograph of 14000 pixels squared for an attack.
     image = PngImageFile(path)
     if image.n_frames > 1:
@@ -65,25 +59,50 @@ def _open(path: Path) -> PngImageFile:
     return image
 
 
-def _voxel_size(dpi: tuple[float, float] | None) -> VoxelSize | None:
-    x, y = (plausible_nm(NM_PER_UNIT["inch"] / dots if dots else None) for dots in dpi or (0, 0))
-    return None if x is None or y is None else (y, y, x)
-
-
 class PngSource:
-    """One compressed stream: decoded at the first read, then kept."""
+    """One compressed stream: decoded at the first read, then kept.
 
-    def __init__(self, path: Path) -> None:
-        self.header = PngFormat().header(path)
-        self.chunk = self.header.shape
+    Args:
+        path: the file.
+        opened: reads what stands before the pixels.
+    """
+
+    def __init__(self, path: Path, opened: Callable[[Path], Image] = _open_png) -> None:
+        self._path, self._opened = path, opened
+        with opened(path) as image:
+            mode, size, dpi = image.mode, (image.height, image.width), image.info.get("dpi")
+            channels = (len(image.getbands()),) if mode in _COLOUR else ()
+        if mode not in _GREY and not channels:
+            raise colour_error(path, f"colour mode {mode}")
+        photometric: Photometric = "palette" if mode == "P" else "grey"
+        dtype = np.dtype(_GREY.get(mode, np.uint8))
+        axes = "yx" + "s" * len(channels)
+        shape = (*size, *channels)
+        resolution = (*_resolution(dpi), *(None for _ in channels))
+        self.stored = Stored(
+            path, shape, dtype, axes, resolution, photometric=photometric, layout=PngLayout(dpi)
+        )
+        self.chunk = shape
         self._pixels: np.ndarray | None = None
 
     def read(self, box: Box) -> np.ndarray:
         """The values in ``box``."""
         if self._pixels is None:
-            self._pixels = PngFormat().array(self.header)
+            with self._opened(self._path) as image:
+                self._pixels = np.asarray(image)
         return self._pixels[box]
 
     def close(self) -> None:
         """Forget the pixels."""
         self._pixels = None
+
+
+def jpeg_source(path: Path) -> PngSource:
+    """Open a JPEG image. Labels are never JPEG: its losses change values."""
+    return PngSource(path, JpegImageFile)
+
+
+def _resolution(dpi: tuple[float, float] | None) -> tuple[float | None, float | None]:
+    """(y, x) in nm."""
+    x, y = (plausible_nm(NM_PER_UNIT["inch"] / float(dots) if dots else None) for dots in dpi or (0, 0))
+    return (None, None) if x is None or y is None else (y, x)

@@ -11,14 +11,16 @@ import numpy as np
 
 from scsam_monai.errors import InputError
 from scsam_monai.io.checks import check_file, check_grey, readable
-from scsam_monai.io.formats.png import PngFormat, PngSource
-from scsam_monai.io.formats.source import Box, VolumeSource
+from scsam_monai.io.formats.grey import as_grey
+from scsam_monai.io.formats.png import JPEG_SUFFIXES, PngFormat, PngSource, jpeg_source
+from scsam_monai.io.formats.source import Box, OrderedSource, Stored, VolumeSource
 from scsam_monai.io.formats.tiff import TiffFormat, TiffSource
 from scsam_monai.io.image import ImageHeader
 
-_SLICE_SOURCES: dict[str, Callable[[Path], VolumeSource]] = {
-    **dict.fromkeys(TiffFormat.suffixes, TiffSource),
-    **dict.fromkeys(PngFormat.suffixes, PngSource),
+_KINDS: dict[str, tuple[str, Callable[[Path], VolumeSource]]] = {
+    **dict.fromkeys(TiffFormat.suffixes, ("TIFF", TiffSource)),
+    **dict.fromkeys(PngFormat.suffixes, ("PNG", PngSource)),
+    **dict.fromkeys(JPEG_SUFFIXES, ("JPEG", jpeg_source)),
 }
 
 
@@ -29,12 +31,12 @@ class SliceFolderSource:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._files = _slices(folder)
+        self._files = slice_files(folder)
         first = self._header(self._files[0])
         for file in self._files[1:]:
             _check_alike(self._header(file), first)
         shape = (len(self._files), *first.shape)
-        self.header = ImageHeader(folder, shape, first.dtype, None, "grey", layout=None)
+        self.stored = Stored(folder, shape, first.dtype, "zyx", ())
         with closing(_open(self._files[0])) as source:
             self.chunk = (1, *source.chunk)
 
@@ -49,8 +51,8 @@ class SliceFolderSource:
     @staticmethod
     def _header(file: Path) -> ImageHeader:
         check_file(file)
-        image_format = PngFormat() if file.suffix.lower() in PngFormat.suffixes else TiffFormat()
-        header = readable(file, lambda: image_format.header(file))
+        with closing(readable(file, lambda: _open(file))) as source:
+            header = source.header
         check_grey(header)
         if len(header.shape) != 2:
             raise InputError(
@@ -63,28 +65,35 @@ class SliceFolderSource:
 
 
 def natural_key(name: str) -> list[tuple[int, str]]:
-    """Sorts numbers in names by value.
+    """Sorts names as people count: numbers by value, capitals as small letters, a name before its numbered copies.
 
     Example:
-        >>> sorted(["s10.tif", "s2.tif"], key=natural_key)
-        ['s2.tif', 's10.tif']
+        >>> sorted(["s10.tif", "S2.tif", "img (1).tif", "img.tif"], key=natural_key)
+        ['img.tif', 'img (1).tif', 'S2.tif', 's10.tif']
     """
-    parts = re.split(r"(\d+)", name)
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in parts] + [(-1, name)]
+    stem, _, suffix = name.rpartition(".") if "." in name[1:] else (name, "", "")
+    parts = re.split(r"([0-9]+)", stem.casefold())
+    counted = [(int(part), "") if part.isdecimal() else (-1, part.rstrip(" (_-")) for part in parts]
+    return [*counted, (-1, suffix.casefold()), (-1, name)]
 
 
-def _slices(folder: Path) -> list[Path]:
+def slice_files(folder: Path) -> list[Path]:
+    """The slices of a folder in natural order.
+
+    Raises:
+        InputError: there are none, or files of several formats.
+    """
     files = [
         file
         for file in folder.iterdir()
-        if file.suffix.lower() in _SLICE_SOURCES and not file.name.startswith(".")
+        if file.suffix.lower() in _KINDS and not file.name.startswith(".") and file.is_file()
     ]
-    kinds = {_SLICE_SOURCES[file.suffix.lower()] for file in files}
+    kinds = sorted({_KINDS[file.suffix.lower()][0] for file in files})
     if len(kinds) != 1:
         raise InputError(
             folder,
-            expected="a folder of TIFF or of PNG slices, or a zarr folder",
-            met="TIFF and PNG files" if kinds else "neither slices nor zarr metadata",
+            expected="a folder of TIFF, of PNG or of JPEG slices, or a zarr folder",
+            met=f"{' and '.join(kinds)} files" if kinds else "neither slices nor zarr metadata",
             remedy="keep the slices of one volume alone in a folder" if kinds else "check the path",
         )
     return sorted(files, key=lambda file: natural_key(file.name))
@@ -100,13 +109,13 @@ def _check_alike(header: ImageHeader, first: ImageHeader) -> None:
         )
 
 
-def _open(file: Path) -> VolumeSource:
-    return _SLICE_SOURCES[file.suffix.lower()](file)
+def _open(file: Path) -> OrderedSource:
+    return OrderedSource(as_grey(_KINDS[file.suffix.lower()][1](file)))
 
 
 def _read(file: Path, plane: Box) -> np.ndarray:
     def read() -> np.ndarray:
         with closing(_open(file)) as source:
-            return source.read(plane).reshape([bounds.stop - bounds.start for bounds in plane])
+            return source.read(plane)
 
     return readable(file, read)

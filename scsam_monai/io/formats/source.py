@@ -1,4 +1,4 @@
-"""The interface of formats that are read in parts, arrays mapped from a file, and the choice among data sets."""
+"""The interface of file formats, arrays mapped from a file, and the choice among data sets."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from typing import Any, Protocol
 import numpy as np
 
 from scsam_monai.errors import InputError
-from scsam_monai.io.image import ImageHeader
+from scsam_monai.io.axes import AxisOrder, find_axes
+from scsam_monai.io.image import ImageHeader, Photometric, VoxelSize
 
 Box = tuple[slice, ...]
-"""One slice with start and stop for each axis of a header's shape."""
+"""One slice with start and stop for each axis."""
 
 _LISTED = 8
 
@@ -26,22 +27,127 @@ _MAPPED_BYTES = 2**22
 """Mapped at a time: pages that are mapped count as memory of the process until they are let go."""
 
 
+@dataclass(frozen=True)
+class Stored:
+    """An array as its file stores it.
+
+    Attributes:
+        path: the file, and the data set in it.
+        shape: lengths of all its axes.
+        dtype: of its values.
+        axes: a letter of :data:`scsam_monai.io.axes.NAMES` for each, ``?`` where the file does not say.
+        size_nm: lengths of a voxel in nm along the axes, None where the file does not say; or empty.
+        thickness_nm: length of a voxel along z in nm where that is no axis of the array, but stated.
+        size_follows_axes: False where ``size_nm`` is (z, y, x), whatever the order of the axes.
+        photometric: how values become brightness.
+        layout: what the format needs to write another image like this one.
+        single_section: whether z of length 1 is an axis of the image, not of the file alone.
+        planes_may_be_sections: whether colour planes of different content are sections for which the writer chose
+            colours by their number.
+    """
+
+    path: Path
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    axes: str
+    size_nm: tuple[float | None, ...]
+    size_follows_axes: bool = True
+    thickness_nm: float | None = None
+    photometric: Photometric = "grey"
+    layout: Any = None
+    single_section: bool = True
+    planes_may_be_sections: bool = False
+
+
 class VolumeSource(Protocol):
     """An open file whose parts can be read. What is common to all formats is done by its caller.
 
     Attributes:
-        header: of the whole file.
-        chunk: along the axes of ``header.shape``, the smallest part that is cheap to read on its own.
+        stored: the whole array.
+        chunk: along its axes, the smallest part that is cheap to read on its own.
     """
 
-    header: ImageHeader
+    stored: Stored
     chunk: tuple[int, ...]
 
     def read(self, box: Box) -> np.ndarray:
-        """Read the values in ``box``, which lies inside; axes of length 1 may be left out."""
+        """Read the values in ``box``, which lies inside the stored array."""
 
     def close(self) -> None:
         """Let go of the file."""
+
+
+class ImageFormat(Protocol):
+    """A format whose files hold one image, read and written. Instances carry no state."""
+
+    suffixes: tuple[str, ...]
+
+    def open(self, path: Path) -> VolumeSource:
+        """Open a file."""
+
+    def write_labels(self, path: Path, labels: np.ndarray, like: ImageHeader) -> None:
+        """Write ``labels``, along the stored axes of ``like``, in its layout."""
+
+
+class OrderedSource:
+    """A source whose axes are (z, y, x) or (y, x).
+
+    Args:
+        source: closed with this one.
+        axes: what the user says of the stored axes; None relies on the file.
+
+    Attributes:
+        header: of the image.
+        chunk: along the axes of its shape.
+
+    Raises:
+        InputError: as :func:`scsam_monai.io.axes.find_axes`.
+    """
+
+    def __init__(self, source: VolumeSource, axes: str | None = None) -> None:
+        self.header = header_of(source.stored, axes)
+        self._source, self._order = source, self.header.order
+        self.chunk = tuple(source.chunk[axis] for axis in self._order.kept)
+
+    def read(self, box: Box) -> np.ndarray:
+        """Read the values in ``box``, along the axes of the header's shape."""
+        return self._order.bring(self._source.read(self._order.stored_box(box)))
+
+    def close(self) -> None:
+        """Close the file."""
+        self._source.close()
+
+
+def header_of(stored: Stored, axes: str | None = None) -> ImageHeader:
+    """The header of the image (y, x) or (z, y, x) that an array holds.
+
+    Args:
+        stored: the array.
+        axes: what the user says of its axes.
+
+    Raises:
+        InputError: as :func:`scsam_monai.io.axes.find_axes`.
+    """
+    order = find_axes(stored.path, stored.shape, stored.axes, axes, single_section=stored.single_section)
+    return ImageHeader(
+        stored.path,
+        order.shape,
+        stored.dtype,
+        _voxel_size(stored, order),
+        stored.photometric,
+        order,
+        stored.layout,
+    )
+
+
+def _voxel_size(stored: Stored, order: AxisOrder) -> VoxelSize | None:
+    """(z, y, x); a single image that states no z repeats y there."""
+    if len(stored.size_nm) != (len(stored.shape) if stored.size_follows_axes else 3):
+        return None
+    positions = order.kept if stored.size_follows_axes else range(3 - len(order.kept), 3)
+    *sections, y, x = (stored.size_nm[position] for position in positions)
+    z = sections[0] if sections else stored.thickness_nm or y
+    return None if z is None or y is None or x is None else (z, y, x)
 
 
 def split_dataset(path: Path, suffixes: tuple[str, ...]) -> tuple[Path, str | None]:
@@ -71,11 +177,12 @@ def choose_array(path: Path, arrays: Shapes, name: str | None) -> str:
     if wanted in arrays:
         return wanted
     inside = wanted.rstrip("/") + "/"
-    images = [
+    numeric = [
         full
         for full, (shape, dtype) in sorted(arrays.items())
-        if full.startswith(inside) and len(shape) in (2, 3) and dtype.kind in "biuf"
+        if full.startswith(inside) and len(shape) > 1 and dtype.kind in "biuf"
     ]
+    images = [full for full in numeric if sum(size != 1 for size in arrays[full][0]) in (2, 3)] or numeric
     if len(images) != 1:
         known = images or sorted(arrays)
         raise InputError(

@@ -6,20 +6,29 @@ import logging
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import tifffile
 
-from scsam_monai.errors import InputError
-from scsam_monai.io.checks import colour_error
-from scsam_monai.io.formats.source import Box, MappedArray
-from scsam_monai.io.formats.tiff_pages import Resolution, TiffPlanes, voxel_size
+from scsam_monai.io.axes import UNKNOWN
+from scsam_monai.io.checks import say_once
+from scsam_monai.io.formats.source import Box, Stored
+from scsam_monai.io.formats.tiff_pages import (
+    StoredPages,
+    StoredValues,
+    check_files,
+    stored_pages,
+    stored_values,
+)
+from scsam_monai.io.formats.tiff_resolution import Resolution
 from scsam_monai.io.image import ImageHeader, Photometric
+from scsam_monai.io.voxel_size import plausible_nm
 
-_SECTION_AXES = frozenset("ZTIQ")  # T because ImageJ opens plain stacks as time series
+logger = logging.getLogger(__name__)
+
 _PHOTOMETRIC: dict[int, Photometric] = {0: "inverted", 1: "grey", 3: "palette"}
 
 
@@ -61,8 +70,8 @@ class TiffLayout:
 
     Attributes:
         flavour: "imagej", "ome", "shaped" (tifffile's own) or "plain".
-        axes: of the stored array, one letter each, axes of length 1 included, e.g. "QYX".
-        stored_shape: along ``axes``.
+        axes: of the stored array, one letter of tifffile's each, axes of length 1 included, e.g. "QYX".
+        axes_stated: whether the file itself names them.
         bigtiff: 64-bit offsets.
         byteorder: "<" or ">".
         resolution: the resolution tags and what the flavour's metadata say about voxel sizes.
@@ -70,54 +79,31 @@ class TiffLayout:
 
     flavour: str
     axes: str
-    stored_shape: tuple[int, ...]
+    axes_stated: bool
     bigtiff: bool
     byteorder: Literal["<", ">"]
     resolution: Resolution
 
-    @property
-    def order(self) -> tuple[int, ...]:
-        """Positions of the stored axes in our order: those of length 1, then z (if any), y, x."""
-        rank = {"Y": 2, "X": 3} | dict.fromkeys(self._sections, 1)
-        return tuple(sorted(range(len(self.axes)), key=lambda index: rank.get(self.axes[index], 0)))
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """(y, x), or (z, y, x) where a third axis is longer than 1."""
-        in_order = tuple(self.stored_shape[index] for index in self.order)
-        return in_order[-2 - len(self._sections) :]
-
-    @property
-    def _sections(self) -> list[str]:
-        pairs = zip(self.axes, self.stored_shape, strict=True)
-        return [axis for axis, size in pairs if size > 1 and axis not in "YX"]
+    def without(self, axis: int) -> TiffLayout:
+        """The layout of an array that lacks one of the axes."""
+        return replace(self, axes=self.axes[:axis] + self.axes[axis + 1 :])
 
 
 class TiffFormat:
-    """Reads the one image of a file whole and in axis order, never the first page alone."""
+    """The one image or stack of a file, never its first page alone."""
 
     suffixes: tuple[str, ...] = (".tif", ".tiff", ".btf")
 
-    def header(self, path: Path) -> ImageHeader:
-        """Read the tags of all pages."""
-        with _open(path) as (tif, series):
-            return header_of(path, tif, series)
-
-    def array(self, header: ImageHeader) -> np.ndarray:
-        """Decode all pages."""
-        layout: TiffLayout = header.layout
-        with _open(header.path) as (_, series):
-            stored = series.asarray()
-        return stored.transpose(layout.order).reshape(header.shape)
+    def open(self, path: Path) -> TiffSource:
+        """Open a file."""
+        return TiffSource(path)
 
     def write_labels(self, path: Path, labels: np.ndarray, like: ImageHeader) -> None:
         """Write zlib-compressed labels with the axes, flavour and resolution of ``like``."""
         layout: TiffLayout = like.layout
-        in_order = labels.reshape([layout.stored_shape[index] for index in layout.order])
-        stored = in_order.transpose(np.argsort(layout.order))
         tifffile.imwrite(
             path,
-            stored,
+            labels,
             byteorder=layout.byteorder,
             bigtiff=layout.bigtiff,
             imagej=layout.flavour == "imagej",
@@ -133,145 +119,74 @@ class TiffFormat:
 def _metadata(layout: TiffLayout) -> dict[str, Any] | None:
     if layout.flavour == "plain":
         return None
-    axes = {"axes": layout.axes}
-    return axes | layout.resolution.metadata
-
-
-@contextmanager
-def _open(path: Path) -> Iterator[tuple[tifffile.TiffFile, tifffile.TiffPageSeries]]:
-    # tifffile reports damaged page chains to its log and goes on with the pages it has.
-    with errors_raised("tifffile"), tifffile.TiffFile(path) as tif:
-        yield tif, only_series(path, tif)
-
-
-def only_series(path: Path, tif: tifffile.TiffFile) -> tifffile.TiffPageSeries:
-    """The one image or stack of a file.
-
-    Raises:
-        InputError: there are several.
-    """
-    if len(tif.series) != 1:
-        raise InputError(
-            path,
-            expected="one image or one stack of equal pages",
-            met=f"{len(tif.series)} images of shapes {[series.shape for series in tif.series][:4]}",
-            remedy="save the one you want as its own file",
-        )
-    return tif.series[0]
-
-
-def header_of(path: Path, tif: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> ImageHeader:
-    """Return the header of a TIFF's image; its layout is a :class:`TiffLayout`.
-
-    Raises:
-        InputError: the file is cut off, in colour, no volume, or compressed by an unknown method.
-    """
-    _check_pages(path, tif, series)
-    layout = _layout(tif, series)
-    shape = layout.shape
-    size = voxel_size(layout.resolution, ndim=len(shape))
-    photometric = _PHOTOMETRIC.get(int(series.keyframe.photometric), "grey")
-    return ImageHeader(path, shape, np.dtype(series.dtype), size, photometric, layout)
-
-
-def _check_pages(path: Path, tif: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> None:
-    compression = series.keyframe.compression
-    if compression not in tifffile.TIFF.DECOMPRESSORS:
-        raise InputError(
-            path,
-            expected="an uncompressed or zlib-compressed TIFF",
-            met=f"{getattr(compression, 'name', compression)} compression",
-            remedy="save it again without compression, or pip install imagecodecs",
-        )
-    end = max((_end_of_data(page) for page in series.pages if page is not None), default=0)
-    if series.dataoffset is not None:
-        end = max(end, series.dataoffset + series.nbytes)
-    if any(page is None for page in series.pages) or end > tif.filehandle.size:
-        raise InputError(
-            path,
-            expected=f"{end} bytes or more",
-            met=f"a file cut off at {tif.filehandle.size} bytes",
-            remedy="copy or export it again",
-        )
-
-
-def _end_of_data(page: tifffile.TiffPage | tifffile.TiffFrame) -> int:
-    segments = zip(page.dataoffsets, page.databytecounts, strict=False)
-    return max((offset + count for offset, count in segments), default=0)
-
-
-def _layout(tif: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> TiffLayout:
-    axes, shape = series.axes, tuple(series.shape)
-    _check_axes(Path(tif.filehandle.path), axes, shape)
-    flavour = series.kind if series.kind in ("imagej", "ome", "shaped") else "plain"
-    resolution = Resolution.of(tif, series, flavour)
-    return TiffLayout(flavour, axes, shape, tif.is_bigtiff, ">" if tif.byteorder == ">" else "<", resolution)
-
-
-def _check_axes(path: Path, axes: str, shape: tuple[int, ...]) -> None:
-    long = [axis for axis, size in zip(axes, shape, strict=True) if size > 1 and axis not in "YX"]
-    if set(long) & {"C", "S"}:
-        raise colour_error(path, f"axes {axes} of shape {shape}")
-    if "Y" not in axes or "X" not in axes or len(long) > 1 or not set(long) <= _SECTION_AXES:
-        raise InputError(
-            path,
-            expected="an image (y, x) or a volume (z, y, x)",
-            met=f"{len(long) + 2} dimensions, axes {axes} of shape {shape}",
-            remedy="save one time point and one channel as its own file",
-        )
+    return ({"axes": layout.axes} if layout.axes_stated else {}) | layout.resolution.metadata
 
 
 class TiffSource:
-    """The image or stack of a file, in our axis order whatever the file's is."""
+    """The image or stack of a file, or of the several files of an OME-TIFF."""
 
     def __init__(self, path: Path) -> None:
         with ExitStack() as stack:
+            # tifffile reports damaged page chains to its log and goes on with the pages it has.
             with errors_raised("tifffile"):
                 tif = stack.enter_context(tifffile.TiffFile(path))
-                series = only_series(path, tif)
-                self.header = header_of(path, tif, series)
-                self._stored = _stored(path, tif, series)
-            self._layout: TiffLayout = self.header.layout
+                check_files(path, tif)
+                pages = stored_pages(path, tif)
+                self.stored = _stored(path, tif, pages)
+                self._values = stored_values(path, tif, pages)
             self._file = stack.pop_all()
-        # Axes of length 1 that our shape leaves out come first in our order.
-        self._left_out = len(self._layout.axes) - len(self.header.shape)
-        chunk = _expanded(self._layout.stored_shape, self._stored)
-        self.chunk = tuple(chunk[index] for index in self._layout.order)[self._left_out :]
+        self.chunk = _expanded(self.stored.shape, self._values)
 
     def read(self, box: Box) -> np.ndarray:
         """Decode the strips or tiles that ``box`` touches."""
-        in_order = (slice(0, 1),) * self._left_out + box
-        stored = tuple(in_order[position] for position in np.argsort(self._layout.order))
-        lengths = [bounds.stop - bounds.start for bounds in stored]
-        long = tuple(
-            bounds for bounds, size in zip(stored, self._layout.stored_shape, strict=True) if size > 1
-        )
+        lengths = [bounds.stop - bounds.start for bounds in box]
+        long = tuple(bounds for bounds, size in zip(box, self.stored.shape, strict=True) if size > 1)
         with errors_raised("tifffile"):
-            part = self._stored.read(_filled(long, self._stored.shape))
-        return part.reshape(lengths).transpose(self._layout.order)
+            part = self._values.read(_filled(long, self._values.shape))
+        return part.reshape(lengths)
 
     def close(self) -> None:
         """Close the file."""
         self._file.close()
 
 
-def _stored(path: Path, tif: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> MappedArray | TiffPlanes:
-    dtype = np.dtype(series.dtype).newbyteorder(tif.byteorder)
-    if series.dataoffset is not None:
-        return MappedArray(path, series.dataoffset, tuple(series.shape), dtype)
-    planes = TiffPlanes(path, series, dtype)
-    if _long(planes.shape) != _long(series.shape):
-        raise InputError(
-            path,
-            expected="one section per page",
-            met=f"pages of shape {series.keyframe.shape} in a stack of shape {tuple(series.shape)}",
-            remedy="save it again as a plain stack, in Fiji or by tifffile",
-        )
-    return planes
+def _stored(path: Path, tif: tifffile.TiffFile, pages: StoredPages) -> Stored:
+    flavour = pages.kind if pages.kind in ("imagej", "ome", "shaped") else "plain"
+    stated = flavour != "shaped" or '"axes"' in (pages.keyframe.description or "")
+    resolution = Resolution.of(tif, pages.keyframe, flavour)
+    layout = TiffLayout(
+        flavour, pages.axes, stated, tif.is_bigtiff, ">" if tif.byteorder == ">" else "<", resolution
+    )
+    letters = _letters(path, pages, flavour, stated)
+    z, y, x = (plausible_nm(size) for size in resolution.size_nm)
+    of = {"Y": y, "X": x, "S": None, "C": None}
+    return Stored(
+        path,
+        pages.shape,
+        np.dtype(pages.dtype),
+        letters,
+        tuple(of.get(axis, z) for axis in pages.axes),
+        thickness_nm=z,
+        photometric=_PHOTOMETRIC.get(int(pages.keyframe.photometric), "grey"),
+        layout=layout,
+        single_section=False,
+        planes_may_be_sections=not stated and "S" in pages.axes and pages.keyframe.planarconfig == 2,
+    )
 
 
-def _long(shape: tuple[int, ...]) -> list[int]:
-    return [size for size in shape if size > 1]
+def _letters(path: Path, pages: StoredPages, flavour: str, stated: bool) -> str:
+    """Our letters of the axes.
+
+    In tifffile's own flavour Y and X stand for the last long axes unless the file names them; ``I`` and ``Q`` are
+    pages of no known meaning anywhere.
+    """
+    known = "ZYXTCS" if stated else "S"
+    letters = "".join(axis.lower() if axis in known else UNKNOWN for axis in pages.axes)
+    long = "".join(letter for letter, size in zip(letters, pages.shape, strict=True) if size > 1)
+    if flavour == "imagej" and long == "tyx":
+        say_once(logger, "%s: its time points are read as sections, as ImageJ opens plain stacks", path)
+        return letters.replace("z", UNKNOWN).replace("t", "z")
+    return letters
 
 
 def _filled(long: Box, shape: tuple[int, ...]) -> Box:
@@ -280,7 +195,7 @@ def _filled(long: Box, shape: tuple[int, ...]) -> Box:
     return tuple(next(bounds) if size > 1 else slice(0, 1) for size in shape)
 
 
-def _expanded(shape: tuple[int, ...], stored: MappedArray | TiffPlanes) -> tuple[int, ...]:
-    """The chunk of ``stored`` along the axes of ``shape``, which differ by axes of length 1 only."""
-    chunk = iter([part for part, size in zip(stored.chunk, stored.shape, strict=True) if size > 1])
+def _expanded(shape: tuple[int, ...], values: StoredValues) -> tuple[int, ...]:
+    """The chunk of ``values`` along the axes of ``shape``, which differ by axes of length 1 only."""
+    chunk = iter([part for part, size in zip(values.chunk, values.shape, strict=True) if size > 1])
     return tuple(next(chunk) if size > 1 else 1 for size in shape)

@@ -1,178 +1,321 @@
-"""The pages of a TIFF file: what their tags say of voxel sizes, and their pixels strip by strip or tile by tile."""
+"""The pages of a TIFF file, or of the files of an OME-TIFF, and their pixels strip by strip or tile by tile."""
 
 from __future__ import annotations
 
+import html
+import logging
 import math
+import re
 import threading
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import tifffile
 
+from scsam_monai.errors import InputError
+from scsam_monai.io.checks import say_once
 from scsam_monai.io.formats.source import Box, MappedArray
-from scsam_monai.io.image import VoxelSize
-from scsam_monai.io.voxel_size import nm_per_unit, plausible_nm
 from scsam_monai.threads import usable_cores
 
-_TAG_UNITS = {2: "inch", 3: "cm", 4: "mm", 5: "um"}
+logger = logging.getLogger(__name__)
 
 _THREADS = 8
 LITTLE_BYTES = 2**26
+LARGEST_WHOLE_BYTES = 2**31
+"""Layouts that only tifffile takes apart are decoded whole and kept, up to this size."""
+
 _Page = tifffile.TiffPage | tifffile.TiffFrame
 
 
 @dataclass(frozen=True)
-class Resolution:
-    """The resolution tags of a TIFF file, as stored, so that they can be written again.
+class StoredPages:
+    """The pages of one image or stack.
 
     Attributes:
-        pixels_per_unit: resolution tags along (x, y), None where absent or zero.
-        tag_unit: code of the tags' unit (1 none, 2 inch, 3 cm).
-        metadata: keys of the flavour, as tifffile writes them.
-        size_nm: (z, y, x), None for each axis on which the file is silent.
+        kind: of the series, by tifffile.
+        axes: tifffile's letters.
+        shape: along them.
+        dtype: of the values, in the machine's byte order.
+        keyframe: the page whose tags count for all.
+        pages: in order.
+        series: tifffile's, None for pages that it does not count as one.
     """
 
-    pixels_per_unit: tuple[float, float] | None
-    tag_unit: int
-    metadata: dict[str, Any] = field(default_factory=dict)
-    size_nm: tuple[float | None, float | None, float | None] = (None, None, None)
-
-    @classmethod
-    def of(cls, tif: tifffile.TiffFile, series: tifffile.TiffPageSeries, flavour: str) -> Resolution:
-        """Collect what the first page and the flavour's metadata state."""
-        tags = series.keyframe.tags
-        density = _density(tags.valueof("XResolution")), _density(tags.valueof("YResolution"))
-        unit = int(tags.valueof("ResolutionUnit", default=1) or 1)
-        per_unit = None if None in density else (float(density[0] or 0), float(density[1] or 0))
-        x, y = (_size(value, nm_per_unit(_TAG_UNITS.get(unit))) for value in density)
-        if flavour == "imagej":
-            metadata, size = _imagej(dict(tif.imagej_metadata or {}), density, (None, y, x))
-        elif flavour == "ome":
-            metadata, size = _ome(tif.ome_metadata or "")
-        else:
-            metadata, size = {}, (None, y, x)
-        return cls(per_unit, unit, metadata, size)
+    kind: str
+    axes: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    keyframe: tifffile.TiffPage
+    pages: list[_Page]
+    series: tifffile.TiffPageSeries | None
 
 
-_Sizes = tuple[float | None, float | None, float | None]
+class StoredValues(Protocol):
+    """Values of pages: ``shape`` differs from that of the pages by axes of length 1 only."""
+
+    shape: tuple[int, ...]
+    chunk: tuple[int, ...]
+
+    def read(self, box: Box) -> np.ndarray:
+        """Read the values in ``box``."""
 
 
-def voxel_size(resolution: Resolution, ndim: int) -> VoxelSize | None:
-    """(z, y, x) in nm, or None unless every axis of the image is stated.
+def check_files(path: Path, tif: tifffile.TiffFile) -> None:
+    """Refuse a file of an OME-TIFF that does not know the others.
 
-    Args:
-        resolution: the file's statements.
-        ndim: 2 for an image, which needs no z, 3 for a volume.
+    Raises:
+        InputError: naming the one that does.
     """
-    z, y, x = (plausible_nm(size) for size in resolution.size_nm)
-    z = y if z is None and ndim == 2 else z
-    return None if z is None or y is None or x is None else (z, y, x)
+    partial = re.search(r'<(?:\w+:)?BinaryOnly\b[^>]*MetadataFile="([^"]*)"', tif.ome_metadata or "")
+    if partial is not None:
+        raise InputError(
+            path,
+            expected="an OME-TIFF with its metadata",
+            met=f"one part of several files, which {html.unescape(partial[1])} describes",
+            remedy="name that file if it is a TIFF, or save all as one file by Bio-Formats",
+        )
 
 
-def _density(value: tuple[int, int] | None) -> float | None:
-    return value[0] / value[1] if value and value[0] and value[1] else None
+def stored_pages(path: Path, tif: tifffile.TiffFile) -> StoredPages:
+    """The pages of the one image or stack of a file.
+
+    Raises:
+        InputError: several images, files of an OME-TIFF that are not there, a file that is cut off, or an unknown
+            compression.
+    """
+    series = tif.series[0]
+    found = (
+        StoredPages(
+            series.kind,
+            series.axes,
+            tuple(series.shape),
+            np.dtype(series.dtype),
+            series.keyframe,
+            [page for page in series.pages if page is not None],
+            series,
+        )
+        if len(tif.series) == 1
+        else _alike(path, tif)
+    )
+    compressions = {page.keyframe.compression for page in found.pages}
+    for compression in (one for one in compressions if one not in tifffile.TIFF.DECOMPRESSORS):
+        raise InputError(
+            path,
+            expected="an uncompressed or zlib-compressed TIFF",
+            met=f"{getattr(compression, 'name', compression)} compression",
+            remedy="save it again without compression, or pip install imagecodecs",
+        )
+    _check_complete(path, tif, found)
+    return found
 
 
-def _size(density: float | None, nm: float | None) -> float | None:
-    """Nm per pixel; resolution is a fraction of integers, 9 digits are what it states."""
-    return None if density is None or nm is None else float(f"{nm / density:.9g}")
+def _alike(path: Path, tif: tifffile.TiffFile) -> StoredPages:
+    """Single pages of equal size, which other tags keep tifffile from taking for one stack."""
+    series, first = tif.series, tif.series[0]
+    pages = sorted((page for one in series for page in one.pages if page is not None), key=_index)
+    alike = all(
+        len(one.pages) * math.prod(one.keyframe.shape) == math.prod(one.shape)
+        and len(one.levels) == 1
+        and (one.keyframe.shaped, one.dtype, one.keyframe.photometric)
+        == (first.keyframe.shaped, first.dtype, first.keyframe.photometric)
+        and one.kind in ("generic", "uniform", "shaped")
+        and (one.kind != "shaped" or len(one.pages) == 1)
+        for one in series
+    )
+    if not alike or any(len(_index(page)) > 1 for page in pages):
+        raise InputError(
+            path,
+            expected="one image or one stack of equal pages",
+            met=f"{len(series)} images of shapes {[one.shape for one in series][:4]}",
+            remedy="save the one you want as its own file",
+        )
+    if first.kind == "shaped":
+        say_once(logger, "%s: its %d images of one size are read as sections", path, len(pages))
+    shape = (len(pages), *first.keyframe.shape)
+    dtype = np.dtype(first.dtype)
+    return StoredPages("generic", f"I{first.keyframe.axes}", shape, dtype, first.keyframe, pages, None)
 
 
-def _imagej(
-    stated: dict[str, Any], density: tuple[float | None, float | None], tags: _Sizes
-) -> tuple[dict[str, Any], _Sizes]:
-    keys = ("unit", "yunit", "zunit", "spacing")
-    metadata = {key: stated[key] for key in keys if key in stated}
-    unit = stated.get("unit")
-    if unit is None:
-        return metadata, tags
-    x = _size(density[0], nm_per_unit(unit))
-    y = _size(density[1], nm_per_unit(stated.get("yunit", unit)))
-    z_unit = nm_per_unit(stated.get("zunit", unit))
-    spacing = stated.get("spacing")
-    return metadata, (None if spacing is None or z_unit is None else abs(spacing) * z_unit, y, x)
+def _index(page: _Page) -> tuple[int, ...]:
+    return (page.index,) if isinstance(page.index, int) else tuple(page.index)
 
 
-def _ome(xml: str) -> tuple[dict[str, Any], _Sizes]:
-    image = tifffile.xml2dict(xml).get("OME", {}).get("Image", {})
-    pixels = (image[0] if isinstance(image, list) else image).get("Pixels", {})
-    metadata: dict[str, Any] = {}
-    sizes: list[float | None] = []
-    for axis in "ZYX":
-        value, unit = pixels.get(f"PhysicalSize{axis}"), pixels.get(f"PhysicalSize{axis}Unit", "µm")
-        nm = nm_per_unit(unit)
-        sizes.append(None if value is None or nm is None else float(f"{float(value) * nm:.9g}"))
-        if value is not None:
-            metadata |= {f"PhysicalSize{axis}": value, f"PhysicalSize{axis}Unit": unit}
-    return metadata, (sizes[0], sizes[1], sizes[2])
+def _check_complete(path: Path, tif: tifffile.TiffFile, found: StoredPages) -> None:
+    series = found.series
+    lacking = series is not None and any(page is None for page in series.pages)
+    if lacking:
+        names = dict.fromkeys(re.findall(r'\bFileName="([^"]*)"', tif.ome_metadata or ""))
+        missing = [name for name in map(html.unescape, names) if not (path.parent / name).exists()]
+        if missing:
+            raise InputError(
+                path,
+                expected=f"the {len(names)} files of this OME-TIFF beside each other",
+                met=f"{len(missing)} missing, {', '.join(missing[:3])}" + (" ..." if missing[3:] else ""),
+                remedy="copy them into its folder",
+            )
+    end = {path: 0}
+    for page in found.pages:
+        file = _file_of(page)
+        end[file] = max(end.get(file, 0), _end_of_data(page))
+    if series is not None and series.dataoffset is not None:
+        end[path] = max(end[path], series.dataoffset + series.nbytes)
+    for file, last in end.items():
+        size = file.stat().st_size
+        if lacking or last > size:
+            raise InputError(
+                file,
+                expected=f"{last} bytes or more",
+                met=f"a file cut off at {size} bytes",
+                remedy="copy or export it again",
+            )
+
+
+def _file_of(page: _Page) -> Path:
+    return Path(page.parent.filehandle.path)
+
+
+def _end_of_data(page: _Page) -> int:
+    segments = zip(page.dataoffsets, page.databytecounts, strict=False)
+    return max((offset + count for offset, count in segments), default=0)
+
+
+def stored_values(path: Path, tif: tifffile.TiffFile, found: StoredPages) -> StoredValues:
+    """What reads the values of pages in parts.
+
+    Raises:
+        InputError: a layout that only a whole file can be decoded of, and a large file.
+    """
+    series = found.series
+    one_file = all(_file_of(page) == Path(tif.filehandle.path) for page in found.pages)
+    if series is not None and series.dataoffset is not None and one_file:
+        return MappedArray(path, series.dataoffset, found.shape, found.dtype.newbyteorder(tif.byteorder))
+    if found.keyframe.imagedepth == 1:
+        planes = TiffPlanes(tif, found.pages, found.dtype)
+        if _long(planes.shape) == _long(found.shape):
+            return planes
+    size = math.prod(found.shape) * found.dtype.itemsize
+    if series is None or size > LARGEST_WHOLE_BYTES:
+        raise InputError(
+            path,
+            expected="one section per page",
+            met=f"pages of shape {found.keyframe.shape} in a stack of shape {found.shape}",
+            remedy="save it again as a plain stack, in Fiji or by tifffile",
+        )
+    return _WholeSeries(series)
+
+
+def _long(shape: Sequence[int]) -> list[int]:
+    return [size for size in shape if size > 1]
+
+
+class _WholeSeries:
+    """A series of a layout that tifffile takes apart, decoded at the first read, then kept."""
+
+    def __init__(self, series: tifffile.TiffPageSeries) -> None:
+        self.shape = self.chunk = tuple(series.shape)
+        self._series, self._values = series, None
+
+    def read(self, box: Box) -> np.ndarray:
+        if self._values is None:
+            self._values = self._series.asarray()
+        return self._values[box]
 
 
 class TiffPlanes:
-    """Pages of one size as an array (page, row, column).
+    """Pages of one size as an array (page, plane, row, column, sample).
 
     Args:
-        path: the file.
-        series: its pages, none of them missing.
-        dtype: of the values in the file, byte order included.
+        tif: the file that is open.
+        pages: of this file, or of others beside it, which are opened for each read.
+        dtype: of the values, in the machine's byte order.
     """
 
-    def __init__(self, path: Path, series: tifffile.TiffPageSeries, dtype: np.dtype[Any]) -> None:
-        self._path, self._dtype, self._keyframe = path, dtype, series.keyframe
-        self._decode, self._lock = series.keyframe.decode, threading.Lock()
-        self._pages: list[_Page] = [page for page in series.pages if page is not None]
-        rows, columns = self._keyframe.imagelength, self._keyframe.imagewidth
-        strip, tile = self._keyframe.rowsperstrip, (self._keyframe.tilelength, self._keyframe.tilewidth)
-        self._segment = tile if self._keyframe.is_tiled else (min(strip, rows), columns)
-        self.shape = (len(self._pages), rows, columns)
+    def __init__(self, tif: tifffile.TiffFile, pages: list[_Page], dtype: np.dtype[Any]) -> None:
+        self._open, self._pages, self._dtype, self._lock = tif, pages, dtype, threading.Lock()
+        planes, _, rows, columns, samples = pages[0].keyframe.shaped
+        self.shape = (len(pages), planes, rows, columns, samples)
+        self._mappable = [_is_contiguous(page) for page in pages]
+        segments = [
+            (1, columns) if plain else _segment(page)
+            for page, plain in zip(pages, self._mappable, strict=True)
+        ]
         # Uncompressed rows can be read one by one, whatever strips they are counted in.
-        self.chunk = (1, 1, columns) if self._keyframe.is_final else (1, *self._segment)
+        self.chunk = (1, 1, *max(segments), samples)
+        self._segment_bytes = max(map(math.prod, segments)) * samples * dtype.itemsize
 
     def read(self, box: Box) -> np.ndarray:
         """Decode the values in ``box``."""
-        pages, rows, columns = box
-        out = np.empty([bounds.stop - bounds.start for bounds in box], self._dtype.newbyteorder("="))
-        planes = list(zip(out, self._pages[pages], strict=True))
-        if self._keyframe.is_final:
-            for plane, page in planes:
-                plane[:] = self._mapped(page).read((rows, columns))
-            return out
+        out = np.empty([bounds.stop - bounds.start for bounds in box], self._dtype)
+        numbers = range(len(self._pages))[box[0]]
+        packed = [(place, number) for place, number in enumerate(numbers) if not self._mappable[number]]
+        for place, number in enumerate(numbers):
+            if self._mappable[number]:
+                out[place] = self._mapped(self._pages[number]).read(box[1:])
         # The codecs let go of the interpreter while they work. What they unpack at a time, often whole pages,
         # takes little memory, or no more than what was asked for, one strip or tile excepted.
-        at_once = max(out.nbytes, LITTLE_BYTES) // (math.prod(self._segment) * out.itemsize)
-        with ThreadPoolExecutor(max(1, min(_THREADS, usable_cores(), at_once))) as pool:
-            list(pool.map(lambda target: self._fill(target[0], target[1], rows, columns), planes))
+        at_once = max(out.nbytes, LITTLE_BYTES) // self._segment_bytes
+        if packed:
+            with ThreadPoolExecutor(max(1, min(_THREADS, usable_cores(), at_once))) as pool:
+                list(pool.map(lambda pair: self._fill(out[pair[0]], self._pages[pair[1]], box[1:]), packed))
         return out
 
     def _mapped(self, page: _Page) -> MappedArray:
-        return MappedArray(self._path, page.dataoffsets[0], self.shape[1:], self._dtype)
+        dtype = self._dtype.newbyteorder(page.parent.byteorder)
+        return MappedArray(_file_of(page), page.dataoffsets[0], self.shape[1:], dtype)
 
-    def _fill(self, plane: np.ndarray, page: _Page, rows: slice, columns: slice) -> None:
-        """Decode the strips or tiles of a page that touch the box into its plane."""
-        height, width = self._segment
-        across = -(-self.shape[2] // width)
-        for row in range(rows.start // height, -(-rows.stop // height)):
-            for column in range(columns.start // width, -(-columns.stop // width)):
-                into_rows, from_rows = _overlap(rows, row * height, height)
-                into_columns, from_columns = _overlap(columns, column * width, width)
-                values = self._decoded(page, row * across + column)
-                plane[into_rows, into_columns] = values[from_rows, from_columns]
+    def _fill(self, out: np.ndarray, page: _Page, box: Box) -> None:
+        """Decode the strips or tiles of a page that touch the box."""
+        planes, rows, columns, samples = box
+        height, width = _segment(page)
+        down, across = -(-self.shape[2] // height), -(-self.shape[3] // width)
+        for plane in range(planes.start, planes.stop):
+            for row in range(rows.start // height, -(-rows.stop // height)):
+                for column in range(columns.start // width, -(-columns.stop // width)):
+                    into_rows, from_rows = _overlap(rows, row * height, height)
+                    into_columns, from_columns = _overlap(columns, column * width, width)
+                    values = self._decoded(page, (plane * down + row) * across + column)
+                    out[plane - planes.start, into_rows, into_columns] = values[
+                        from_rows, from_columns, samples
+                    ]
 
     def _decoded(self, page: _Page, index: int) -> np.ndarray:
-        """Values (rows, columns) of one strip or tile."""
+        """Values (row, column, sample) of one strip or tile."""
+        keyframe = page.keyframe
         offset, count = page.dataoffsets[index], page.databytecounts[index]
         if not count:  # a tile without information is left out
-            return np.full(self._segment, self._keyframe.nodata)
+            return np.full((*_segment(page), self.shape[4]), keyframe.nodata)
         file = page.parent.filehandle
         with self._lock:
+            if page.parent is not self._open:
+                file.open()
             file.seek(offset)
             content = file.read(count)
-        tables = {"jpegtables": page.jpegtables, "jpegheader": self._keyframe.jpegheader}
+            if page.parent is not self._open:
+                file.close()
+        tables = {"jpegtables": page.jpegtables, "jpegheader": keyframe.jpegheader}
         given = {name: table for name, table in tables.items() if table is not None}
-        values = self._decode(content, index, _fullsize=True, **given)[0]
-        return np.asarray(values)[0, :, :, 0]
+        values = keyframe.decode(content, index, _fullsize=True, **given)[0]
+        return np.asarray(values)[0]
+
+
+def _is_contiguous(page: _Page) -> bool:
+    """Whether a page's values stand in the file as such, in one piece; not all pages need do as the first."""
+    ends = [offset + count for offset, count in zip(page.dataoffsets, page.databytecounts, strict=True)]
+    return page.keyframe.is_final and all(
+        end == start for end, start in zip(ends, page.dataoffsets[1:], strict=False)
+    )
+
+
+def _segment(page: _Page) -> tuple[int, int]:
+    """Rows and columns of a page's strips or tiles."""
+    keyframe = page.keyframe
+    if keyframe.is_tiled:
+        return keyframe.tilelength, keyframe.tilewidth
+    return min(keyframe.rowsperstrip, keyframe.imagelength), keyframe.imagewidth
 
 
 def _overlap(bounds: slice, start: int, length: int) -> tuple[slice, slice]:

@@ -5,6 +5,7 @@ Source: https://ngff.openmicroscopy.org/0.5, sections axes and multiscales.
 
 from __future__ import annotations
 
+import logging
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,15 +14,16 @@ from typing import Any
 import numpy as np
 
 from scsam_monai.errors import InputError
-from scsam_monai.io.checks import colour_error
-from scsam_monai.io.formats.source import Box, choose_array
-from scsam_monai.io.image import ImageHeader, VoxelSize
+from scsam_monai.io.axes import UNKNOWN, axis_letters
+from scsam_monai.io.checks import say_once
+from scsam_monai.io.formats.source import Box, Stored, choose_array
 from scsam_monai.io.ome_zarr import ome_metadata
 from scsam_monai.io.voxel_size import nm_per_unit
 
-_ORDER = "tczyx"
+logger = logging.getLogger(__name__)
 
 _METADATA = (".zgroup", ".zarray", ".zattrs", "zarr.json")
+_LISTED = 8
 _DEPTH = 5
 """Levels of groups that are searched for arrays: a plate is refused before all its wells are listed."""
 
@@ -41,44 +43,25 @@ class OmeLevel:
     transforms: list[dict[str, Any]]
 
     @property
-    def _names(self) -> str:
-        return "".join(str(axis["name"]) for axis in self.axes)
+    def letters(self) -> str:
+        """A letter for each axis, by its name, or by its type where the name says nothing."""
+        letters = axis_letters([str(axis["name"]) for axis in self.axes])
+        types = axis_letters([axis.get("type") for axis in self.axes])
+        return "".join(
+            letter if letter != UNKNOWN or other in letters else other
+            for letter, other in zip(letters, types, strict=True)
+        )
 
-    def outer_axes(self, where: Path, shape: tuple[int, ...]) -> tuple[int, VoxelSize | None]:
-        """How many axes stand before (z,) y, x, and the voxel size (z, y, x) in nm, if it is stated.
-
-        Args:
-            where: the array, to name in errors.
-            shape: of the array.
-
-        Raises:
-            InputError: another order than t, c, z, y, x, or several time points or channels.
-        """
-        names = self._names
-        in_order = "".join(axis for axis in _ORDER if axis in names)
-        if names != in_order or not names.endswith("yx") or len(names) != len(shape):
-            raise InputError(
-                where,
-                expected="axes in the order t, c, z, y, x",
-                met=f"{', '.join(str(axis['name']) for axis in self.axes)} of shape {shape}",
-                remedy="write it again with its axes in this order",
-            )
-        outer = len(names.rstrip("zyx"))
-        if math.prod(shape[:outer]) != 1:
-            raise colour_error(where, f"axes {', '.join(names)} of shape {shape}")
-        return outer, self._voxel_size()
-
-    def _voxel_size(self) -> VoxelSize | None:
+    @property
+    def size_nm(self) -> tuple[float | None, ...]:
+        """Lengths of a voxel along the axes in nm, None where none is stated."""
         scales = [step["scale"] for step in self.transforms if step.get("type") == "scale"]
-        sizes: dict[str, float] = {}
-        for index, axis in enumerate(self.axes):
-            nm = nm_per_unit(axis.get("unit"))
-            if scales and nm is not None:
-                length = math.prod(float(scale[index]) for scale in scales) * nm
-                sizes[axis["name"]] = float(f"{length:.9g}")
-        y, x = sizes.get("y", 0.0), sizes.get("x", 0.0)
-        z = sizes.get("z", 0.0) if "z" in self._names else y
-        return (z, y, x) if min(z, y, x) > 0 else None
+        units = [nm_per_unit(axis.get("unit")) for axis in self.axes]
+        lengths = [
+            math.prod(float(scale[index]) for scale in scales) * (nm or 0) if scales else 0
+            for index, nm in enumerate(units)
+        ]
+        return tuple(float(f"{length:.9g}") if length > 0 else None for length in lengths)
 
 
 def finest(path: Path, group: Any) -> OmeLevel | None:
@@ -140,11 +123,11 @@ def is_zarr(folder: Path) -> bool:
 
 
 class ZarrSource:
-    """One array of a zarr folder, its axes t and c, of length 1, left out.
+    """One array of a zarr folder.
 
     Args:
         path: the folder.
-        dataset: path inside of an array or of a multiscales group; None means level 0, or the only array.
+        dataset: path inside of an array or of a multiscales group; None means level 0, or the only image.
     """
 
     def __init__(self, path: Path, dataset: str | None = None) -> None:
@@ -157,19 +140,34 @@ class ZarrSource:
                 met="none of them",
                 remedy="name the folder of the image itself, or copy it again",
             )
-        array, level = _find(path, zarr.open(path, mode="r"), dataset)
-        where = path / array.path
-        outer, size = (0, None) if level is None else level.outer_axes(where, array.shape)
-        self._array, self._outer = array, (0,) * outer
-        self.header = ImageHeader(where, array.shape[outer:], array.dtype, size, "grey", layout=None)
-        self.chunk = tuple(array.chunks[outer:])
+        self._array, level = _find(path, zarr.open(path, mode="r"), dataset)
+        where, shape = path / self._array.path, self._array.shape
+        if level is None:
+            axes, size = _plain_axes(self._array), ()
+        elif len(level.axes) == len(shape):
+            axes, size = level.letters, level.size_nm
+        else:
+            raise InputError(
+                where,
+                expected=f"as many axes as its metadata name, {len(level.axes)}",
+                met=f"shape {shape}",
+                remedy="write it again, by a program that follows OME-Zarr 0.4 or 0.5",
+            )
+        self.stored = Stored(where, shape, self._array.dtype, axes, size)
+        self.chunk = tuple(self._array.chunks)
 
     def read(self, box: Box) -> np.ndarray:
         """Decode the chunks that ``box`` touches."""
-        return np.asarray(self._array[self._outer + box])
+        return np.asarray(self._array[box])
 
     def close(self) -> None:
         """Nothing is held open."""
+
+
+def _plain_axes(array: Any) -> str:
+    """Letters of the axes of an array without OME's metadata: zarr 3's dimension names, or xarray's."""
+    stated = getattr(array.metadata, "dimension_names", None) or array.attrs.get("_ARRAY_DIMENSIONS") or ()
+    return axis_letters(list(stated)) if len(stated) == array.ndim else UNKNOWN * array.ndim
 
 
 def _find(path: Path, root: Any, dataset: str | None) -> tuple[Any, OmeLevel | None]:
@@ -188,13 +186,43 @@ def _find(path: Path, root: Any, dataset: str | None) -> tuple[Any, OmeLevel | N
     level = finest(path, node) if node is not None else None
     if level is not None:
         return _level_array(path, node, level), level
+    members = dict(root.members(max_depth=_DEPTH))
+    images = [
+        (member, group)
+        for member, group in sorted(members.items())
+        if isinstance(group, zarr.Group) and _is_below(member, name) and _is_image(group)
+    ]
+    if len(images) == 1:
+        member, group = images[0]
+        say_once(logger, "%s: the image in it is /%s", path, member)
+        level = finest(path, group)
+        assert level is not None  # it has multiscales
+        return _level_array(path, group, level), level
     arrays = {
         f"/{member}": (item.shape, item.dtype)
-        for member, item in root.members(max_depth=_DEPTH)
+        for member, item in members.items()
         if isinstance(item, zarr.Array)
     }
+    if len(images) > 1:
+        raise InputError(
+            path,
+            expected="one image" + (f" in {name}" if name else ""),
+            met=", ".join(f"/{member}" for member, _ in images[:_LISTED])
+            + (f", {len(images) - _LISTED} more" if len(images) > _LISTED else ""),
+            remedy=f"name the data set, like --dataset {images[0][0]}",
+        )
     chosen = choose_array(path, arrays, dataset).strip("/")
     return root[chosen], find_level(path, root, chosen)
+
+
+def _is_below(member: str, group: str) -> bool:
+    return not group or member == group or member.startswith(f"{group}/")
+
+
+def _is_image(group: Any) -> bool:
+    """Whether a group holds a multiscale image that is no label image."""
+    stated = ome_metadata(dict(group.attrs))
+    return bool(stated.get("multiscales")) and "image-label" not in stated
 
 
 def _level_array(path: Path, group: Any, level: OmeLevel) -> Any:

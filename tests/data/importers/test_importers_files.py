@@ -74,7 +74,7 @@ def test_values_without_a_meaning_are_refused(source, tmp_path):
 
 
 def test_a_missing_voxel_size_is_asked_for(source, tmp_path):
-    with pytest.raises(InputError, match="give it with --voxel-size-nm Z,Y,X"):
+    with pytest.raises(InputError, match=r"give it \(z, y, x\), like --voxel-size-nm 50,4.6,4.6"):
         run(source, tmp_path / "set", voxel_size_nm=None)
     assert not (tmp_path / "set" / "dataset.json").exists()
     write_stack(source / "cell1_raw.tif", RAW, (16, 8, 8))

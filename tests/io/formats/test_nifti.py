@@ -64,7 +64,9 @@ def test_shapes(tmp_path, stored):
 
 
 def test_time_series_and_colours_are_refused(tmp_path):
-    with pytest.raises(InputError, match="4 dimensions"):
+    with pytest.raises(
+        InputError, match=r"met 2 along its axis t \(time\): axes TZYX of shape \(2, 4, 4, 4\)"
+    ):
         read_image(save(tmp_path / "time.nii", np.zeros((4, 4, 4, 2), np.uint8)))
     rgb = np.zeros((4, 4, 2), dtype=[("R", "u1"), ("G", "u1"), ("B", "u1")])
     with pytest.raises(InputError, match="one grey channel"):

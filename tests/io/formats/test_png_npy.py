@@ -45,10 +45,21 @@ def test_labels_beyond_255_need_16_bit(tmp_path):
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA"])
-def test_colour_is_refused(tmp_path, mode):
-    Image.fromarray(IMAGE).convert(mode).save(tmp_path / "a.png")
-    with pytest.raises(InputError, match=f"met colour mode {mode}; convert it to grey"):
+def test_colour_and_transparency_are_refused(tmp_path, mode):
+    channels = np.stack([IMAGE, 255 - IMAGE, IMAGE, IMAGE][: len(mode)], -1)
+    Image.fromarray(channels, mode).save(tmp_path / "a.png")
+    with pytest.raises(InputError, match=rf"met {len(mode)} along its axis s \(colour sample\)"):
         read_image(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA"])
+def test_grey_that_was_saved_as_colour_is_read_as_grey_and_said(tmp_path, mode, caplog):
+    Image.fromarray(IMAGE).convert(mode).save(tmp_path / "a.png")
+    image = read_image(tmp_path / "a.png")
+    np.testing.assert_array_equal(image.array, IMAGE)
+    assert "a.png: grey saved as colour" in caplog.text
+    write_labels_like(tmp_path / "b.png", IMAGE % 3, image)
+    np.testing.assert_array_equal(read_labels(tmp_path / "b.png").array, IMAGE % 3)
 
 
 def test_large_micrographs_are_no_decompression_bombs(tmp_path, monkeypatch):

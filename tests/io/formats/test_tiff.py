@@ -15,6 +15,7 @@ from scsam_monai.errors import InputError
 from scsam_monai.io import read_header, read_image, read_labels, write_labels_like
 
 VOLUME = np.arange(5 * 16 * 24, dtype=np.uint16).reshape(5, 16, 24)
+COLOURS = np.random.default_rng(0).integers(0, 255, (16, 24, 3), np.uint8)
 
 FLAVOURS: dict[str, dict[str, Any]] = {
     "plain": {"metadata": None},
@@ -172,13 +173,13 @@ def test_a_compression_without_its_codec_is_named(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("array", "options", "met"),
     [
-        (np.zeros((16, 24, 3), np.uint8), {"photometric": "rgb"}, "axes YXS"),
+        (COLOURS, {"photometric": "rgb"}, r"met 3 along its axis s \(colour sample\)"),
         (VOLUME, {"photometric": "minisblack", "imagej": True, "metadata": {"axes": "CYX"}}, "axes CYX"),
         (np.zeros((2, 3, 16, 24), np.uint8), {"photometric": "minisblack"}, "4 dimensions"),
         (
             np.zeros((2, 3, 16, 24), np.uint8),
             {"photometric": "minisblack", "imagej": True, "metadata": {"axes": "TZYX"}},
-            "4 dimensions, axes TZYX",
+            r"met 2 along its axis t \(time\): axes TZYX",
         ),
         (np.zeros((16, 24), np.complex64), {"photometric": "minisblack"}, "complex64"),
     ],

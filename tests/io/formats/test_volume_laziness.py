@@ -86,8 +86,8 @@ def test_only_the_slices_of_the_region_are_opened(tmp_path, monkeypatch):
     opened: list[str] = []
     with open_volume(files.slices(tmp_path, VOLUME)) as reader:
         monkeypatch.setattr(
-            "scsam_monai.io.formats.slices._SLICE_SOURCES",
-            {".tif": lambda path: opened.append(path.name) or TiffSource(path)},
+            "scsam_monai.io.formats.slices._KINDS",
+            {".tif": ("TIFF", lambda path: opened.append(path.name) or TiffSource(path))},
         )
         np.testing.assert_array_equal(reader.read(REGION), EXPECTED)
     assert opened == ["slice_10.tif", "slice_11.tif"]

@@ -90,6 +90,7 @@ def plan_job(
         _refuse_finished(target, wanted, volume.path)
         if not is_zarr(output):
             check_export(output, volume.shape)
+        _ = file.sha256  # damage is told before minutes of sampling
         intensity = intensity_range_of(volume, progress=progress_of("sampling grey values", progress))
         opened = model if isinstance(model, Model) else open_model(file, device)
         if opened.pixel_size_nm != file.pixel_size_nm:  # the weights have the last word

@@ -4,6 +4,7 @@ from scsam_monai.training.batches import SetEpoch
 from scsam_monai.training.distributed import events_of_first
 from scsam_monai.training.handlers.best import BestWeights, SavePart, ScoreStart
 from scsam_monai.training.handlers.checkpoint import RunCheckpoint
+from scsam_monai.training.handlers.finite import FiniteLoss
 from scsam_monai.training.handlers.logs import LossTerms, MetricsLog, Progress
 from scsam_monai.training.handlers.probe import ProbeHandler
 from scsam_monai.training.handlers.prototypes import PrototypeInit
@@ -11,6 +12,7 @@ from scsam_monai.training.handlers.record import RunRecord
 
 __all__ = [
     "BestWeights",
+    "FiniteLoss",
     "LossTerms",
     "MetricsLog",
     "ProbeHandler",

@@ -21,7 +21,7 @@ from torch import nn
 from scsam_monai.networks.frozen_encoders import Freezable
 from scsam_monai.training.batches import epoch_loader, prepare_batch
 from scsam_monai.training.crops import BalancedCropDataset
-from scsam_monai.training.handlers import BestWeights, MetricsLog, RunCheckpoint, SetEpoch
+from scsam_monai.training.handlers import BestWeights, FiniteLoss, MetricsLog, RunCheckpoint, SetEpoch
 from scsam_monai.training.losses import ScSAMLoss
 from scsam_monai.training.optimiser import parameter_groups
 
@@ -124,6 +124,7 @@ class Run:
             prepare_batch=prepare_batch,
             train_handlers=[
                 self.checkpoint,
+                FiniteLoss(),
                 SetEpoch([self.dataset, loader.sampler]),
                 LrScheduleHandler(schedule, print_lr=False, epoch_level=False),
                 ValidationHandler(1, self.evaluator),

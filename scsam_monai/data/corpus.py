@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from scsam_monai.data.synthetic import TRAINING_STYLES, generate_volume
 from scsam_monai.errors import InputError
+from scsam_monai.filesystem.atomic import DRAW_AGAIN, check_writable, write_errors
 from scsam_monai.io import EMImage, read_image, read_labels, write_stack
 
 HELD_OUT = "validation"
@@ -65,10 +66,11 @@ def write_corpus(
         The folder.
 
     Raises:
-        InputError: if a FIB-25 file is missing or does not fit its labels.
+        InputError: if the folder cannot be written to, or a FIB-25 file is missing or does not fit its labels.
     """
     folder = Path(folder)
     report = progress or (lambda share, what: None)
+    check_writable(folder)
     styles = list(TRAINING_STYLES)
     wanted = [(f"generated_{index:03d}", index, seed + index) for index in range(volumes)]
     wanted += [
@@ -82,7 +84,8 @@ def write_corpus(
         if not (folder / "instances" / f"{name}.tif").is_file():
             kind, style = KINDS[index % len(KINDS)], styles[index % len(styles)]
             volume = generate_volume(kind.shape, kind.voxel_size_nm, own_seed, style)
-            _add(folder, name, volume.image, volume.instances, kind.voxel_size_nm)
+            with write_errors(folder, DRAW_AGAIN):
+                _add(folder, name, volume.image, volume.instances, kind.voxel_size_nm)
     report(1.0, "done")
     return folder
 

@@ -19,6 +19,7 @@ from scsam_monai.errors import InputError
 DISK_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EFBIG)
 """No room left: on the device, or of what a user or a process may write."""
 GO_ON = "free some space and go on; finished chunks are intact"
+DRAW_AGAIN = "free some space and give the command again"
 
 
 @contextmanager

@@ -23,14 +23,19 @@ from scsam_monai.threads import share_cores
 
 
 class _OneLineErrors(TyperGroup):
-    """Shows an :class:`InputError` as its one line and ends with code 2."""
+    """Shows an :class:`InputError`, and want of memory, as one line and ends with code 2."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
         except InputError as error:
             typer.echo(f"error: {error}", err=True)
-            raise typer.Exit(2) from None
+        except MemoryError as error:
+            met = " ".join(str(error).split()) or "none left"
+            remedy = "use a smaller or less packed file; scsam predict reads large ones in parts"
+            line = InputError("memory", expected="enough for what the files say", met=met, remedy=remedy)
+            typer.echo(f"error: {line}", err=True)
+        raise typer.Exit(2) from None
 
 
 app = typer.Typer(

@@ -31,10 +31,13 @@ ZRanges = dict[str, tuple[int, int]] | None
 
 def check(folder: Annotated[Path, typer.Argument(help="Folder with dataset.json.")]) -> None:
     """Read every image and label of a data set and tell what is in it."""
-    from scsam_monai.data.checks import inspect_dataset
     from scsam_monai.data.dataset import load_dataset
 
     description = load_dataset(folder)
+    from scsam_monai.data.checks import (
+        inspect_dataset,
+    )  # imports torch: what headers tell does not wait for it
+
     report = inspect_dataset(description)
     _print_report(report, description.class_names)
     if report.problems:

@@ -21,6 +21,7 @@ from scsam_monai.data.synthetic import (
     generate_volume,
 )
 from scsam_monai.errors import InputError
+from scsam_monai.filesystem.atomic import DRAW_AGAIN, check_writable, write_errors
 from scsam_monai.io import EMImage, read_image, read_labels, write_stack
 
 HELD_OUT = "validation"
@@ -74,11 +75,13 @@ def write_corpus(
         The folder.
 
     Raises:
-        InputError: if a FIB-25 file is missing or does not fit its labels, or a tissue is unknown.
+        InputError: if the folder cannot be written to, a FIB-25 file is missing or does not fit its labels, or a
+            tissue is unknown.
     """
     folder = Path(folder)
     report = progress or (lambda share, what: None)
     names = None if tissues is None else chosen_tissues(tissues)
+    check_writable(folder)
     wanted = [(member_name(index, names), index, False) for index in range(volumes)]
     wanted += [(f"{HELD_OUT}_{member_name(index, names)}", index, True) for index in range(held_out)]
     if fib25 is not None and not (folder / "images" / "fib25_sample1.tif").is_file():
@@ -87,7 +90,8 @@ def write_corpus(
         report(position / len(wanted), name)
         if not (folder / "instances" / f"{name}.tif").is_file():
             volume = member(index, names, seed=seed + HELD_OUT_SEEDS * apart)
-            _add(folder, name, volume.image, volume.instances, volume.voxel_size_nm)
+            with write_errors(folder, DRAW_AGAIN):
+                _add(folder, name, volume.image, volume.instances, volume.voxel_size_nm)
     report(1.0, "done")
     return folder
 

@@ -121,7 +121,10 @@ def read_json(path: Path) -> dict[str, Any]:
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except RecursionError:
+        met = "lists in lists without end"
+        raise InputError(path, expected="JSON", met=met, remedy="correct the file") from None
+    except ValueError as error:
         raise InputError(path, expected="JSON", met=str(error), remedy="correct the file") from error
     if not isinstance(content, dict):
         raise InputError(

@@ -16,7 +16,10 @@ from typing import Any
 
 from scsam_monai.errors import InputError
 
-DISK_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
+DISK_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EFBIG)
+"""No room left: on the device, or of what a user or a process may write."""
+GO_ON = "free some space and go on; finished chunks are intact"
+DRAW_AGAIN = "free some space and give the command again"
 
 
 @contextmanager
@@ -108,11 +111,12 @@ def _umask() -> int:
 
 
 @contextmanager
-def write_errors(path: str | Path) -> Iterator[None]:
+def write_errors(path: str | Path, remedy: str = GO_ON) -> Iterator[None]:
     """Turn an error of the file system into an :class:`InputError` of one line.
 
     Args:
         path: the output to name.
+        remedy: for a full disk.
 
     Raises:
         InputError: the disk is full, or the folder cannot be written to.
@@ -125,7 +129,7 @@ def write_errors(path: str | Path) -> Iterator[None]:
             path,
             expected="room on the disk" if full else "a place that can be written to",
             met="disk full" if full else f"{error.strerror or error}",
-            remedy="free some space and go on; finished chunks are intact" if full else "name another output",
+            remedy=remedy if full else "name another output",
         ) from error
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Protocol
 
@@ -9,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from scsam_monai.errors import InputError
 from scsam_monai.inference.products import Product
 
 Where = tuple[slice, slice, slice]
@@ -35,6 +37,22 @@ def argmax_labels(logits: Tensor) -> Tensor:
     else:
         _draw_highest(logits, labels)
     return labels
+
+
+def check_logits(logits: Tensor) -> None:
+    """Refuse logits that are infinite or not numbers, of which no comparison makes a class; one sum tells.
+
+    Raises:
+        InputError: if there are some.
+    """
+    total = float(logits.sum(dtype=torch.float32))
+    if not math.isfinite(total):
+        raise InputError(
+            "logits",
+            expected="finite numbers from the network",
+            met=f"{total} in {tuple(logits.shape)}",
+            remedy="use other weights: these are damaged, or their training has failed",
+        )
 
 
 def _draw_highest(logits: Tensor, labels: Tensor) -> None:

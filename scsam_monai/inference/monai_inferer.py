@@ -12,7 +12,7 @@ from monai.inferers import Inferer, SlidingWindowInferer
 from torch import Tensor
 
 from scsam_monai.errors import InputError
-from scsam_monai.inference.maps import argmax_labels
+from scsam_monai.inference.maps import argmax_labels, check_logits
 from scsam_monai.inference.pixel_size import VOXEL_SIZE_KEY, network_pixel_size, scale_factors
 from scsam_monai.progress import Progress
 
@@ -93,7 +93,8 @@ class SliceWiseInferer(Inferer):
             Logits (B, K', X, Y[, Z]) float32 or label maps (B, 1, X, Y[, Z]) uint8, see ``argmax``.
 
         Raises:
-            InputError: if the voxel size is missing or more than 8 times off the network's pixel size.
+            InputError: if the voxel size is missing or more than 8 times off the network's pixel size, or if logits
+                are not finite.
         """
         _check_image(inputs)
         as_labels = inputs.ndim == 5 if self.argmax is None else self.argmax
@@ -130,6 +131,7 @@ class SliceWiseInferer(Inferer):
         logits = self.windows(_resize(plane, target), network, *args, **kwargs)
         if not isinstance(logits, Tensor):
             raise TypeError(f"the network has to return one tensor of logits, met {type(logits).__name__}")
+        check_logits(logits)
         return _resize(logits, (height, width))
 
     def _factors(self, inputs: Tensor, network: Callable[..., Tensor]) -> list[tuple[float, float]]:

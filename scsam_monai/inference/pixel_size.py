@@ -8,23 +8,22 @@ from typing import Any
 
 from scsam_monai.errors import InputError
 from scsam_monai.io.voxel_size import ISOTROPIC, SAME, check_factor, is_isotropic
+from scsam_monai.weights.record import check_pixel_size
 
 VOXEL_SIZE_KEY = "voxel_size_nm"
 
 
 def network_pixel_size(network: Any) -> float | None:
-    """Return the nm per pixel a network says it was trained at; None if it does not say or says NaN or 0."""
+    """Return the nm per pixel a network says it was trained at; None if it does not say or says NaN or 0.
+
+    Raises:
+        InputError: if it says what cannot be.
+    """
     # DistributedDataParallel keeps the network in an attribute.
     noted = getattr(
         network, "pixel_size_nm", getattr(getattr(network, "module", None), "pixel_size_nm", None)
     )
-    return known_pixel_size(noted)
-
-
-def known_pixel_size(noted: Any) -> float | None:
-    """Return a pixel size that was noted as a number; None where it is None, NaN or 0."""
-    value = math.nan if noted is None else float(noted)
-    return value if math.isfinite(value) and value > 0 else None
+    return check_pixel_size(noted)
 
 
 def scale_factors(voxel_size_nm: Sequence[float], pixel_size_nm: float) -> tuple[float, float]:

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+LARGE_PIECE = 2**26
+"""Bytes of a piece of the source from which on it counts; smaller ones lie within what is spared anyway."""
 UNPACKED_IN_VAIN = 16
 """Times what a block needs, from which on unpacking may take as long as a network on a GPU."""
 
@@ -73,7 +75,8 @@ def plan_job(
         products: further maps: ``probabilities``, ``confidence``, and with three planes ``disagreement``.
         block: voxels (z, y, x) that are computed at a time, rounded up to whole chunks; None for as many as
             ``memory_gb`` allows.
-        memory_gb: memory for blocks, the network's own not counted.
+        memory_gb: memory for blocks and for a piece of the source, which is unpacked whole; the network's own not
+            counted.
         ome_zarr: version of the format to write.
         threads: of torch in each process that computes; None for those of an unfinished run that is there, else
             for what torch takes here, within the quota of a container. Only with the same number are results the
@@ -91,10 +94,12 @@ def plan_job(
     opening = open_volume(source, dataset, axes) if isinstance(source, str | Path) else nullcontext(source)
     with opening as volume:
         size = voxel_size_of(volume, voxel_size_nm)
+        memory = _memory_for_blocks(volume, memory_gb)
         factors = volume_factors(size, file.pixel_size_nm, windows.planes)
         _refuse_finished(target, wanted, volume.path)
         if not is_zarr(output):
             check_export(output, volume.shape)
+        _ = file.sha256  # damage is told before minutes of sampling
         intensity = intensity_range_of(volume, progress=progress_of("sampling grey values", progress))
         opened = model if isinstance(model, Model) else open_model(file, device)
         if opened.pixel_size_nm != file.pixel_size_nm:  # the weights have the last word
@@ -103,9 +108,7 @@ def plan_job(
         from scsam_monai.inference.sizing import divide
 
         classes = len(opened.class_names)
-        chunk, largest = divide(
-            volume.shape, volume.dtype, classes, windows, factors, wanted, memory_gb * 1e9
-        )
+        chunk, largest = divide(volume.shape, volume.dtype, classes, windows, factors, wanted, memory)
         job = Job(
             source=Source(
                 str(volume.path.absolute()),
@@ -144,6 +147,27 @@ def _file_of(model: str | Path | ModelFile | Model) -> ModelFile:
             )
         return model.file
     return model if isinstance(model, ModelFile) else ModelFile(model)
+
+
+def _memory_for_blocks(volume: VolumeReader, memory_gb: float) -> float:
+    """Return the bytes that are left for blocks beside a piece of the source, which is unpacked whole.
+
+    Raises:
+        InputError: if there is no memory, or a piece does not fit into it.
+    """
+    if not memory_gb > 0 or math.isinf(memory_gb):
+        remedy = "name some, like 4"
+        raise InputError("--memory-gb", expected="a number above 0", met=f"{memory_gb:g}", remedy=remedy)
+    piece = math.prod(volume.chunk) * volume.dtype.itemsize
+    if piece > memory_gb * 1e9:
+        edges = " x ".join(map(str, volume.chunk))
+        raise InputError(
+            volume.path,
+            expected=f"pieces that fit into the {memory_gb:g} GB of --memory-gb",
+            met=f"pieces of {edges} voxels, {piece / 1e9:.3g} GB each",
+            remedy="save it in smaller pieces, or name more memory than a piece takes",
+        )
+    return memory_gb * 1e9 - (piece if piece >= LARGE_PIECE else 0)
 
 
 def _whole_chunks(block: Sequence[int], chunk: Sequence[int]) -> tuple[int, int, int]:

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from scsam_monai.inference.blocks import Block
+from scsam_monai.inference.maps import check_logits
 from scsam_monai.inference.planes import Plane
 from scsam_monai.inference.tiling import Axis, Need, Place, SectionGrid, Span
 from scsam_monai.io.image import Region
@@ -250,8 +251,12 @@ class PlanePredictor:
 
         Returns:
             where they are in the block, and the logits (K', z, y, x) there.
+
+        Raises:
+            InputError: if the logits are not finite.
         """
         logits = blended.total.div_(blended.weight)
+        check_logits(logits)
         grid = self.sections.grid
         for dim, axis, need in ((2, grid.y, blended.y), (3, grid.x, blended.x)):
             if axis.to_image is not None:

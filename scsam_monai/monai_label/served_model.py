@@ -15,6 +15,7 @@ from typing import Any
 
 from scsam_monai.filesystem.atomic import atomic_path, sha256_of, write_json
 from scsam_monai.filesystem.locks import exclusive
+from scsam_monai.weights.model_file import next_record
 from scsam_monai.weights.record import read_record
 
 KEY = "learned_images"
@@ -77,15 +78,15 @@ def replace(model: Path, better: Path, learned: Sequence[str]) -> str:
     record = read_record(better) | {KEY: list(dict.fromkeys([*read_record(model).get(KEY, []), *learned]))}
     copy_whole(model.with_suffix(".json"), earlier.with_suffix(".json"))
     copy_whole(model, earlier)
-    write_json(_next_record(model), record)
+    write_json(next_record(model), record)
     copy_whole(better, model)
-    _next_record(model).replace(model.with_suffix(".json"))
+    next_record(model).replace(model.with_suffix(".json"))
     return earlier.name
 
 
 def finish_replacing(model: Path) -> None:
     """Give a model its record, if a stop came between the two."""
-    record = _next_record(model)
+    record = next_record(model)
     if not record.exists():
         return
     with alone(model):
@@ -93,10 +94,6 @@ def finish_replacing(model: Path) -> None:
             record.replace(model.with_suffix(".json"))
         else:
             record.unlink(missing_ok=True)
-
-
-def _next_record(model: Path) -> Path:
-    return model.with_name(f"{model.stem}_next.json")
 
 
 def copy_whole(source: Path, target: Path) -> None:

@@ -28,11 +28,12 @@ from scsam_monai.networks.frozen_encoders import (
 from scsam_monai.networks.mask_decoder import MASK_TOKEN
 from scsam_monai.networks.pyramid import PyramidEncoder
 from scsam_monai.networks.scsam import ScSAM
+from scsam_monai.weights.model_file import RecordedWeights
 from scsam_monai.weights.pretrained import load_sam_checkpoint
 from scsam_monai.weights.pyramid import load_pyramid
 from scsam_monai.weights.record import read_record
 from scsam_monai.weights.registry import Folders, as_folders, registered_name, shipped_pyramid
-from scsam_monai.weights.state_dicts import load_checked, read_state_dict, read_weights
+from scsam_monai.weights.state_dicts import check_finite, load_checked, read_state_dict, read_weights
 
 logger = logging.getLogger(__name__)
 
@@ -64,11 +65,13 @@ def load_light_modules(network: ScSAM, path: str | Path, recipe: Mapping[str, An
     Raises:
         InputError: if the file is missing or unreadable, or the light modules have other shapes.
     """
-    saved, own = read_state_dict(path), network.state_dict()
+    file = RecordedWeights(path)
+    saved, own = read_state_dict(file), network.state_dict()
+    check_finite(path, saved, remedy="use other weights: the training that wrote these has failed")
     light = _light_modules(saved)
     check_layout(path, light, _light_modules(own), remedy="use a model of the same preset and encoder sizes")
     differing = [f"another {name}" for name in unlike_encoders(network, saved)]
-    recorded = read_record(path).get("network", {})
+    recorded = file.record.get("network", {})
     differing += [
         f"{key} {recorded[key]}, not {recipe[key]}"
         for key in sorted(recorded.keys() & recipe.keys() - set(MAY_DIFFER))
@@ -195,14 +198,26 @@ def _settle(encoder: Freezable, weights: str | Path | None, freeze: bool, warn: 
         encoder.freeze()
 
 
-def load_weights(network: nn.Module, path: str | Path) -> None:
+def load_weights(network: nn.Module, path: str | Path | RecordedWeights) -> str:
     """Load a trained network's weights, all of them.
 
+    Args:
+        network: receives the weights.
+        path: of the ``model.pt``, or what has it with its record.
+
+    Returns:
+        the SHA-256 of what was loaded.
+
     Raises:
-        InputError: if the file is missing, unreadable or of another architecture or number of classes.
+        InputError: if the file is missing, unreadable, not as it was recorded, not finite, or of another
+            architecture or number of classes.
     """
-    load_checked(network, path, read_state_dict(path))
-    logger.info("weights from %s", path)
+    file = path if isinstance(path, RecordedWeights) else RecordedWeights(path)
+    state = read_state_dict(file)
+    check_finite(file.path, state, remedy="use other weights: the training that wrote these has failed")
+    load_checked(network, file.path, state)
+    logger.info("weights from %s", file.path)
+    return file.sha256
 
 
 def rebuild_scsam(weights: str | Path, *, record: Mapping[str, Any] | None = None, **recipe: Any) -> ScSAM:

@@ -8,10 +8,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import load as load_bytes
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -24,6 +25,7 @@ from scsam_monai.networks.frozen_encoders import (
     other_encoders,
     refuse_other_encoders,
 )
+from scsam_monai.weights.model_file import RecordedWeights
 from scsam_monai.weights.packing import unpacked
 from scsam_monai.weights.registry import (
     Folders,
@@ -40,19 +42,24 @@ logger = logging.getLogger(__name__)
 SOURCE = "source_sha256"
 
 
-def read_state_dict(path: str | Path) -> dict[str, Tensor]:
+def read_state_dict(path: str | Path | RecordedWeights) -> dict[str, Tensor]:
     """Read a state dict from ``.safetensors`` or a PyTorch file; the latter restricted to plain tensors.
 
     A PyTorch file may hold the state dict itself or hold it under ``model`` or ``state_dict``.
 
+    Args:
+        path: of the file; or weights with their record, which are compared with its hash first.
+
     Raises:
-        InputError: if the file is missing, unreadable, or holds anything but tensors.
+        InputError: if the file is missing, unreadable, not as it was recorded, or holds anything but tensors.
     """
-    path = Path(path)
+    recorded, path = (path, path.path) if isinstance(path, RecordedWeights) else (None, Path(path))
     if not path.is_file():
         raise InputError(path, expected="a weights file", met="no such file", remedy="check the path")
     try:
-        content: dict[str, Any] = load_file(path) if path.suffix == ".safetensors" else _read_torch(path)
+        content = _read(path) if recorded is None else _read_recorded(recorded)
+    except InputError:
+        raise
     except Exception as error:
         first_line = str(error).strip().split("\n")[0][:120]
         raise InputError(
@@ -75,8 +82,33 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     return unpacked(content)
 
 
-def _read_torch(path: Path) -> dict[str, Any]:
-    return dict(torch.load(path, map_location="cpu", weights_only=True))
+def _read(path: Path) -> dict[str, Any]:
+    return load_file(path) if path.suffix == ".safetensors" else _read_torch(path)
+
+
+def _read_recorded(file: RecordedWeights) -> dict[str, Any]:
+    with file.content() as stream:
+        return load_bytes(stream.read()) if file.path.suffix == ".safetensors" else _read_torch(stream)
+
+
+def _read_torch(source: Path | IO[bytes]) -> dict[str, Any]:
+    return dict(torch.load(source, map_location="cpu", weights_only=True))
+
+
+def check_finite(where: str | Path, state: Mapping[str, Tensor], remedy: str) -> None:
+    """Refuse weights that are not numbers: a single one spoils every pixel, and the labels do not show it.
+
+    A network's pixel size may be NaN, which stands for unknown.
+
+    Raises:
+        InputError: naming the first entry that has some.
+    """
+    for name, value in state.items():
+        of_images = name.rpartition(".")[2] == "pixel_size_nm"
+        if value.is_floating_point() and not of_images and not value.isfinite().all():
+            bad = int(value.numel() - value.isfinite().sum())
+            met = f"{bad} of {value.numel()} not finite in {name}"
+            raise InputError(where, expected="finite weights", met=met, remedy=remedy)
 
 
 def load_checked(module: nn.Module, path: str | Path, state: Mapping[str, Tensor]) -> None:

@@ -195,9 +195,7 @@ def test_axes_of_zarr_are_followed(tmp_path_factory, axes, version):
         group = zarr.open_group(path, mode="w", zarr_format=2 if version == "0.4" else 3)
         group.create_array("0", shape=array.shape, dtype=array.dtype)[:] = array
         kinds = {"c": {"type": "channel"}, "t": {"type": "time"}}
-        named = [
-            {"name": axis, **kinds.get(axis, {"type": "space", "unit": "nanometer"})} for axis in axes
-        ]
+        named = [{"name": axis, **kinds.get(axis, {"type": "space", "unit": "nanometer"})} for axis in axes]
         levels = [{"path": "0", "coordinateTransformations": [{"type": "scale", "scale": scale}]}]
         image = {"axes": named, "datasets": levels, "version": version}
         group.attrs.update(
@@ -274,7 +272,9 @@ def test_few_sections_are_never_silently_colours(tmp_path, sections, options, ca
 
 def test_colour_planes_of_no_known_writer_are_asked_about(tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", VOLUME[:3], metadata=None)
-    with pytest.raises(InputError, match=r"met 3 along its axis s .* if they are sections, say so by --axes zyx"):
+    with pytest.raises(
+        InputError, match=r"met 3 along its axis s .* if they are sections, say so by --axes zyx"
+    ):
         read_image(tmp_path / "a.tif")
     check_both_doors(tmp_path / "a.tif", VOLUME[:3], "zyx")
 
@@ -369,7 +369,9 @@ def test_an_ome_tiff_in_several_files_is_one_volume(tmp_path, compression, named
 def test_a_missing_file_of_an_ome_tiff_is_named(tmp_path):
     first, _, third, *_ = ome_files(tmp_path, None)
     third.unlink()
-    with pytest.raises(InputError, match=r"the 5 files .* beside each other, met 1 missing, s2\.ome\.tif; copy"):
+    with pytest.raises(
+        InputError, match=r"the 5 files .* beside each other, met 1 missing, s2\.ome\.tif; copy"
+    ):
         open_volume(first)
 
 
@@ -384,5 +386,7 @@ def test_a_file_that_is_cut_off_among_several_is_named(tmp_path):
 def test_a_part_of_an_ome_tiff_without_its_metadata_is_refused(tmp_path):
     xml = '<OME xmlns="x"><BinaryOnly MetadataFile="whole.companion.ome" UUID="urn:uuid:1"/></OME>'
     tifffile.imwrite(tmp_path / "part.ome.tif", VOLUME[0], description=xml, metadata=None)
-    with pytest.raises(InputError, match=r"met one part of several files, which whole\.companion\.ome describes"):
+    with pytest.raises(
+        InputError, match=r"met one part of several files, which whole\.companion\.ome describes"
+    ):
         open_volume(tmp_path / "part.ome.tif")

@@ -16,7 +16,8 @@ from numpy.lib import format as npy
 
 from scsam_monai.bundle_tools.audit.names import Finding
 
-ZIP_START, PICKLE_START = b"PK\x03\x04", b"\x80"
+ZIP_START, PICKLE_START, ARRAY_START = b"PK\x03\x04", b"\x80", b"\x93NUMPY"
+PROTOCOLS = (b"\x02", b"\x03", b"\x04", b"\x05")
 MAGIC = 0x1950A86A20F9469CFC6C
 LEGACY_PICKLES = 5
 """torch's older format: magic number, version, system, the object, keys of the storages; raw bytes follow."""
@@ -42,6 +43,8 @@ KEEPING = {"MEMOIZE", "PUT", "BINPUT", "LONG_BINPUT", "FRAME"}
 """What leaves the two strings of a ``STACK_GLOBAL`` on top of the stack."""
 OPCODES = {opcode.code for opcode in pickletools.opcodes}
 UNFINISHED = "a pickle that cannot be read to its end"
+MOST_OPCODES, MOST_BYTES, MOST_MEMBERS = 500_000, 256 * 2**20, 20_000
+"""What of the pickles in one file is looked at: a few packed bytes can be billions."""
 UNREADABLE = (
     *(zipfile.BadZipFile, zlib.error, OSError, RuntimeError, NotImplementedError),
     *(EOFError, ValueError, lzma.LZMAError, OverflowError, MemoryError),
@@ -63,7 +66,8 @@ def audit_weights(path: Path, file: str) -> Iterator[Finding]:
         with path.open("rb") as stream:
             start = stream.read(len(ZIP_START))
             stream.seek(0)
-            for doubt in _archive(stream) if start == ZIP_START else _legacy(stream):
+            budget = _Budget()
+            for doubt in _archive(stream, budget) if start == ZIP_START else _legacy(stream, budget):
                 why.append(doubt)
     except UNREADABLE as error:
         why.append(f"cannot be read ({type(error).__name__})")
@@ -81,21 +85,53 @@ def audit_npy(path: Path, file: str) -> Iterator[Finding]:
         yield Finding(file, "", "array", path.name, tuple(array_doubts(stream)))
 
 
-def looks_pickled(start: bytes) -> bool:
-    r"""Whether a file with these first bytes is a zip archive or a pickle of protocol 2 or later.
+def is_pickle(path: Path) -> bool:
+    """Whether a file begins with a pickle, of any protocol: with opcodes that lead to its end or on an import."""
+    try:
+        with path.open("rb") as stream:
+            if (start := stream.read(3)).startswith(PICKLE_START) and start[2:].decode("latin-1") in OPCODES:
+                return True
+            stream.seek(0)
+            for count, (opcode, _, _) in enumerate(pickletools.genops(stream)):
+                if opcode.name in ("GLOBAL", "INST", "STACK_GLOBAL", "REDUCE") or count > MOST_OPCODES:
+                    return True
+    except UNREADABLE:
+        return False
+    return True
 
-    Example:
-        >>> looks_pickled(b"\x80\x04K\x01."), looks_pickled((640).to_bytes(8, "little") + b"{")
-        (True, False)
-    """
-    if start.startswith(ZIP_START[:2]):
-        return True
-    return start.startswith(PICKLE_START) and start[2:3].decode("latin-1") in OPCODES
+
+class _Budget:
+    """What may still be looked at of a file."""
+
+    def __init__(self) -> None:
+        self.opcodes, self.bytes = MOST_OPCODES, MOST_BYTES
 
 
-def _archive(stream: IO[bytes]) -> Iterator[str]:
+class _Limited:
+    """A stream that ends with an error where the budget does."""
+
+    def __init__(self, stream: IO[bytes], budget: _Budget) -> None:
+        self.stream, self.budget = stream, budget
+
+    def _take(self, content: bytes) -> bytes:
+        self.budget.bytes -= len(content)
+        if self.budget.bytes < 0:
+            raise ValueError("more than is looked at")
+        return content
+
+    def read(self, size: int) -> bytes:
+        return self._take(self.stream.read(min(size, self.budget.bytes + 1)))
+
+    def readline(self) -> bytes:
+        return self._take(self.stream.readline(self.budget.bytes + 1))
+
+
+def _archive(stream: IO[bytes], budget: _Budget) -> Iterator[str]:
     with zipfile.ZipFile(stream) as archive:
         members = archive.infolist()
+        if len(members) > MOST_MEMBERS:
+            yield f"more than {MOST_MEMBERS} members, which are not looked into"
+            return
         names = [member.filename.lower() for member in members]
         if len(set(names)) < len(names):
             yield "an archive with two members of one name"
@@ -104,17 +140,25 @@ def _archive(stream: IO[bytes]) -> Iterator[str]:
         elif any(name.endswith((".py", ".pyc", ".pyd", ".so", ".dll")) for name in names):
             yield "an archive with code"
         for name, member in zip(names, members, strict=True):
-            if name.endswith((".pkl", ".npy")):
-                with archive.open(member) as content:
-                    if name.endswith(".npy"):
-                        yield from array_doubts(content)
-                        continue
-                    yield from _imports_of(content, [])
-                    if content.read(1):
+            with archive.open(member) as content:
+                start = content.peek(len(ARRAY_START))[: len(ARRAY_START)]  # type: ignore[attr-defined]
+                if start == ARRAY_START or name.endswith(".npy"):
+                    yield from array_doubts(content)
+                elif name.endswith(".pkl") or _begins_pickle(start):
+                    yield from _imports_of(content, [], budget)
+                    if name.endswith(".pkl") and content.read(1):
                         yield "bytes after the end of a pickle"
+                elif start.startswith(ZIP_START):
+                    yield "an archive in an archive, which is not looked into"
 
 
-def _legacy(stream: IO[bytes]) -> Iterator[str]:
+def _begins_pickle(start: bytes) -> bool:
+    return (
+        start.startswith(PICKLE_START) and start[1:2] in PROTOCOLS and start[2:3].decode("latin-1") in OPCODES
+    )
+
+
+def _legacy(stream: IO[bytes], budget: _Budget) -> Iterator[str]:
     if tarfile.is_tarfile(stream):
         yield "a tar archive, which is not looked into"
     stream.seek(0)
@@ -126,7 +170,7 @@ def _legacy(stream: IO[bytes]) -> Iterator[str]:
             return
         if count == LEGACY_PICKLES and numbers[:1] == [MAGIC]:
             return
-        found = list(_imports_of(stream, numbers))
+        found = list(_imports_of(stream, numbers, budget))
         yield from found
         if count == 0 and numbers != [MAGIC]:
             numbers = [0]
@@ -146,11 +190,15 @@ def array_doubts(stream: IO[bytes]) -> Iterator[str]:
         yield "no NumPy file that can be read"
 
 
-def _imports_of(stream: IO[bytes], numbers: list[int]) -> Iterator[str]:
+def _imports_of(stream: IO[bytes], numbers: list[int], budget: _Budget) -> Iterator[str]:
     """What one pickle imports that is not plain; whole numbers met are added to ``numbers``."""
     strings: list[str] = []
     try:
-        for opcode, argument, _ in pickletools.genops(stream):
+        for opcode, argument, _ in pickletools.genops(_Limited(stream, budget)):
+            budget.opcodes -= 1
+            if budget.opcodes < 0:
+                yield UNFINISHED
+                return
             if opcode.name == "STACK_GLOBAL":
                 # Operands that were fetched from the memo, or pushed and popped, are not followed.
                 plain = len(strings) >= 2

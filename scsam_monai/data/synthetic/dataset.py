@@ -17,7 +17,7 @@ from scsam_monai.data.items import IGNORE_LABEL
 from scsam_monai.data.synthetic.canvas import CLASSES
 from scsam_monai.data.synthetic.volume import generate_volume
 from scsam_monai.errors import InputError
-from scsam_monai.filesystem.atomic import atomic_path, write_json
+from scsam_monai.filesystem.atomic import DRAW_AGAIN, atomic_path, check_writable, write_errors, write_json
 
 GENERATOR = "scsam_monai.data.synthetic"
 GENERATOR_VERSION = 1
@@ -71,7 +71,8 @@ def write_sample_dataset(
         Path of ``dataset.json``.
 
     Raises:
-        InputError: if the folder holds a data set that is not a generated one, or an argument does not fit.
+        InputError: if the folder holds a data set that is not a generated one or cannot be written to, or an
+            argument does not fit.
     """
     if training < _FEWEST:
         remedy = "leave it out for the sample data set"
@@ -81,16 +82,18 @@ def write_sample_dataset(
     description = folder / "dataset.json"
     if is_complete(description, made_by):
         return description
-    # Without its description a half-written folder cannot pass for a finished one.
-    description.unlink(missing_ok=True)
+    check_writable(folder)
     report = progress or (lambda share, what: None)
-    for index, wanted in enumerate(volumes):
-        report(index / len(volumes), wanted.name)
-        own_seed = int(np.random.SeedSequence([seed, index]).generate_state(1)[0])
-        volume = generate_volume(shape, voxel_size_nm, own_seed, wanted.style, dtype)
-        write_tiff(folder / "images" / f"{wanted.name}.tif", volume.image, voxel_size_nm)
-        write_tiff(folder / "labels" / f"{wanted.name}.tif", volume.labels, voxel_size_nm)
-    write_json(description, _describe(made_by, volumes))
+    with write_errors(folder, DRAW_AGAIN):
+        # Without its description a half-written folder cannot pass for a finished one.
+        description.unlink(missing_ok=True)
+        for index, wanted in enumerate(volumes):
+            report(index / len(volumes), wanted.name)
+            own_seed = int(np.random.SeedSequence([seed, index]).generate_state(1)[0])
+            volume = generate_volume(shape, voxel_size_nm, own_seed, wanted.style, dtype)
+            write_tiff(folder / "images" / f"{wanted.name}.tif", volume.image, voxel_size_nm)
+            write_tiff(folder / "labels" / f"{wanted.name}.tif", volume.labels, voxel_size_nm)
+        write_json(description, _describe(made_by, volumes))
     report(1.0, "done")
     return description
 
@@ -141,7 +144,7 @@ def is_complete(description: Path, made_by: dict[str, Any]) -> bool:
     try:
         found = json.loads(description.read_text(encoding="utf-8"))
         name = found.get("generator", {}).get("name")
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, RecursionError):
         name = None
     if name != GENERATOR:
         raise InputError(

@@ -50,6 +50,7 @@ class InferTask(BundleInferTask):
 
     def __init__(self, path: str, conf: dict[str, str]) -> None:
         super().__init__(path, conf, load_strict=True)
+        self._checked: tuple[Any, ...] | None = None
         names = class_names(path)
         self.labels = {name: index for index, name in enumerate(names) if index} or self.labels
 
@@ -58,15 +59,27 @@ class InferTask(BundleInferTask):
         return bool(self.valid)
 
     def _get_network(self, device: str, data: dict[str, Any] | None) -> Any:
-        """The network with its weights; if they do not fit, say how."""
+        """The network with its weights, which are as they were recorded; if they do not fit, say how."""
+        name = (data or {}).get("model_filename", WEIGHTS)
+        path = Path(self.path[0]).with_name(name if isinstance(name, str) else name[0])
+        self._check_weights(path)
         try:
             return super()._get_network(device, data)
         except Exception as error:
-            name = (data or {}).get("model_filename", WEIGHTS)
-            path = Path(self.path[0]).with_name(name if isinstance(name, str) else name[0])
             with broken_model():
                 load_weights(copy.deepcopy(self.network), path)
             raise error
+
+    def _check_weights(self, path: Path) -> None:
+        """Refuse weights that are damaged, once for each file that is served: MONAI Label does not look."""
+        if not path.is_file():
+            return
+        state = path.stat()
+        served = (path, state.st_ino, state.st_size, state.st_mtime_ns)
+        if served != self._checked:
+            with broken_model():
+                load_weights(copy.deepcopy(self.network), path)
+            self._checked = served
 
     def writer(self, data: dict[str, Any], extension: str | None = None, dtype: Any = None) -> Any:
         """Write the labels as the image's format, or as another one that was asked for."""

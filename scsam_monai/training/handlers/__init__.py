@@ -5,6 +5,7 @@ from scsam_monai.training.distributed import events_of_first
 from scsam_monai.training.handlers.averaging import WeightAverage
 from scsam_monai.training.handlers.best import BestWeights, SavePart, ScoreStart
 from scsam_monai.training.handlers.checkpoint import RunCheckpoint
+from scsam_monai.training.handlers.finite import FiniteLoss
 from scsam_monai.training.handlers.gradients import ClipGradients
 from scsam_monai.training.handlers.logs import LossTerms, MetricsLog, Progress
 from scsam_monai.training.handlers.probe import ProbeHandler
@@ -14,6 +15,7 @@ from scsam_monai.training.handlers.record import RunRecord
 __all__ = [
     "BestWeights",
     "ClipGradients",
+    "FiniteLoss",
     "LossTerms",
     "MetricsLog",
     "ProbeHandler",

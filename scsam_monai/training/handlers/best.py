@@ -9,16 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import ignite.distributed as idist
-import torch
 from ignite.engine import Engine, Events
 from monai.engines import Evaluator, Workflow
-from safetensors.torch import save_file
-from torch import nn
+from torch import Tensor, nn
 
 from scsam_monai.errors import InputError
-from scsam_monai.filesystem.atomic import atomic_path, sha256_of, write_json
+from scsam_monai.filesystem.atomic import sha256_of, write_json
+from scsam_monai.training.handlers.finite import REMEDY
 from scsam_monai.training.handlers.record import RunRecord
 from scsam_monai.weights.build import load_weights
+from scsam_monai.weights.model_file import next_record
+from scsam_monai.weights.record import HASH
+from scsam_monai.weights.saving import whole, write_tensors, write_torch
+from scsam_monai.weights.state_dicts import check_finite
 
 logger = logging.getLogger(__name__)
 
@@ -91,27 +94,29 @@ class BestWeights:
         """Take up :meth:`state_dict`."""
         self.metric, self.epoch = state["metric"], state["epoch"]
 
-    def _save(self, path: Path) -> None:
+    def _save(self, path: Path, state: Mapping[str, Tensor]) -> None:
         if self.path.suffix == ".safetensors":
-            save_file({key: value.contiguous() for key, value in self.network.state_dict().items()}, path)
+            write_tensors(path, {key: value.contiguous() for key, value in state.items()})
         else:
-            torch.save(self.network.state_dict(), path)
+            write_torch(path, state)
 
     def _write(self, name: str | None) -> None:
         if idist.get_rank():
             return
-        with atomic_path(self.path) as temporary:
-            self._save(temporary)
-            sha256 = sha256_of(temporary)
+        state = self.network.state_dict()
+        check_finite(f"weights after epoch {self.epoch}", state, REMEDY)
         facts = {} if self.record is None else {k: v for k, v in self.record.content.items() if k != "config"}
         pixel = float(getattr(self.network, "pixel_size_nm", math.nan))
         own = {
             "metric": {"name": name, "value": self.metric},
             "epoch": self.epoch,
             "pixel_size_nm": None if math.isnan(pixel) else pixel,
-            "model_sha256": sha256,
         }
-        write_json(self.path.with_suffix(".json"), own | facts)
+        coming = next_record(self.path)
+        with whole(self.path) as temporary:
+            self._save(temporary, state)
+            write_json(coming, own | {HASH: sha256_of(temporary)} | facts)
+        coming.replace(self.path.with_suffix(".json"))  # found where it is, if a stop comes between the two
 
 
 class ScoreStart:
@@ -155,8 +160,7 @@ class ScoreStart:
         """Score the weights as they are."""
         if self.model is None or getattr(engine.state, "resumed", False):
             return
-        self.sha256 = sha256_of(self.model)
-        load_weights(self.network, self.model)
+        self.sha256 = load_weights(self.network, self.model)
         with self.validator.add_event_handler(Events.EPOCH_STARTED, _call_it_epoch_0):
             self.validator.run(1)
         score = float(self.validator.state.metrics[self.key_metric])
@@ -192,5 +196,6 @@ class SavePart:
             name: value.detach().float().cpu().contiguous()
             for name, value in self.module.state_dict().items()
         }
-        with atomic_path(self.path) as temporary:
-            save_file(state, temporary)
+        check_finite(self.path, state, REMEDY)
+        with whole(self.path) as temporary:
+            write_tensors(temporary, state)

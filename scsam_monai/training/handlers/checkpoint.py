@@ -18,9 +18,12 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from scsam_monai.errors import InputError, check_choice
-from scsam_monai.filesystem.atomic import atomic_path
 from scsam_monai.networks.frozen_encoders import Freezable, check_layout, digest, full_state
+from scsam_monai.training.handlers.finite import REMEDY
 from scsam_monai.training.handlers.record import RunRecord
+from scsam_monai.weights.model_file import damaged_part
+from scsam_monai.weights.saving import whole, write_torch
+from scsam_monai.weights.state_dicts import check_finite
 
 logger = logging.getLogger(__name__)
 
@@ -150,13 +153,19 @@ class RunCheckpoint:
             engine.add_event_handler(Events.EPOCH_COMPLETED, self.save)
 
     def save(self, engine: Workflow) -> None:
-        """Write ``last.pt``; of several processes the first does."""
+        """Write ``last.pt``; of several processes the first does.
+
+        Raises:
+            InputError: if weights are not finite, or the disk is full; the checkpoint before stays.
+        """
         if idist.get_rank():
             return
         scaler = getattr(engine, "scaler", None)
+        trained = split_state(self.network)[0]
+        check_finite(f"weights after epoch {engine.state.epoch}", trained, REMEDY)
         state = {
             "format": FORMAT,
-            "network": split_state(self.network)[0],
+            "network": trained,
             "frozen_sha256": self._frozen_digest,
             "optimizer": self.optimizer.state_dict(),
             "lr_scheduler": None if self.lr_scheduler is None else self.lr_scheduler.state_dict(),
@@ -168,8 +177,8 @@ class RunCheckpoint:
             "random": random_state(),
             "record": None if self.record is None else self.record.content,
         }
-        with atomic_path(self.path) as temporary:
-            torch.save(state, temporary)
+        with whole(self.path) as temporary:
+            write_torch(temporary, state)
 
     def restore(self, engine: Workflow) -> None:
         """Restore everything from ``last.pt``.
@@ -249,6 +258,8 @@ def _read(path: Path) -> dict[str, Any]:
             path, expected="a checkpoint to resume", met="no such file", remedy="set resume to false"
         )
     try:
+        if part := damaged_part(path):
+            raise ValueError(f"damage in {part}")
         state = torch.load(path, map_location="cpu", weights_only=True)
         known = state["format"] == FORMAT
     except Exception as error:  # torch, zipfile and pickle raise a dozen kinds on broken files

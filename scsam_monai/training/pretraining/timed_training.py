@@ -13,7 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from scsam_monai.filesystem.atomic import atomic_path
+from scsam_monai.errors import InputError
+from scsam_monai.training.handlers.finite import FirstNotFinite
+from scsam_monai.weights.model_file import damaged_part
+from scsam_monai.weights.saving import whole, write_torch
 
 WARM_UP = 0.04
 """Share of the time in which the learning rate rises."""
@@ -46,7 +49,7 @@ class Stage(Protocol):
         """Make the examples of a step, on the device."""
 
     def learn(self, batch: Any) -> Mapping[str, Tensor]:
-        """Take the step and return what is worth noting."""
+        """Take the step and return losses and scores worth noting; one that is not finite ends the run."""
 
     def save(self, folder: Path) -> None:
         """Write what others use."""
@@ -88,6 +91,7 @@ class TimedTraining:
             clock,
         )
         self.elapsed, self.steps = 0.0, 0
+        self._first_bad = FirstNotFinite(f"loss of {stage.name}")
         self._rates = [float(group["lr"]) for group in stage.optimizer.param_groups]
         self._times = _Times(stage.generator.device)
         if self._state_path.is_file():
@@ -106,6 +110,8 @@ class TimedTraining:
             terms = self.stage.learn(batch)
             self._times.learned()
             self.steps += 1
+            for value in terms.values():
+                self._first_bad.note(value, self.steps)
             if self.clock() - logged > self.log_every or self.elapsed == 0:
                 line, logged = self._log(terms, self.clock() - logged), self.clock()
             now = self.clock()
@@ -118,7 +124,12 @@ class TimedTraining:
         return line
 
     def save(self) -> None:
-        """Write weights and state."""
+        """Write weights and state.
+
+        Raises:
+            InputError: if a loss was not finite, or the disk is full; what was saved before stays.
+        """
+        self._first_bad.check()
         self.stage.save(self.output)
         state = {
             "modules": {name: module.state_dict() for name, module in self.stage.modules.items()},
@@ -126,21 +137,52 @@ class TimedTraining:
             "generator": self.stage.generator.get_state(),
             "elapsed": self.elapsed,
             "steps": self.steps,
+            "settings": self._settings(),
         }
-        with atomic_path(self._state_path) as temporary:
-            torch.save(state, temporary)
+        with whole(self._state_path) as temporary:
+            write_torch(temporary, state)
 
     @property
     def _state_path(self) -> Path:
         return self.work / f"{self.stage.name}.pt"
 
     def _restore(self) -> None:
-        state = torch.load(self._state_path, map_location="cpu", weights_only=True)
+        state = self._read()
         for name, module in self.stage.modules.items():
             module.load_state_dict(state["modules"][name])
         self.stage.optimizer.load_state_dict(state["optimizer"])
         self.stage.generator.set_state(state["generator"])
         self.elapsed, self.steps = state["elapsed"], state["steps"]
+
+    def _settings(self) -> dict[str, Any]:
+        """What a run has to share with the one it goes on with."""
+        return {
+            "examples": self.stage.examples,
+            "rates": self._rates,
+            "shapes": {
+                name: {key: list(value.shape) for key, value in module.state_dict().items()}
+                for name, module in self.stage.modules.items()
+            },
+        }
+
+    def _read(self) -> dict[str, Any]:
+        path = self._state_path
+        try:
+            if part := damaged_part(path):
+                raise ValueError(f"damage in {part}")
+            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+            saved = state.get("settings", {})  # which older runs did not note
+        except Exception as error:  # torch, zipfile and pickle raise a dozen kinds on broken files
+            met = f"a broken file ({type(error).__name__})"
+            remedy = "delete it and start again, or restore a copy"
+            raise InputError(path, expected="a state to go on from", met=met, remedy=remedy) from error
+        for name, own in self._settings().items():
+            if name in saved and saved[name] != own:
+                met = "others" if name == "shapes" else str(saved[name])
+                expected = "the same modules" if name == "shapes" else f"a run of {name} {own}"
+                remedy = "go on with the settings it was started with, or name another folder for its state"
+                raise InputError(path, expected=expected, met=met, remedy=remedy)
+        return state
 
     def _set_rate(self, share: float) -> None:
         rise = min(1.0, (share + 1e-3) / WARM_UP)
@@ -149,6 +191,7 @@ class TimedTraining:
             group["lr"] = rate * factor
 
     def _log(self, terms: Mapping[str, Tensor], wall: float) -> dict[str, float]:
+        self._first_bad.check()
         steps = self._times.steps
         network, everything = self._times.read()
         line = {

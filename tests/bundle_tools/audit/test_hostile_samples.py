@@ -7,6 +7,7 @@ import json
 import pickle
 import struct
 import tarfile
+import time
 import warnings
 import zipfile
 from pathlib import Path
@@ -74,8 +75,16 @@ def _logging(entry: str, **others: str) -> bytes:
     return f"[handlers]\nkeys=h\n[handler_h]\n{entry}\n{more}".encode()
 
 
+def _loads(reader: object) -> bytes:
+    return json.dumps({"a": {"_target_": "LoadImaged", "keys": "image", "reader": reader}}).encode()
+
+
 def _python(mark: Path) -> bytes:
     return f"open({str(mark)!r}, 'w')".encode()
+
+
+def _png(content: bytes) -> bytes:
+    return b"\x89PNG\r\n\x1a\n" + content
 
 
 EMPTY = b"\x80\x02N."
@@ -118,6 +127,20 @@ FILES = {
     "allow_pickle": ("a.json", lambda m: b'{"a": {"allow_pickle": true}}'),
     "weights_only": ("a.json", lambda m: b'{"a": {"weights_only": false}}'),
     "weights_only in code": ("a.py", lambda m: b"read(weights_only=False)"),
+    "pickle of protocol 0 called a licence": ("LICENSE", _system),
+    "pickle of protocol 0 called a text": ("notes.txt", _system),
+    "pickle called a table": ("a.csv", _decoys),
+    "array of objects called a picture": ("a.png", _objects),
+    "picture that is none": ("a.png", lambda m: b"GIF"),
+    "program called a text": ("a.txt", lambda m: b"#!/bin/sh\ntouch x"),
+    "logging called a text": ("log.txt", lambda m: _logging(f"class=FileHandler\nargs=({str(m)!r},)")),
+    "pickle in an archive under another name": ("m.pt", lambda m: _zipped(("a/data.txt", _decoys(m)))),
+    "array of objects in an archive under another name": ("a.npz", lambda m: _zipped(("a", _objects(m)))),
+    "text that is none": ("a.txt", lambda m: b"\xff\0\xff"),
+    "reader by its name": ("a.json", lambda m: _loads("subprocess.Popen")),
+    "reader by a reference": ("a.json", lambda m: _loads("@other")),
+    "readers by their names": ("a.json", lambda m: _loads(["ITKReader", "evil.Reader"])),
+    "debugger": ("a.json", lambda m: b'{"a": {"_target_": "Compose", "_debug_": true}}'),
 }
 
 
@@ -157,6 +180,18 @@ def test_marks_files_that_hide_a_pickle(tmp_path, sample):
         "torch.hub.load_state_dict_from_url",
         "torch.package.PackageImporter",
         "torch.nn.Module.__init__.__globals__",
+        "numpy.testing.measure",
+        "typing.get_type_hints",
+        "numpy.savez",
+        "numpy.load",
+        "torch.load",
+        "functools.reduce",
+        "monai.data.PersistentDataset",
+        "monai.data.NumpyReader",
+        "monai.transforms.TorchVision",
+        "torch.utils.data.datapipes.iter.FileOpener",
+        "scsam_monai.filesystem.atomic.write_json",
+        "scripts.net.Net",
         "getattr",
     ],
 )
@@ -183,7 +218,6 @@ def test_usual_targets_stay_unmarked(tmp_path, target):
         "torch.utils.collect_env.run('touch x')",
         "monai.utils.run_cmd(['touch', 'x'])",
         "(lambda t: t.utils.collect_env.run('touch x'))(torch)",
-        "import torch as t",
         "from monai.utils import run_cmd as first",
         "from torch.utils import collect_env",
         "from monai.data import *",
@@ -195,6 +229,25 @@ def test_usual_targets_stay_unmarked(tmp_path, target):
         "@reader(**{'allow_pickle': True})",
         "collections._sys.modules",
         "(_ for _ in ()).gi_frame.f_builtins",
+        "numpy.testing.measure('open(0)')",
+        "typing.get_type_hints(@x)",
+        "numpy.savez('x', 1)",
+        "list(map(np.load, ['LICENSE'], [None], [True]))",
+        "[1][0 # , print(open('x'))]",
+        "1 # __import__('os')",
+        "{}[@a:__import__('os').system('x')]",
+        "@reader(**{'allow_' + 'pickle': True})",
+        "@reader(**@options)",
+        "monai.transforms.LoadImage('subprocess.Popen')",
+        "list(map(monai.transforms.LoadImage, ['subprocess.Popen']))",
+        "@x.save('y')",
+        "@x.__class__",
+        "(y := 1)",
+        "print(1); print(2)",
+        "from numpy import load as len",
+        "import numpy.testing",
+        "unheard_of(1)",
+        "'{0.__class__}'.format(@x)",
     ],
 )
 def test_marks_expressions_that_reach_beyond(tmp_path, expression):
@@ -211,3 +264,71 @@ def test_a_script_called_os_does_not_make_os_the_bundles_own(tmp_path):
 def test_aliases_of_aliases_are_walked_once(tmp_path):
     lines = ["a0: &a0 [1, 1]", *(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]" for n in range(1, 60))]
     assert _audited(tmp_path, "a.yaml", "\n".join(lines)) == []
+
+
+def test_what_a_name_was_imported_for_counts_in_every_config(tmp_path):
+    (finding,) = _audited(tmp_path, "a.json", json.dumps({"x": "$len('x')"}))
+    assert finding.why == ()
+    (tmp_path / "bundle" / "b.json").write_text(json.dumps({"imports": ["$from numpy import load as len"]}))
+    found = {finding.key: finding.why for finding in audit_bundle(tmp_path / "bundle")}
+    assert found["x"] == ("not known: numpy.load",)
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "torch.device('cuda' if torch.cuda.is_available() else 'cpu')",
+        "[i * 2 for i in range(@n)]",
+        "@train::dataset.data + @validate#dataset.data",
+        "max(1, @steps // 10)",
+        "lambda x: x.float().mean(dim=1)",
+        "@network.to(@device).eval()",
+        "np.array([1, 2]).astype(np.float32)",
+        "monai.handlers.from_engine(['pred', 'label'])",
+        "import torch.distributed as dist",
+        "import torch as t",
+        "from monai.data import DataLoader",
+    ],
+)
+def test_usual_expressions_stay_unmarked(tmp_path, expression):
+    (finding,) = _audited(tmp_path, "a.json", json.dumps({"a": f"${expression}"}))
+    assert finding.why == ()
+
+
+def _merge_bomb(_: Path) -> bytes:
+    lines = ["a0: &a0 {x: 1, y: 2}"]
+    lines += [f"a{n}: &a{n} {{<<: [{', '.join([f'*a{n - 1}'] * 9)}]}}" for n in range(1, 30)]
+    return "\n".join(lines).encode()
+
+
+def _packed(name: str, content: bytes) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(name, content)
+    return buffer.getvalue()
+
+
+BUSY = {
+    "merge keys": ("a.yaml", _merge_bomb),
+    "opcodes without end": ("m.pt", lambda m: _packed("a/data.pkl", b"\x80\x02" + b"N0" * 20_000_000)),
+    "text without end": (
+        "m.pt",
+        lambda m: _packed("a/data.pkl", b"\x80\x04\x8d" + struct.pack("<Q", 2**30) + b"a" * 2**29),
+    ),
+    "opcodes without end in a text": ("a.txt", lambda m: b"N0" * 2_000_000),
+    "a long expression": ("a.json", lambda m: json.dumps({"a": "$" + "1+" * 10**6 + "1"}).encode()),
+    "deep brackets": ("a.json", lambda m: json.dumps({"a": "$" + "(" * 5000 + "1" + ")" * 5000}).encode()),
+    "a large script": ("a.py", lambda m: b"x = 1\n" * 300_000),
+    "deep lists": ("a.json", lambda m: b"[" * 10**6),
+}
+
+
+@pytest.mark.parametrize("sample", BUSY)
+def test_a_small_file_keeps_nobody_busy(tmp_path, sample):
+    name, content = BUSY[sample]
+    (tmp_path / "bundle").mkdir()
+    (tmp_path / "bundle" / name).write_bytes(content(tmp_path))
+    started = time.process_time()
+    found = audit_bundle(tmp_path / "bundle")
+    assert time.process_time() - started < 10
+    assert any(finding.suspicious for finding in found)

@@ -24,6 +24,7 @@ from scsam_monai.training.crops import BalancedCropDataset
 from scsam_monai.training.handlers import (
     BestWeights,
     ClipGradients,
+    FiniteLoss,
     MetricsLog,
     RunCheckpoint,
     SetEpoch,
@@ -134,6 +135,7 @@ class Run:
             prepare_batch=prepare_batch,
             train_handlers=[
                 self.checkpoint,
+                FiniteLoss(),
                 SetEpoch([self.dataset, loader.sampler]),
                 ClipGradients(self.network, max_norm),
                 self.average,

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from scsam_monai.errors import InputError
 from scsam_monai.training.pretraining.timed_training import TimedTraining
 
 
@@ -98,3 +99,42 @@ def test_a_finished_run_has_nothing_to_do(tmp_path: Path) -> None:
     again = Line()
     training(again, tmp_path).run()
     assert again.rates == []
+
+
+@pytest.mark.parametrize("change", ["rates", "examples", "shapes"])
+def test_a_run_of_other_settings_is_not_gone_on_with(tmp_path: Path, change: str) -> None:
+    training(Line(), tmp_path).run()
+    other = Line()
+    if change == "rates":
+        other.optimizer.param_groups[0]["lr"] = 0.2
+    elif change == "examples":
+        other.examples = 2
+    else:
+        other.network = nn.Linear(2, 1)
+        other.modules = {"network": other.network}
+    with pytest.raises(InputError, match="go on with the settings it was started with"):
+        training(other, tmp_path)
+
+
+def test_a_state_that_is_broken_is_one_line(tmp_path: Path) -> None:
+    training(Line(), tmp_path).run()
+    path = tmp_path / "work" / "line.pt"
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(InputError, match="expected a state to go on from, met a broken file"):
+        training(Line(), tmp_path)
+
+
+def test_it_ends_at_a_loss_that_is_no_number_and_keeps_what_was_saved(tmp_path: Path) -> None:
+    stage = Line()
+
+    def spoil(number: int) -> None:
+        if number == 30:
+            nn.init.constant_(stage.network.bias, float("nan"))
+
+    run = training(stage, tmp_path)
+    run.before_step = spoil
+    with pytest.raises(
+        InputError, match="loss of line: expected a finite number at every step, met nan at step 31"
+    ):
+        run.run()
+    assert torch.load(tmp_path / "line.pt", weights_only=True)["bias"].isfinite().all()

@@ -14,7 +14,7 @@ from scsam_monai.data.synthetic.dataset import GENERATOR, is_complete, write_tif
 from scsam_monai.data.synthetic.tissues import TISSUES, chosen_tissues
 from scsam_monai.data.synthetic.tissues.volume import generate_tissue
 from scsam_monai.errors import InputError
-from scsam_monai.filesystem.atomic import write_json
+from scsam_monai.filesystem.atomic import DRAW_AGAIN, check_writable, write_errors, write_json
 
 TISSUE_VERSION = 1
 """Raised whenever the same seed would give other voxels, so that an older data set is made anew."""
@@ -72,14 +72,16 @@ def write_tissue_dataset(
     description = folder / "dataset.json"
     if is_complete(description, made_by):
         return description
-    # Without its description a half-written folder cannot pass for a finished one.
-    description.unlink(missing_ok=True)
+    check_writable(folder)
     report = progress or (lambda share, what: None)
     sections: dict[str, list[dict[str, Any]]] = {section: [] for section in _SECTIONS}
-    for index, wanted in enumerate(planned):
-        report(index / len(planned), wanted.name)
-        sections[wanted.section].append(_write(folder, wanted))
-    write_json(description, _describe(made_by, names) | sections)
+    with write_errors(folder, DRAW_AGAIN):
+        # Without its description a half-written folder cannot pass for a finished one.
+        description.unlink(missing_ok=True)
+        for index, wanted in enumerate(planned):
+            report(index / len(planned), wanted.name)
+            sections[wanted.section].append(_write(folder, wanted))
+        write_json(description, _describe(made_by, names) | sections)
     report(1.0, "done")
     return description
 

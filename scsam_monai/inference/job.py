@@ -26,7 +26,8 @@ class Source:
         dataset: inside an HDF5 file or an OME-Zarr; None for the only or the first one.
         shape: (z, y, x).
         dtype: of its grey values.
-        modified: see :func:`stamp`: a job is not resumed on another volume of the same name.
+        modified: of its files, see :attr:`scsam_monai.io.inventory.Inventory.digest`: a job is not resumed on
+            another volume of the same name, nor on one of which a chunk has changed.
     """
 
     path: str
@@ -151,18 +152,3 @@ def output_suffix(path: str | Path) -> str:
         met=f"suffix {Path(path).suffix or 'none'}",
         remedy="name it LABELS.ome.zarr",
     )
-
-
-def stamp(path: str | Path) -> str:
-    """Return a value that changes when a file, or a file in a folder, is replaced.
-
-    Folders in a folder do not count: the output may be one of them.
-    """
-    place = Path(path)
-    while not place.exists() and place != place.parent:  # file.h5:/dataset
-        place = Path(str(place).rpartition(":")[0] or place.parent)
-    if place.is_dir():
-        times = [entry.stat().st_mtime_ns for entry in place.iterdir() if entry.is_file()]
-        return f"{len(times)} files, {max(times, default=0)}"
-    status = place.stat()
-    return f"{status.st_size} bytes, {status.st_mtime_ns}"

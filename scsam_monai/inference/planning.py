@@ -17,7 +17,6 @@ from scsam_monai.inference.job import (
     output_suffix,
     product_path,
     progress_folder,
-    stamp,
 )
 from scsam_monai.inference.manifest import JOB, Manifest, sweep
 from scsam_monai.inference.model import Model, ModelFile, open_model
@@ -26,6 +25,7 @@ from scsam_monai.inference.products import Product, as_products
 from scsam_monai.inference.store import holds
 from scsam_monai.inference.windows import Windows
 from scsam_monai.io.intensity import intensity_range_of
+from scsam_monai.io.inventory import Inventory
 from scsam_monai.io.label_export import check_export
 from scsam_monai.io.volume import VolumeReader, open_volume, voxel_size_of
 from scsam_monai.progress import StageProgress, progress_of
@@ -90,6 +90,9 @@ def plan_job(
         _refuse_finished(target, wanted, volume.path)
         if not is_zarr(output):
             check_export(output, volume.shape)
+        if gaps := volume.gaps():
+            logger.warning("%s: %s; it is taken as it is, but a copy that has not ended looks so, too", volume.path, gaps)
+        inventory = Inventory(volume)
         intensity = intensity_range_of(volume, progress=progress_of("sampling grey values", progress))
         opened = model if isinstance(model, Model) else open_model(file, device)
         if opened.pixel_size_nm != file.pixel_size_nm:  # the weights have the last word
@@ -103,7 +106,7 @@ def plan_job(
         )
         job = Job(
             source=Source(
-                str(volume.path.absolute()), dataset, volume.shape, str(volume.dtype), stamp(volume.path)
+                str(volume.path.absolute()), dataset, volume.shape, str(volume.dtype), inventory.digest
             ),
             output=str(target),
             model=str(file.path.absolute()),

@@ -26,6 +26,7 @@ from scsam_monai.inference.streaming import Stream
 from scsam_monai.inference.windows import Windows
 from scsam_monai.io.image import VoxelSize
 from scsam_monai.io.intensity import intensity_range_of
+from scsam_monai.io.inventory import Inventory, WatchedVolume
 from scsam_monai.io.volume import ArrayVolume, VolumeReader, open_volume
 from scsam_monai.io.voxel_size import as_voxel_size
 from scsam_monai.progress import Progress
@@ -187,13 +188,14 @@ def _in_memory(
     cancel: Cancel | None,
 ) -> Segmentation:
     factors = volume_factors(size, model.pixel_size_nm, windows.planes)
+    inventory = Inventory(volume)
     intensity = intensity_range_of(volume)
     predictors = windows.predictors(model.network, volume.shape, factors, intensity, model.device)
     classes = len(model.class_names)
     _, block = divide(volume.shape, volume.dtype, classes, windows, factors, wanted, MEMORY_BYTES)
     plan = BlockPlan(volume.shape, block)
     sink = MapsInMemory(volume.shape)
-    stream = Stream(volume, predictors, plan, sink, wanted, progress)
+    stream = Stream(WatchedVolume(volume, inventory), predictors, plan, sink, wanted, progress)
     finished = sum(1 for _ in stream.run(range(len(plan)), cancel))
     if finished < len(plan):
         raise InterruptedError("segmentation was cancelled")

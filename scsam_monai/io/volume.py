@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -13,7 +13,7 @@ import numpy as np
 from scsam_monai.errors import InputError
 from scsam_monai.io.checks import check_dtype, check_grey, check_shape, check_values, readable
 from scsam_monai.io.formats import open_source
-from scsam_monai.io.formats.source import Box, VolumeSource
+from scsam_monai.io.formats.source import Box, FolderSource, VolumeSource
 from scsam_monai.io.image import ImageHeader, Region, VoxelSize, check_region
 from scsam_monai.io.voxel_size import as_voxel_size
 
@@ -23,6 +23,7 @@ class VolumeReader(Protocol):
 
     Attributes:
         path: as the user named it.
+        place: the file or folder that holds the voxels.
         shape: (z, y, x); a single image has z = 1.
         ndim: 2 if the file is a single image, else 3.
         dtype: of what :meth:`read` returns, in the machine's byte order.
@@ -31,6 +32,7 @@ class VolumeReader(Protocol):
     """
 
     path: Path
+    place: Path
     shape: tuple[int, int, int]
     ndim: int
     dtype: np.dtype[Any]
@@ -48,6 +50,12 @@ class VolumeReader(Protocol):
         Raises:
             InputError: the region leaves the volume, its data are broken, or values are NaN or infinite.
         """
+
+    def files(self, region: Region | None = None) -> Iterable[str | Path]:
+        """The files that hold a part, whether they are there or not; None lists all that are there now."""
+
+    def gaps(self) -> str | None:
+        """What seems to be missing of a folder of slices or chunks, in words; None where all is there."""
 
     def close(self) -> None:
         """Close the file."""
@@ -83,6 +91,7 @@ class SourceVolume:
         # Grey values are interpolated and subtracted, which bool does not know.
         self.dtype = np.dtype(np.uint8 if header.dtype.kind == "b" else header.dtype.newbyteorder("="))
         self.voxel_size_nm = header.voxel_size_nm
+        self.place = _existing(header.path)
         self._source, self._lock = source, threading.Lock()
 
     def read(self, region: Region) -> np.ndarray:
@@ -95,6 +104,17 @@ class SourceVolume:
         part = part.reshape([bounds.stop - bounds.start for bounds in box])
         check_values(where, part, whole=False)
         return np.ascontiguousarray(part, dtype=self.dtype)
+
+    def files(self, region: Region | None = None) -> Iterable[str | Path]:
+        """See :meth:`VolumeReader.files`."""
+        if isinstance(self._source, FolderSource):
+            box = None if region is None else tuple(slice(*map(int, bounds)) for bounds in region)
+            return self._source.files(box if box is None else box[-self.ndim :])
+        return [self.place]
+
+    def gaps(self) -> str | None:
+        """See :meth:`VolumeReader.gaps`."""
+        return self._source.gaps() if isinstance(self._source, FolderSource) else None
 
     def close(self) -> None:
         """Close the file."""
@@ -141,6 +161,12 @@ class _ArraySource:
     def read(self, box: Box) -> np.ndarray:
         return self._array[box]
 
+    def files(self, box: Box | None = None) -> Iterable[str | Path]:
+        return ()
+
+    def gaps(self) -> str | None:
+        return None
+
     def close(self) -> None:
         pass
 
@@ -183,6 +209,14 @@ def voxel_size_of(volume: VolumeReader, given: Sequence[float] | None) -> VoxelS
             remedy="give it (z, y, x), like --voxel-size-nm 50,4.6,4.6",
         )
     return as_voxel_size(size, volume.ndim, "--voxel-size-nm")
+
+
+def _existing(path: Path) -> Path:
+    """The file of ``file.h5:/dataset``; any other path as it is."""
+    place = path
+    while not place.exists() and ":" in str(place):
+        place = Path(str(place).rpartition(":")[0])
+    return place if place.exists() else path
 
 
 def _three(lengths: tuple[int, ...]) -> tuple[int, int, int]:

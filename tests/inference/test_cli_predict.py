@@ -29,6 +29,7 @@ from scsam_monai.filesystem.locks import held
 from scsam_monai.inference import plan_job, run_job
 from scsam_monai.inference.manifest import GATE, Manifest
 from scsam_monai.io import ome_zarr_volume
+from scsam_monai.io.inventory import Inventory
 from scsam_monai.networks.scsam import ScSAM
 from scsam_monai.report.palette import class_colours
 from tests.io.formats import volume_files as files
@@ -321,14 +322,44 @@ def call_after(
 def test_a_chunk_cut_short_meanwhile(
     front: Front, chunks: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole_chunk: list[bytes] = []
-    call_after(monkeypatch, Manifest, "begin", 1, lambda: whole_chunk.append(cut(chunks[-1])))
-    front.refuses("volume.ome.zarr at z 0:4, y 240:560, x 0:40: expected a readable image", leaves=True)
+    """Once it is back, with its time, the run goes on."""
+    time_ns, whole_chunk = chunks[-1].stat().st_mtime_ns, list[bytes]()
+    call_after(monkeypatch, Inventory, "__init__", 2, lambda: whole_chunk.append(cut(chunks[-1])))
+    front.refuses("c/0/2/0: expected the input as it was when the run was planned", leaves=True)
     assert not front.output.exists()
     chunks[-1].write_bytes(whole_chunk[0])
+    os.utime(chunks[-1], ns=(time_ns, time_ns))
     assert front("--resume").exit_code == 0
     assert front(output=front.folder / "again.tif").exit_code == 0
     assert np.array_equal(whole(front.output), whole(front.folder / "again.tif"))
+
+
+def test_a_volume_that_vanishes_meanwhile(
+    front: Front, chunks: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A network drive that drops out: what is not there would read as black."""
+    away = front.folder / "away"
+    call_after(monkeypatch, Manifest, "mark", 1, lambda: front.source.rename(away))
+    front.refuses("expected the input as it was when the run was planned, met no such file", leaves=True)
+    assert not front.output.exists()
+    away.rename(front.source)
+    assert front("--resume").exit_code == 0
+    assert front(output=front.folder / "again.tif").exit_code == 0
+    assert np.array_equal(whole(front.output), whole(front.folder / "again.tif"))
+
+
+def test_pixels_that_change_while_a_run_is_stopped(
+    front: Front, chunks: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop(front, monkeypatch)
+    chunks[-1].write_bytes(chunks[0].read_bytes())
+    front.refuses("source.modified", "--resume")
+
+
+def test_an_image_that_changes_after_its_last_block(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
+    call_after(monkeypatch, Manifest, "mark", 3, lambda: np.save(front.source, grey(4, 560, 40, seed=1)))
+    front.refuses("cell.npy: expected the input as it was when the run was planned, met one", leaves=True)
+    assert not front.output.exists()
 
 
 def full(*_: object) -> None:

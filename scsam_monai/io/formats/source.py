@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -42,6 +42,17 @@ class VolumeSource(Protocol):
 
     def close(self) -> None:
         """Let go of the file."""
+
+
+@runtime_checkable
+class FolderSource(Protocol):
+    """What a source has besides whose voxels are spread over the files of a folder."""
+
+    def files(self, box: Box | None = None) -> Iterable[str | Path]:
+        """The files that hold ``box``, whether they are there or not; None lists all that are there now."""
+
+    def gaps(self) -> str | None:
+        """What seems to be missing in the folder, in words; None where all is there."""
 
 
 def split_dataset(path: Path, suffixes: tuple[str, ...]) -> tuple[Path, str | None]:

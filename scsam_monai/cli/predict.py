@@ -68,6 +68,9 @@ def predict(
     confidence: Annotated[
         bool, typer.Option(help="Also write the probability of each voxel's label.")
     ] = False,
+    empty_label: Annotated[
+        int, typer.Option(help="Label of padding around the image: 0, background, or 255, unknown.")
+    ] = 0,
     block: Annotated[
         str | None,
         typer.Option(metavar="Z,Y,X", help="Size of the blocks in voxels; default: what memory allows."),
@@ -136,6 +139,7 @@ def predict(
                 threads=threads or _threads_of_workers(runner, workers, scheduler),
                 # With Dask this process computes nothing, and a GPU's memory is the workers'.
                 device=device if runner == RunnerName.SERIAL or dry_run else "cpu",
+                empty_label=empty_label,
                 progress=progress,
             )
             if dry_run:

@@ -13,6 +13,7 @@ from scsam_monai.inference.blocks import BlockPlan
 from scsam_monai.inference.products import Product
 from scsam_monai.inference.windows import Windows
 
+Bounds = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 ZARR = (".ome.zarr", ".zarr")
 EXPORTS = (".tif", ".tiff", ".nii.gz", ".nii")
 
@@ -50,6 +51,9 @@ class Job:
         voxel_size_nm: (z, y, x).
         factors: network pixels per voxel, (z, y, x).
         intensity: grey values that become 0 and 1.
+        content: bounds (z, y, x) of what is not empty; windows lie there alone.
+        empty: share of the volume that is empty.
+        empty_label: of empty voxels: 0, the background, or 255, unknown.
         windows: how the network looks at the volume.
         products: maps to make, labels first.
         chunk: of the output, (z, y, x).
@@ -66,6 +70,9 @@ class Job:
     voxel_size_nm: tuple[float, float, float]
     factors: tuple[float, float, float]
     intensity: tuple[float, float]
+    content: Bounds
+    empty: float
+    empty_label: int
     windows: Windows
     products: tuple[Product, ...]
     chunk: tuple[int, int, int]
@@ -77,6 +84,12 @@ class Job:
     def plan(self) -> BlockPlan:
         """The blocks."""
         return BlockPlan(self.source.shape, self.block)
+
+    @property
+    def content_shape(self) -> tuple[int, int, int]:
+        """Of the part that windows are laid over, (z, y, x)."""
+        z, y, x = (last - first for first, last in self.content)
+        return z, y, x
 
     @property
     def folder(self) -> Path:
@@ -104,6 +117,7 @@ class Job:
         source = dict(values["source"])
         source["shape"] = tuple(source["shape"])
         products = tuple(Product(name) for name in values["products"])
+        plain["content"] = tuple((first, last) for first, last in values["content"])
         plain |= {"source": Source(**source), "windows": Windows(**values["windows"]), "products": products}
         return cls(**plain)
 

@@ -9,7 +9,8 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scsam_monai.errors import InputError
+from scsam_monai.data.items import IGNORE_LABEL
+from scsam_monai.errors import InputError, check_choice
 from scsam_monai.inference.job import (
     Job,
     Source,
@@ -25,6 +26,7 @@ from scsam_monai.inference.products import Product, as_products
 from scsam_monai.inference.store import holds
 from scsam_monai.inference.windows import Windows
 from scsam_monai.io.intensity import intensity_range_of
+from scsam_monai.io.empty import describe_empty, find_empty
 from scsam_monai.io.inventory import Inventory
 from scsam_monai.io.label_export import check_export
 from scsam_monai.io.volume import VolumeReader, open_volume, voxel_size_of
@@ -53,6 +55,7 @@ def plan_job(
     ome_zarr: str = "0.5",
     threads: int | None = None,
     device: str | torch.device | None = None,
+    empty_label: int = 0,
     progress: StageProgress | None = None,
 ) -> tuple[Job, Model]:
     """Make a job from a volume, a model and settings.
@@ -74,6 +77,7 @@ def plan_job(
         threads: of torch in each process that computes; None for those of an unfinished run that is there, else
             for what torch takes here. Only with the same number are results the same to the last bit.
         device: where to compute; None takes a GPU where there is one.
+        empty_label: of empty parts, see :mod:`scsam_monai.io.empty`: 0, the background, or 255, unknown.
         progress: called with each stage.
 
     Raises:
@@ -81,6 +85,7 @@ def plan_job(
     """
     windows = windows or Windows()
     wanted = as_products(products, windows.planes)
+    check_choice("--empty-label", empty_label, (0, IGNORE_LABEL))
     output_suffix(output)
     target, file = Path(output).absolute(), _file_of(model)
     opening = open_volume(source, dataset) if isinstance(source, str | Path) else nullcontext(source)
@@ -93,11 +98,15 @@ def plan_job(
         if gaps := volume.gaps():
             logger.warning("%s: %s; it is taken as it is, but a copy that has not ended looks so, too", volume.path, gaps)
         inventory = Inventory(volume)
-        intensity = intensity_range_of(volume, progress=progress_of("sampling grey values", progress))
+        empty = find_empty(volume, progress_of("looking for empty parts", progress))
+        if empty.share:
+            logger.warning("%s", describe_empty(empty, empty_label))
+        sampling = progress_of("sampling grey values", progress)
+        intensity = intensity_range_of(volume, progress=sampling, empty=empty)
         opened = model if isinstance(model, Model) else open_model(file, device)
         if opened.pixel_size_nm != file.pixel_size_nm:  # the weights have the last word
             factors = volume_factors(size, opened.pixel_size_nm, windows.planes)
-        _warn_if_thin(volume.shape, factors, windows)
+        _warn_if_thin([last - first for first, last in empty.content], factors, windows)
         from scsam_monai.inference.sizing import divide
 
         classes = len(opened.class_names)
@@ -115,6 +124,9 @@ def plan_job(
             voxel_size_nm=size,
             factors=factors,
             intensity=intensity,
+            content=empty.content,
+            empty=empty.share,
+            empty_label=empty_label,
             windows=windows,
             products=wanted,
             chunk=chunk,

@@ -14,13 +14,14 @@ import torch
 
 from scsam_monai.errors import InputError
 from scsam_monai.filesystem.atomic import write_errors
+from scsam_monai.inference.content import ContentStream, content_stream
 from scsam_monai.inference.job import Job
 from scsam_monai.inference.manifest import Manifest
 from scsam_monai.inference.model import Model, ModelFile, open_model
 from scsam_monai.inference.runners import Cancel, Shard, get_runner
 from scsam_monai.inference.sizing import memory_errors
 from scsam_monai.inference.store import Store
-from scsam_monai.inference.streaming import Stream
+from scsam_monai.io.empty import find_empty, no_empty
 from scsam_monai.io.inventory import REMEDY, Inventory, WatchedVolume
 from scsam_monai.io.volume import VolumeReader, open_volume
 from scsam_monai.progress import Progress, StageProgress
@@ -130,10 +131,22 @@ def open_work(
         opened = volume or stack.enter_context(open_volume(job.source.path, job.source.dataset))
         watched = WatchedVolume(opened, inventory or planned_inventory(job, opened))
         model = model or open_model(file, device)
-        predictors = job.windows.predictors(
-            model.network, opened.shape, job.factors, job.intensity, model.device
+        # The same as when it was planned, as the files are; each process keeps its own.
+        empty = find_empty(opened) if job.empty else no_empty(opened.shape)
+        stream = content_stream(
+            watched,
+            opened.dtype,
+            empty,
+            model,
+            job.windows,
+            job.factors,
+            job.intensity,
+            job.plan,
+            Store(job),
+            job.products,
+            job.empty_label,
+            progress,
         )
-        stream = Stream(watched, predictors, job.plan, Store(job), job.products, progress)
         stack.pop_all()
     return OpenedJob(opened if volume is None else None, stream)
 
@@ -148,7 +161,7 @@ class OpenedJob:
     """
 
     volume: VolumeReader | None
-    stream: Stream
+    stream: ContentStream
 
     def run(self, blocks: Sequence[int], cancel: Cancel | None = None) -> Iterator[int]:
         """Compute and write blocks in order; yield each once it is on the disk."""

@@ -11,7 +11,7 @@ from typing import Any, Protocol, Self
 import numpy as np
 
 from scsam_monai.errors import InputError
-from scsam_monai.io.checks import check_dtype, check_grey, check_shape, check_values, readable
+from scsam_monai.io.checks import check_dtype, check_grey, check_shape, readable
 from scsam_monai.io.formats import open_source
 from scsam_monai.io.formats.source import Box, FolderSource, VolumeSource
 from scsam_monai.io.image import ImageHeader, Region, VoxelSize, check_region
@@ -42,13 +42,16 @@ class VolumeReader(Protocol):
     def read(self, region: Region) -> np.ndarray:
         """Read a part, (z, y, x), C-contiguous, and nothing but the chunks it touches.
 
+        Values that are NaN or infinite are returned as they are: nothing was measured there, see
+        :mod:`scsam_monai.io.empty`.
+
         Threads may call this at the same time; they take turns.
 
         Args:
             region: (z, y, x) bounds.
 
         Raises:
-            InputError: the region leaves the volume, its data are broken, or values are NaN or infinite.
+            InputError: the region leaves the volume, or its data are broken.
         """
 
     def files(self, region: Region | None = None) -> Iterable[str | Path]:
@@ -102,7 +105,6 @@ class SourceVolume:
         with self._lock:
             part = readable(where, lambda: self._source.read(box[-self.ndim :]))
         part = part.reshape([bounds.stop - bounds.start for bounds in box])
-        check_values(where, part, whole=False)
         return np.ascontiguousarray(part, dtype=self.dtype)
 
     def files(self, region: Region | None = None) -> Iterable[str | Path]:

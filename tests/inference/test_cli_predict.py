@@ -29,7 +29,7 @@ from scsam_monai.filesystem.locks import held
 from scsam_monai.inference import plan_job, run_job
 from scsam_monai.inference.manifest import GATE, Manifest
 from scsam_monai.io import ome_zarr_volume
-from scsam_monai.io.inventory import Inventory
+from scsam_monai.io.inventory import Inventory, WatchedVolume
 from scsam_monai.networks.scsam import ScSAM
 from scsam_monai.report.palette import class_colours
 from tests.io.formats import volume_files as files
@@ -339,7 +339,7 @@ def test_a_volume_that_vanishes_meanwhile(
 ) -> None:
     """A network drive that drops out: what is not there would read as black."""
     away = front.folder / "away"
-    call_after(monkeypatch, Manifest, "mark", 1, lambda: front.source.rename(away))
+    call_after(monkeypatch, WatchedVolume, "read", 1, lambda: front.source.rename(away))
     front.refuses("expected the input as it was when the run was planned, met no such file", leaves=True)
     assert not front.output.exists()
     away.rename(front.source)

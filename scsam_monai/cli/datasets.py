@@ -97,7 +97,9 @@ def import_files_command(
     class_: Annotated[
         list[str],
         typer.Option(
-            "--class", metavar="VALUE=NAME", help="Class name of a label value; also background and unknown."
+            "--class",
+            metavar="VALUE=NAME",
+            help="Class name of a label value, a range (2-28=granule) or others; also background, unknown.",
         ),
     ],
     z_ranges: ZRanges,
@@ -177,10 +179,17 @@ def _import(kind: str, source: Path, target: Path, **options: Any) -> None:
 
 
 def _classes(pairs: list[str]) -> dict[str, str]:
+    from scsam_monai.data.importers.target import is_value
+
     parts = [pair.partition("=") for pair in pairs]
     for value, _, name in parts:
-        if not value.isdigit() or not name:
+        if not is_value(value) or not name:
             raise InputError(
-                "--class", expected="VALUE=NAME like 1=membrane", met=value or "=", remedy="correct it"
+                "--class",
+                expected="VALUE=NAME like 1=membrane, -1=unknown, 2-28=granule or others=granule",
+                met=repr("=".join((value, name))),
+                remedy="correct it",
             )
+        if sum(other == value for other, _, _ in parts) > 1:
+            raise InputError("--class", expected=f"one name for {value}", met="several", remedy="leave one")
     return {value: name for value, _, name in parts}

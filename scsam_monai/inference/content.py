@@ -1,8 +1,8 @@
 """Draw only what is not empty: windows are laid over the content of a volume, and what lies around it is labelled.
 
-The bounds of the content, over all sections, are taken for the volume's own, so that padding around them changes no
-bit of what is drawn inside. Empty parts that are left between them, as beside tilted sections, are filled before the
-network sees them: mirrored from the nearest content in the row, then in the column, beyond that mid grey. That
+The bounds of the content, over all sections, are taken for the volume's own, so that padding around them changes
+no bit of what is drawn inside. Empty parts that are left between them, as beside tilted sections, are filled before
+the network sees them: mirrored from the nearest content in the row, then in the column, beyond that mid grey. That
 follows from a section's pixels within a fixed distance alone, and is the same whatever the blocks.
 """
 
@@ -246,8 +246,7 @@ def content_stream(
 def _inside(outer: Region, inner: Region) -> tuple[slice, ...]:
     """Where a region lies in one around it."""
     return tuple(
-        slice(first - start, last - start)
-        for (first, last), (start, _) in zip(inner, outer, strict=True)
+        slice(first - start, last - start) for (first, last), (start, _) in zip(inner, outer, strict=True)
     )
 
 

@@ -25,8 +25,8 @@ from scsam_monai.inference.pixel_size import volume_factors
 from scsam_monai.inference.products import Product, as_products
 from scsam_monai.inference.store import holds
 from scsam_monai.inference.windows import Windows
-from scsam_monai.io.intensity import intensity_range_of
 from scsam_monai.io.empty import describe_empty, find_empty
+from scsam_monai.io.intensity import intensity_range_of
 from scsam_monai.io.inventory import Inventory
 from scsam_monai.io.label_export import check_export
 from scsam_monai.io.volume import VolumeReader, open_volume, voxel_size_of
@@ -96,7 +96,9 @@ def plan_job(
         if not is_zarr(output):
             check_export(output, volume.shape)
         if gaps := volume.gaps():
-            logger.warning("%s: %s; it is taken as it is, but a copy that has not ended looks so, too", volume.path, gaps)
+            logger.warning(
+                "%s: %s; it is taken as it is, but a copy that has not ended looks so, too", volume.path, gaps
+            )
         inventory = Inventory(volume)
         empty = find_empty(volume, progress_of("looking for empty parts", progress))
         if empty.share:

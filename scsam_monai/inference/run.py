@@ -83,9 +83,7 @@ def run_job(
         if runner == "dask":
             cluster = {"threads_per_worker": job.threads, **cluster}
         else:
-            opening = partial(
-                opening, model=model, volume=volume, inventory=inventory, progress=count.drawn
-            )
+            opening = partial(opening, model=model, volume=volume, inventory=inventory, progress=count.drawn)
 
         def finished(number: int) -> None:
             with write_errors(job.folder):

@@ -205,7 +205,18 @@ def _in_memory(
     plan, sink = BlockPlan(volume.shape, block), MapsInMemory(volume.shape)
     watched = WatchedVolume(volume, inventory)
     stream = content_stream(
-        watched, volume.dtype, empty, model, windows, factors, intensity, plan, sink, wanted, empty_label, progress
+        watched,
+        volume.dtype,
+        empty,
+        model,
+        windows,
+        factors,
+        intensity,
+        plan,
+        sink,
+        wanted,
+        empty_label,
+        progress,
     )
     finished = sum(1 for _ in stream.run(range(len(plan)), cancel))
     if finished < len(plan):

@@ -1,7 +1,7 @@
 """Find the empty parts of a volume: padding around the image, black, white or NaN, which the microscope never saw.
 
 A section's empty part is where one value fills cells of 8 x 8 pixels that are joined to each other and to the
-section's border, along an eighth of one of its sides at least, and what pixels of that value follow within 16 steps.
+section's border, along an eighth of one of its sides at least, and what pixels of that value follow in 16 steps.
 Noise, as in dark nuclei or resin, breaks cells up: it is not taken for empty. Values that are NaN or infinite are
 empty wherever they are.
 
@@ -33,7 +33,8 @@ BOX_VOXELS = 2**24
 """Voxels read at once."""
 
 _ENDS = np.array(
-    [(CELL, 0)] + [(CELL - byte.bit_length(), CELL - (byte & -byte).bit_length() + 1) for byte in range(1, 256)],
+    [(CELL, 0)]
+    + [(CELL - byte.bit_length(), CELL - (byte & -byte).bit_length() + 1) for byte in range(1, 256)],
     np.uint8,
 )
 """By a byte of pixels, the first one that is set and the one after the last."""

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from functools import cached_property
 from hashlib import blake2b
+from pathlib import Path
 
 import numpy as np
 
@@ -68,8 +69,9 @@ class Inventory:
         """
         left = 0
         try:
-            for left, file in enumerate(volume.files(), start=1):
+            for file in volume.files():
                 self.check([file])
+                left += 1
         except OSError as error:
             raise _changed(volume.path, f"{os.strerror(error.errno or 0)} where it was") from error
         if left < len(self):
@@ -87,7 +89,9 @@ class Inventory:
         for file in files:
             was, now = self._find(self._name(file)), _state(file)
             if (was or 0) != now:
-                met = "no such file any more" if not now else "a file that was not there" if was is None else ""
+                met = (
+                    "no such file any more" if not now else "a file that was not there" if was is None else ""
+                )
                 raise _changed(file, met or f"one changed at {_time_of(file)}")
 
     def _name(self, file: str | os.PathLike[str]) -> int:
@@ -127,7 +131,7 @@ class WatchedVolume:
 def _state(file: str | os.PathLike[str]) -> int:
     """Hash of a file's size and time of change; 0 where there is none."""
     try:
-        status = os.stat(file)
+        status = Path(file).stat()
     except (FileNotFoundError, NotADirectoryError):
         return 0
     except OSError as error:
@@ -140,7 +144,7 @@ def _hash(text: str) -> int:
 
 
 def _time_of(file: str | os.PathLike[str]) -> str:
-    return datetime.fromtimestamp(os.stat(file).st_mtime, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    return datetime.fromtimestamp(Path(file).stat().st_mtime, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def _changed(file: str | os.PathLike[str], met: str) -> InputError:

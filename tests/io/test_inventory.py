@@ -78,7 +78,7 @@ def test_every_file_of_a_folder_is_looked_at(kind: str, tmp_path: Path) -> None:
         for look in (lambda: before.check(volume.files(ALL)), lambda: before.check_all(volume)):
             with pytest.raises(InputError, match=r"expected the input as it was .* met one changed at 2006"):
                 look()
-        os.unlink(part[0])
+        Path(part[0]).unlink()
         with pytest.raises(InputError, match="met no such file any more; bring it back and add --resume"):
             before.check(volume.files(ALL))
         with pytest.raises(InputError, match=f"met 1 of {count} files gone"):
@@ -164,9 +164,7 @@ def test_gaps_in_numbered_names(names: list[str], gap: str | None) -> None:
     assert number_gaps(names) == gap
 
 
-def test_a_gap_is_said_when_a_volume_is_planned(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_gap_is_said_when_a_volume_is_planned(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     from scsam_monai.inference import plan_job
 
     folder = slices(tmp_path / "in")

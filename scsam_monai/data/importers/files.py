@@ -38,7 +38,7 @@ def import_files(
         target: folder to write.
         images: file names or glob patterns; sorted with numbers counted as numbers.
         labels: as many, paired with the images in this order.
-        classes: class name by label value; see :class:`ValueMap`.
+        classes: class name by label value, range of them, or ``others``; see :meth:`ValueMap.parse`.
         voxel_size_nm: (z, y, x); needed where the image files state none, and stronger than they.
         annotated: classes that are annotated, by default all.
         z_ranges: split along z, see :func:`split_by_z`.

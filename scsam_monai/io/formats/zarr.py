@@ -203,7 +203,7 @@ class ZarrSource:
         if lacking <= 0 or not there:
             return None
         every = self._chunks(tuple(slice(0, size) for size in self._array.shape))
-        named = itertools.islice((name for name in every if not os.path.exists(name)), 3)
+        named = itertools.islice((name for name in every if not Path(name).exists()), 3)
         names = ", ".join(os.path.relpath(name, self.header.path) for name in named)
         return f"{lacking} of {lacking + there} chunks are missing ({names}{', ...' if lacking > 3 else ''})"
 

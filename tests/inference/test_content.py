@@ -12,8 +12,14 @@ from typer.testing import CliRunner
 from scsam_monai.cli import app
 from scsam_monai.inference import Model, Windows, segment
 from scsam_monai.inference.content import MIRRORED, fill_empty
+from scsam_monai.inference.products import Product
 
 PRODUCTS = ["probabilities", "confidence"]
+
+
+def tissue(*shape: int) -> np.ndarray:
+    """Neither black nor white anywhere."""
+    return np.clip(grey(*shape), 1, 254)
 
 
 def framed(volume: np.ndarray, width: int, value: float) -> np.ndarray:
@@ -23,7 +29,7 @@ def framed(volume: np.ndarray, width: int, value: float) -> np.ndarray:
 
 @pytest.mark.parametrize(("width", "value"), [(10, 0), (40, 255), (100, np.nan)])
 def test_a_frame_changes_no_bit_inside(opened: Model, width: int, value: float) -> None:
-    volume = grey(2, 90, 70)
+    volume = tissue(2, 90, 70)
     expected = segment(volume, opened, VOXEL_NM, windows=WINDOWS, products=PRODUCTS)
     found = segment(framed(volume, width, value), opened, VOXEL_NM, windows=WINDOWS, products=PRODUCTS)
     inner = (..., slice(width, -width), slice(width, -width))
@@ -32,7 +38,7 @@ def test_a_frame_changes_no_bit_inside(opened: Model, width: int, value: float) 
         assert np.array_equal(values[inner], expected.maps[product])
     outside = np.ones(found.labels.shape, bool)
     outside[inner] = False
-    probabilities, confidence = found.maps.values()
+    probabilities, confidence = (found.maps[Product(name)] for name in PRODUCTS)
     assert not found.labels[outside].any()
     assert (confidence[outside] == 255).all()
     assert (probabilities[0][outside] == 255).all()
@@ -40,7 +46,7 @@ def test_a_frame_changes_no_bit_inside(opened: Model, width: int, value: float) 
 
 
 def test_what_is_empty_may_be_labelled_unknown(opened: Model) -> None:
-    volume = framed(grey(2, 90, 70), 20, 0)
+    volume = framed(tissue(2, 90, 70), 20, 0)
     found = segment(volume, opened, VOXEL_NM, windows=WINDOWS, products=["confidence"], empty_label=255)
     (confidence,) = found.maps.values()
     assert np.array_equal(found.labels == 255, volume == 0)
@@ -60,7 +66,7 @@ def ragged(volume: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("planes", [1, 3])
 def test_blocks_give_the_same_bits(model_path: Path, tmp_path: Path, planes: int) -> None:
-    volume = ragged(grey(70, 150, 160))[: 70 if planes == 3 else 4]
+    volume = ragged(tissue(70, 150, 160))[: 70 if planes == 3 else 4]
     np.save(tmp_path / "cell.npy", volume)
     windows = Windows(64, planes=planes)
     for name, block in (("whole", volume.shape), ("blocks", (1, 1, 1))):
@@ -79,7 +85,7 @@ def test_blocks_give_the_same_bits(model_path: Path, tmp_path: Path, planes: int
 def test_the_command_names_what_is_empty(
     model_path: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    np.save(tmp_path / "cell.npy", framed(grey(2, 90, 70), 30, np.nan))
+    np.save(tmp_path / "cell.npy", framed(tissue(2, 90, 70), 30, np.nan))
     words = [
         "predict",
         tmp_path / "cell.npy",
@@ -104,7 +110,7 @@ def test_the_command_names_what_is_empty(
 
 def test_single_nan_are_filled(opened: Model) -> None:
     """They neither stop a run nor spread."""
-    volume = grey(1, 90, 70).astype(np.float32)
+    volume = tissue(1, 90, 70).astype(np.float32)
     holes = volume.copy()
     holes[0, 40, 30:33] = np.nan
     labels = segment(holes, opened, VOXEL_NM, windows=WINDOWS, empty_label=255).labels

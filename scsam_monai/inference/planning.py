@@ -56,6 +56,7 @@ def plan_job(
     threads: int | None = None,
     device: str | torch.device | None = None,
     empty_label: int = 0,
+    resume: bool = False,
     progress: StageProgress | None = None,
 ) -> tuple[Job, Model]:
     """Make a job from a volume, a model and settings.
@@ -78,6 +79,7 @@ def plan_job(
             for what torch takes here. Only with the same number are results the same to the last bit.
         device: where to compute; None takes a GPU where there is one.
         empty_label: of empty parts, see :mod:`scsam_monai.io.empty`: 0, the background, or 255, unknown.
+        resume: whether an unfinished run is to be gone on with; chooses the words of a refusal.
         progress: called with each stage.
 
     Raises:
@@ -92,7 +94,7 @@ def plan_job(
     with opening as volume:
         size = voxel_size_of(volume, voxel_size_nm)
         factors = volume_factors(size, file.pixel_size_nm, windows.planes)
-        _refuse_finished(target, wanted, volume.path)
+        _refuse_finished(target, wanted, volume.path, resume)
         if not is_zarr(output):
             check_export(output, volume.shape)
         if gaps := volume.gaps():
@@ -140,6 +142,15 @@ def plan_job(
     return job, opened
 
 
+def begun_job(output: str | Path) -> Job | None:
+    """Return the unfinished job that is there for an output; None without one, or where it is of another release."""
+    folder = progress_folder(Path(output).absolute())
+    try:
+        return Job.from_json(Manifest(folder).job) if (folder / JOB).is_file() else None
+    except (KeyError, TypeError, ValueError):  # it is refused, with what differs, when it is gone on with
+        return None
+
+
 def _file_of(model: str | Path | ModelFile | Model) -> ModelFile:
     if isinstance(model, Model):
         if model.file is None:
@@ -165,6 +176,11 @@ def _whole_chunks(block: Sequence[int], chunk: Sequence[int]) -> tuple[int, int,
             "--block", expected="three numbers of voxels (z, y, x)", met=f"{list(block)}", remedy="correct it"
         )
     z, y, x = (-(-edge // step) * step for edge, step in zip(block, chunk, strict=True))
+    if (z, y, x) != tuple(block):
+        logger.warning(
+            "--block %s is rounded up to whole chunks of the output: %d,%d,%d",
+            *(",".join(map(str, block)), z, y, x),
+        )
     return z, y, x
 
 
@@ -201,7 +217,7 @@ def _recorded_threads(folder: Path) -> int | None:
     return Manifest(folder).job.get("threads") if (folder / JOB).is_file() else None
 
 
-def _refuse_finished(output: Path, products: Sequence[Product], source: Path) -> None:
+def _refuse_finished(output: Path, products: Sequence[Product], source: Path, resume: bool) -> None:
     folder = progress_folder(output)
     for product in products:
         path = product_path(output, product)
@@ -211,6 +227,13 @@ def _refuse_finished(output: Path, products: Sequence[Product], source: Path) ->
             if path.resolve() == source.resolve():
                 raise InputError(
                     path, expected="an output", met="the input itself", remedy="name another output"
+                )
+            if resume:
+                raise InputError(
+                    path,
+                    expected="an unfinished run to go on with",
+                    met="an output that is there and no such run",
+                    remedy="nothing is left to do; to predict anew, remove it or name another",
                 )
             raise InputError(
                 path, expected="no output yet", met="one that is there", remedy="remove it or name another"

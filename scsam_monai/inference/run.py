@@ -19,7 +19,7 @@ from scsam_monai.inference.job import Job
 from scsam_monai.inference.manifest import Manifest
 from scsam_monai.inference.model import Model, ModelFile, open_model
 from scsam_monai.inference.runners import Cancel, Shard, get_runner
-from scsam_monai.inference.sizing import memory_errors
+from scsam_monai.inference.sizing import MEMORY, memory_errors
 from scsam_monai.inference.store import Store
 from scsam_monai.io.empty import find_empty, no_empty
 from scsam_monai.io.inventory import REMEDY, Inventory, WatchedVolume
@@ -66,6 +66,7 @@ def run_job(
             if the input changes or vanishes meanwhile. The run can then be resumed once it is back.
     """
     store, share = Store(job), shard or Shard()
+    began = not job.folder.exists() and shard is None
     with write_errors(job.folder):
         manifest = Manifest.begin(
             job.folder, job.as_json(), len(job.plan), resume=resume or shard is not None
@@ -90,7 +91,7 @@ def run_job(
                 manifest.mark(number)
             count.finished(number)
 
-        with memory_errors():
+        with _left_clean(manifest, began), memory_errors():
             get_runner(runner)(opening, str(job.folder), blocks, finished, cancel, **cluster)
         inventory.check_all(volume)
     with _entered(manifest.finishing(), job.folder) as mine:
@@ -197,6 +198,17 @@ class _Count:
 
     def _voxels(self, number: int) -> int:
         return int(np.prod([last - first for first, last in self.job.plan[number]]))
+
+
+@contextmanager
+def _left_clean(manifest: Manifest, began: bool) -> Iterator[None]:
+    """Remove a run that memory did not suffice for before its first block: it is in the way of a smaller one."""
+    try:
+        yield
+    except InputError as error:
+        if error.where == MEMORY and began and not manifest.done():
+            manifest.remove()
+        raise
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from scsam_monai.io.formats.png import PngFormat, PngSource
 from scsam_monai.io.formats.source import Box, VolumeSource
 from scsam_monai.io.formats.tiff import TiffFormat, TiffSource
 from scsam_monai.io.image import ImageHeader
+from scsam_monai.io.outputs import leave_out_outputs
 
 _SLICE_SOURCES: dict[str, Callable[[Path], VolumeSource]] = {
     **dict.fromkeys(TiffFormat.suffixes, TiffSource),
@@ -113,11 +114,13 @@ def number_gaps(names: Sequence[str]) -> str | None:
 
 
 def _slices(folder: Path) -> list[Path]:
-    files = [
-        file
-        for file in folder.iterdir()
-        if file.suffix.lower() in _SLICE_SOURCES and not file.name.startswith(".")
-    ]
+    files = leave_out_outputs(
+        [
+            file
+            for file in folder.iterdir()
+            if file.suffix.lower() in _SLICE_SOURCES and not file.name.startswith(".")
+        ]
+    )
     kinds = {_SLICE_SOURCES[file.suffix.lower()] for file in files}
     if len(kinds) != 1:
         raise InputError(

@@ -143,7 +143,7 @@ def plan_job(
 
 
 def begun_job(output: str | Path) -> Job | None:
-    """Return the unfinished job that is there for an output; None without one, or where it is of another release."""
+    """Return the unfinished job of an output; None without one, or where it is of another release."""
     folder = progress_folder(Path(output).absolute())
     try:
         return Job.from_json(Manifest(folder).job) if (folder / JOB).is_file() else None

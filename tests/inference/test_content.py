@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 
 from scsam_monai.cli import app
 from scsam_monai.inference import Model, Windows, segment
-from scsam_monai.inference.content import MIRRORED, fill_empty
 from scsam_monai.inference.products import Product
+from scsam_monai.io.empty import MIRRORED, fill_empty
 
 PRODUCTS = ["probabilities", "confidence"]
 

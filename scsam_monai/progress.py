@@ -81,12 +81,12 @@ class _Lines:
 
 
 def _width() -> dict[str, Any]:
-    """How wide a bar may be; a terminal that a program has made often says that it has no columns."""
+    """How wide a bar may be; a terminal that a program has made often says that it has no rows and columns."""
     try:
-        columns = os.get_terminal_size(sys.stderr.fileno()).columns
+        size = os.get_terminal_size(sys.stderr.fileno())
     except (OSError, ValueError):
-        columns = 0
-    return {"dynamic_ncols": True} if columns else {"ncols": 80}
+        size = os.terminal_size((0, 0))
+    return {"dynamic_ncols": True} if min(size) > 0 else {"ncols": 80, "nrows": 24}
 
 
 @contextmanager

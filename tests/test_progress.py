@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pty
+import struct
 import subprocess
 import sys
+import termios
 from itertools import count
 
 import pytest
@@ -28,10 +31,6 @@ def test_bars_are_drawn_in_a_terminal(columns: int) -> None:
     """Also in one that says it has no columns, as of scripts and remote shells."""
     ours, theirs = pty.openpty()
     if columns:
-        import fcntl
-        import struct
-        import termios
-
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 30, columns, 0, 0))
     subprocess.run([sys.executable, "-c", WORK], stderr=theirs, check=True)
     os.close(theirs)

@@ -25,10 +25,11 @@ ZRanges = dict[str, tuple[int, int]] | None
 
 def check(folder: Annotated[Path, typer.Argument(help="Folder with dataset.json.")]) -> None:
     """Read every image and label of a data set and tell what is in it."""
-    from scsam_monai.data.checks import inspect_dataset
     from scsam_monai.data.dataset import load_dataset
 
-    description = load_dataset(folder)
+    description = load_dataset(folder)  # what headers tell, before slow imports
+    from scsam_monai.data.checks import inspect_dataset
+
     report = inspect_dataset(description)
     _print_report(report, description.class_names)
     if report.problems:
@@ -42,7 +43,9 @@ def generate(
 ) -> None:
     """Generate the sample data set: electron-microscopy-like volumes with labels."""
     from scsam_monai.data.synthetic import write_sample_dataset
+    from scsam_monai.filesystem.atomic import check_writable
 
+    check_writable(folder)
     typer.echo(write_sample_dataset(folder, seed=seed, training=training))
 
 
@@ -54,6 +57,9 @@ def corpus(
     ] = None,
 ) -> None:
     """Generate a pre-training corpus: volumes of many kinds with object instances."""
+    from scsam_monai.filesystem.atomic import check_writable
+
+    check_writable(folder)
     from scsam_monai.data.corpus import write_corpus
 
     typer.echo(write_corpus(folder, volumes=volumes, fib25=fib25))

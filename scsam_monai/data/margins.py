@@ -81,7 +81,7 @@ class LeaveOutEmptyd(Transform):
 
     Args:
         key: of the image.
-        empty_key: where the item keeps which voxels are empty, bool (1, X, Y[, Z]); :class:`PutBackEmptyd` reads it.
+        empty_key: where the item keeps which voxels are empty, bool (1, X, Y[, Z]), for :class:`PutBackEmptyd`.
     """
 
     def __init__(self, key: str = "image", empty_key: str = EMPTY_KEY) -> None:

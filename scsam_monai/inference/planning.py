@@ -20,7 +20,7 @@ from scsam_monai.inference.job import (
     progress_folder,
 )
 from scsam_monai.inference.manifest import JOB, Manifest, sweep
-from scsam_monai.inference.model import Model, ModelFile, open_model
+from scsam_monai.inference.model import Model, ModelFile, check_device_name, open_model
 from scsam_monai.inference.pixel_size import volume_factors
 from scsam_monai.inference.products import Product, as_products
 from scsam_monai.inference.store import holds
@@ -88,6 +88,11 @@ def plan_job(
     windows = windows or Windows()
     wanted = as_products(products, windows.planes)
     check_choice("--empty-label", empty_label, (0, IGNORE_LABEL))
+    check_device_name(device)
+    if block is not None and (len(block) != 3 or min(block) < 1):
+        raise InputError(
+            "--block", expected="three numbers of voxels (z, y, x)", met=f"{list(block)}", remedy="correct it"
+        )
     output_suffix(output)
     target, file = Path(output).absolute(), _file_of(model)
     opening = open_volume(source, dataset) if isinstance(source, str | Path) else nullcontext(source)
@@ -171,10 +176,6 @@ def _torch_threads() -> int:
 
 
 def _whole_chunks(block: Sequence[int], chunk: Sequence[int]) -> tuple[int, int, int]:
-    if len(block) != 3 or min(block) < 1:
-        raise InputError(
-            "--block", expected="three numbers of voxels (z, y, x)", met=f"{list(block)}", remedy="correct it"
-        )
     z, y, x = (-(-edge // step) * step for edge, step in zip(block, chunk, strict=True))
     if (z, y, x) != tuple(block):
         logger.warning(

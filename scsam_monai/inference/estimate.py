@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 import time
 from dataclasses import dataclass
 
@@ -79,12 +80,14 @@ def _batches(job: Job, plane: Plane, grid: SectionGrid) -> int:
 
 @torch.inference_mode()
 def _batch_seconds(model: Model, grid: SectionGrid, threads: int) -> float:
-    windows = torch.zeros((grid.batch, 1, grid.y.window, grid.x.window), device=model.device)
+    windows = torch.rand((grid.batch, 1, grid.y.window, grid.x.window)).to(model.device)
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
         model.network(windows)  # allocates, and chooses kernels
-        return min(_seconds(model, windows) for _ in range(3))  # other processes can only make it slower
+        return statistics.median(
+            _seconds(model, windows) for _ in range(3)
+        )  # the run has the same neighbours
     finally:
         torch.set_num_threads(before)
 

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from typing import Any
 
 from tqdm import tqdm
+
+LINE_SECONDS = 30.0
+"""Between two lines where stderr is no terminal."""
 
 Progress = Callable[[float, float], None]
 """Called with how much of something is done, and how much there is in all."""
@@ -54,23 +60,18 @@ class _Bar(tqdm):
 def stage_bars() -> Iterator[StageProgress]:
     """Yield a callback of stage, voxels done and in all: one bar per stage, with the time left.
 
-    Nothing is drawn where stderr is no terminal.
+    Where stderr is no terminal, there is a line instead every half minute.
     """
+    if not sys.stderr.isatty():
+        yield _Lines()
+        return
     bars: dict[str, tqdm] = {}
 
     def progress(stage: str, done: float, total: float) -> None:
         if stage not in bars:
             for bar in bars.values():
                 bar.close()
-            bars[stage] = _Bar(
-                desc=stage,
-                total=total,
-                unit="",
-                unit_scale=True,
-                disable=None,
-                dynamic_ncols=True,
-                miniters=1,
-            )
+            bars[stage] = _Bar(desc=stage, total=total, unit="", unit_scale=True, **_width())
         bars[stage].update(done - bars[stage].n)
 
     try:
@@ -78,6 +79,32 @@ def stage_bars() -> Iterator[StageProgress]:
     finally:
         for bar in bars.values():
             bar.close()
+
+
+class _Lines:
+    """Writes how far a stage is, now and then."""
+
+    def __init__(self) -> None:
+        self.stage = ""
+        self.started = self.said = self.first = 0.0
+
+    def __call__(self, stage: str, done: float, total: float) -> None:
+        now = time.monotonic()
+        if stage != self.stage:
+            self.stage, self.started, self.said, self.first = stage, now, now, done
+        if now - self.said >= LINE_SECONDS and done > self.first:
+            self.said = now
+            left = (now - self.started) * (total - done) / (done - self.first)
+            print(f"{stage}: {done / total:.0%}, {duration(left)} left", file=sys.stderr, flush=True)
+
+
+def _width() -> dict[str, Any]:
+    """How wide a bar may be; a terminal that a program has made often says that it has no rows and columns."""
+    try:
+        size = os.get_terminal_size(sys.stderr.fileno())
+    except (OSError, ValueError):
+        size = os.terminal_size((0, 0))
+    return {"dynamic_ncols": True} if min(size) > 0 else {"ncols": 80, "nrows": 24}
 
 
 @contextmanager

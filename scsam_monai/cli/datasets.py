@@ -33,10 +33,8 @@ def check(folder: Annotated[Path, typer.Argument(help="Folder with dataset.json.
     """Read every image and label of a data set and tell what is in it."""
     from scsam_monai.data.dataset import load_dataset
 
-    description = load_dataset(folder)
-    from scsam_monai.data.checks import (
-        inspect_dataset,
-    )  # imports torch: what headers tell does not wait for it
+    description = load_dataset(folder)  # what headers tell, before slow imports
+    from scsam_monai.data.checks import inspect_dataset
 
     report = inspect_dataset(description)
     _print_report(report, description.class_names)
@@ -54,6 +52,9 @@ def generate(
     tissue: Tissue = None,
 ) -> None:
     """Generate a data set: electron-microscopy-like volumes with labels, by default of islet cells."""
+    from scsam_monai.filesystem.atomic import check_writable
+
+    check_writable(folder)
     from scsam_monai.data.synthetic import write_sample_dataset, write_tissue_dataset
 
     if tissue is None:
@@ -71,6 +72,9 @@ def corpus(
     tissue: Tissue = None,
 ) -> None:
     """Generate a pre-training corpus: volumes of many kinds with object instances."""
+    from scsam_monai.filesystem.atomic import check_writable
+
+    check_writable(folder)
     from scsam_monai.data.corpus import write_corpus
 
     typer.echo(write_corpus(folder, volumes=volumes, fib25=fib25, tissues=tissue))
@@ -116,7 +120,9 @@ def import_files_command(
     class_: Annotated[
         list[str],
         typer.Option(
-            "--class", metavar="VALUE=NAME", help="Class name of a label value; also background and unknown."
+            "--class",
+            metavar="VALUE=NAME",
+            help="Class name of a label value, a range (2-28=granule) or others; also background, unknown.",
         ),
     ],
     z_ranges: ZRanges,
@@ -198,10 +204,17 @@ def _import(kind: str, source: Path, target: Path, **options: Any) -> None:
 
 
 def _classes(pairs: list[str]) -> dict[str, str]:
+    from scsam_monai.data.importers.target import is_value
+
     parts = [pair.partition("=") for pair in pairs]
     for value, _, name in parts:
-        if not value.isdigit() or not name:
+        if not is_value(value) or not name:
             raise InputError(
-                "--class", expected="VALUE=NAME like 1=membrane", met=value or "=", remedy="correct it"
+                "--class",
+                expected="VALUE=NAME like 1=membrane, -1=unknown, 2-28=granule or others=granule",
+                met=repr("=".join((value, name))),
+                remedy="correct it",
             )
+        if sum(other == value for other, _, _ in parts) > 1:
+            raise InputError("--class", expected=f"one name for {value}", met="several", remedy="leave one")
     return {value: name for value, _, name in parts}

@@ -12,7 +12,7 @@ from scsam_monai.filesystem.bundle_folder import bundle_folder
 from scsam_monai.progress import amount
 
 if TYPE_CHECKING:
-    from scsam_monai.inference.model import Model
+    from scsam_monai.inference.model import Model, ModelFile
 
 export_app = typer.Typer(
     no_args_is_help=True, help="Write a network for other programs: torchscript, onnx, bioimageio."
@@ -48,11 +48,11 @@ def torchscript_command(
     author: Authors = None,
 ) -> None:
     """Write MODEL.ts, for programs on PyTorch that know nothing of this package."""
+    file = _checked(model, output, ".ts")
+    licence, authors = _provenance(file, licence, author)
     from scsam_monai.export import export_torchscript
 
-    opened = _open(model)
-    licence, authors = _provenance(opened, licence, author)
-    _done(export_torchscript(opened, output, window=window, licence=licence, authors=authors))
+    _done(export_torchscript(_open(file), output, window=window, licence=licence, authors=authors))
 
 
 @export_app.command("onnx")
@@ -64,11 +64,11 @@ def onnx_command(
     author: Authors = None,
 ) -> None:
     """Write MODEL.onnx, for ONNX Runtime; checked against PyTorch."""
+    file = _checked(model, output, ".onnx")
+    licence, authors = _provenance(file, licence, author)
     from scsam_monai.export import export_onnx
 
-    opened = _open(model)
-    licence, authors = _provenance(opened, licence, author)
-    _done(export_onnx(opened, output, window=window, licence=licence, authors=authors))
+    _done(export_onnx(_open(file), output, window=window, licence=licence, authors=authors))
 
 
 @export_app.command("bioimageio")
@@ -80,33 +80,43 @@ def bioimageio_command(
     author: Authors = None,
 ) -> None:
     """Write MODEL.zip, a BioImage.IO package for Fiji, ilastik and napari; tested without a network."""
-    from scsam_monai.export import export_bioimageio
-    from scsam_monai.report.palette import class_colours
-
-    opened = _open(model)
-    licence, authors = _provenance(opened, licence, author)
+    file = _checked(model, output, ".zip")
+    licence, authors = _provenance(file, licence, author)
     for option, value, example in (("--licence", licence, "CC-BY-4.0"), ("--author", authors, "'A. Person'")):
         if not value:
             remedy = f"add {option}, like {option} {example}"
             raise InputError(option, expected="that of your weights", met="nothing", remedy=remedy)
+    from scsam_monai.export import export_bioimageio
+    from scsam_monai.report.palette import class_colours
+
+    opened = _open(file)
     colours = class_colours(len(opened.class_names))
     _done(export_bioimageio(opened, output, colours, window=window, licence=licence or "", authors=authors))
 
 
-def _open(model: str | None) -> Model:
+def _checked(model: str | None, output: Path, suffix: str) -> ModelFile:
+    """Refuse what can be told before torch is imported."""
+    from scsam_monai.filesystem.atomic import check_target
+    from scsam_monai.inference.model import ModelFile
+
+    check_target(output, suffix)
+    return ModelFile(model)
+
+
+def _open(file: ModelFile) -> Model:
     from scsam_monai.inference.model import open_model
 
-    return open_model(model, "cpu")
+    return open_model(file, "cpu")
 
 
 def _provenance(
-    model: Model, licence: str | None, authors: list[str] | None
+    file: ModelFile, licence: str | None, authors: list[str] | None
 ) -> tuple[str | None, tuple[str, ...]]:
     """Return licence and authors of some weights: what was said, or what is known of those that come along."""
     import filecmp
 
     shipped = bundle_folder() / "models" / "model.pt"
-    if shipped.is_file() and model.file and filecmp.cmp(model.file.path, shipped, shallow=False):
+    if shipped.is_file() and filecmp.cmp(file.path, shipped, shallow=False):
         return licence or SHIPPED_LICENCE, tuple(authors or SHIPPED_AUTHORS)
     return licence, tuple(authors or ())
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
@@ -38,6 +38,7 @@ class OmeZarr(StrEnum):
 
 
 def predict(
+    context: typer.Context,
     source: Annotated[
         Path,
         typer.Argument(
@@ -70,6 +71,9 @@ def predict(
     confidence: Annotated[
         bool, typer.Option(help="Also write the probability of each voxel's label.")
     ] = False,
+    empty_label: Annotated[
+        int, typer.Option(help="Label of padding around the image: 0, background, or 255, unknown.")
+    ] = 0,
     block: Annotated[
         str | None,
         typer.Option(metavar="Z,Y,X", help="Size of the blocks in voxels; default: what memory allows."),
@@ -97,28 +101,47 @@ def predict(
     shard: Annotated[
         str | None, typer.Option(metavar="I/N", help="Compute only share I of N, for array jobs.")
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue a run that was stopped.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue a stopped run, with its options.")
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print windows, time and memory needed, and stop.")
     ] = False,
 ) -> None:
     """Segment an image or a volume of any size, block by block from disk to disk."""
     from scsam_monai.inference.model import ModelFile
-    from scsam_monai.inference.planning import plan_job
+    from scsam_monai.inference.planning import begun_job, plan_job
     from scsam_monai.inference.runners.local import Shard
     from scsam_monai.inference.windows import Windows
     from scsam_monai.io.volume import open_volume
     from scsam_monai.progress import stage_bars
     from scsam_monai.report.palette import class_colours
 
-    size = numbers("--voxel-size-nm", voxel_size_nm, float, "numbers (z, y, x) like 50,4.6,4.6")
-    edges = numbers("--block", block, int, "whole numbers (z, y, x) like 32,512,512")
+    size: Sequence[float] | None = numbers(
+        "--voxel-size-nm", voxel_size_nm, float, "numbers (z, y, x) like 50,4.6,4.6"
+    )
+    edges: Sequence[int] | None = numbers("--block", block, int, "whole numbers (z, y, x) like 32,512,512")
     share = None if shard is None else Shard.parse(shard)
     if runner == RunnerName.SERIAL:
         _refuse_for_serial(workers, scheduler)
     products = [
         name for name, wanted in (("probabilities", probabilities), ("confidence", confidence)) if wanted
     ]
+    if resume and (begun := begun_job(output)) is not None:
+        kept = _untyped(context)
+        dataset = begun.source.dataset if "dataset" in kept else dataset
+        size = begun.voxel_size_nm if "voxel_size_nm" in kept else size
+        edges = begun.block if "block" in kept else edges
+        model = Path(begun.model) if "model" in kept else model
+        threads = begun.threads if "threads" in kept else threads
+        ome_zarr = OmeZarr(begun.ome_zarr) if "ome_zarr" in kept else ome_zarr
+        empty_label = begun.empty_label if "empty_label" in kept else empty_label
+        planes = begun.windows.planes if "planes" in kept else planes
+        window = begun.windows.size if "window" in kept else window
+        overlap = begun.windows.overlap if "overlap" in kept else overlap
+        batch = begun.windows.batch if "batch" in kept else batch
+        if {"probabilities", "confidence"} <= kept:
+            products = [name for name in ("probabilities", "confidence") if name in begun.products]
     if planes == 3:
         products.append("disagreement")
     started = time.monotonic()
@@ -139,6 +162,8 @@ def predict(
                 threads=threads or _threads_of_workers(runner, workers, scheduler),
                 # With Dask this process computes nothing, and a GPU's memory is the workers'.
                 device=device if runner == RunnerName.SERIAL or dry_run else "cpu",
+                empty_label=empty_label,
+                resume=resume,
                 progress=progress,
             )
             if opened.device.type == "cpu" and runner == RunnerName.SERIAL:
@@ -172,6 +197,15 @@ def predict(
             _print_result(job, volume, time.monotonic() - started)
         else:
             typer.echo(f"this share is done; {job.output} appears when the last one is")
+
+
+def _untyped(context: typer.Context) -> set[str]:
+    """Names of the options that were left at their defaults."""
+    return {
+        name
+        for name in context.params
+        if getattr(context.get_parameter_source(name), "name", "") in ("DEFAULT", "DEFAULT_MAP")
+    }
 
 
 def _threads_of_workers(runner: RunnerName, workers: int | None, scheduler: str | None) -> int | None:

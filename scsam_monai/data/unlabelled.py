@@ -17,6 +17,7 @@ from scsam_monai.errors import InputError, check_choice
 from scsam_monai.filesystem.atomic import sha256_over
 from scsam_monai.io import is_supported, only_in_parts, read_header
 from scsam_monai.io.formats import files_of
+from scsam_monai.io.outputs import LABELS, leave_out_outputs
 
 logger = logging.getLogger(__name__)
 
@@ -30,13 +31,18 @@ class Inputs(NamedTuple):
     """Volumes that are streamed: of formats made for it, or too large to load."""
 
 
-def list_inputs(path: str | Path, stream_above_gb: float = 1.0, axes: str | None = None) -> Inputs:
+def list_inputs(
+    path: str | Path, stream_above_gb: float = 1.0, axes: str | None = None, output_postfix: str = LABELS
+) -> Inputs:
     """List one image or volume, or all of a folder in the order of their names.
+
+    What an earlier run has written into that folder is left out.
 
     Args:
         path: an image, a volume, or a folder that holds some.
         stream_above_gb: images that take more than this in memory are streamed, too.
         axes: letters of the stored axes of all, where the files do not say.
+        output_postfix: behind the names of label images.
 
     Raises:
         InputError: if there is none, or an image cannot be read.
@@ -44,11 +50,11 @@ def list_inputs(path: str | Path, stream_above_gb: float = 1.0, axes: str | None
     path = Path(path)
     if only_in_parts(path):
         return Inputs([], [str(path.absolute())])
-    entries = sorted(path.iterdir()) if path.is_dir() else []
+    entries = leave_out_outputs(sorted(path.iterdir()), output_postfix) if path.is_dir() else []
     volumes = [str(entry.absolute()) for entry in entries if only_in_parts(entry)]
     if volumes and not any(entry.is_file() and is_supported(entry) for entry in entries):
         return Inputs([], volumes)
-    images = list_images(path, axes)
+    images = _listed(path, entries if path.is_dir() else [path], axes)
     large = [item["image"] for item in images if _gigabytes(item["image"], axes) > stream_above_gb]
     return Inputs([item for item in images if item["image"] not in large], sorted([*volumes, *large]))
 
@@ -73,6 +79,10 @@ def list_images(path: str | Path, axes: str | None = None) -> list[dict[str, str
         scsam_monai.errors.InputError: nowhere: expected an image or a folder of images, met no such file; ...
     """
     path = Path(path)
+    return _listed(path, sorted(path.iterdir()) if path.is_dir() else [path], axes)
+
+
+def _listed(path: Path, files: Sequence[Path], axes: str | None) -> list[dict[str, str]]:
     if not path.exists():
         raise InputError(
             path,
@@ -80,7 +90,6 @@ def list_images(path: str | Path, axes: str | None = None) -> list[dict[str, str
             met="no such file",
             remedy="name it with --dataset_dir PATH",
         )
-    files = sorted(path.iterdir()) if path.is_dir() else [path]
     images = [file for file in files if file.is_file() and is_supported(str(file))]
     if not images:
         raise InputError(

@@ -21,13 +21,12 @@ from scsam_monai.export.description import (
     PERCENTILES,
     Description,
     as_input,
-    check_target,
     describe,
     example_section,
 )
 from scsam_monai.export.onnx_file import INPUT, OPSET, OUTPUT, write_onnx
 from scsam_monai.export.torchscript import write_torchscript
-from scsam_monai.filesystem.atomic import atomic_path
+from scsam_monai.filesystem.atomic import atomic_path, check_target
 from scsam_monai.inference.model import Model
 
 TAGS = (

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,29 +25,6 @@ LARGEST_WINDOW = 1024
 
 SEED = 20_250_717
 USUAL_NM = 16.0
-
-
-def check_target(path: str | Path, suffix: str) -> Path:
-    """Return the path to write to; refuse one that is taken.
-
-    Args:
-        path: of the file to be.
-        suffix: that it must have.
-
-    Raises:
-        InputError: for another suffix, or if something is there already.
-    """
-    path = Path(path)
-    if path.suffix.lower() != suffix:
-        met = path.suffix or "no suffix"
-        raise InputError(
-            path, expected=f"the suffix {suffix}", met=met, remedy=f"name it {path.stem}{suffix}"
-        )
-    if path.exists():
-        raise InputError(
-            path, expected="a new file", met="one that exists", remedy="remove it or choose another name"
-        )
-    return path
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from scsam_monai.errors import optional_library
-from scsam_monai.export.description import Description, check_target, describe, example_batch, example_section
+from scsam_monai.export.description import Description, describe, example_batch, example_section
 from scsam_monai.export.recording import check_agreement, fixed_sizes
-from scsam_monai.filesystem.atomic import atomic_path
+from scsam_monai.filesystem.atomic import atomic_path, check_target
 from scsam_monai.inference.model import Model
 
 SUFFIX = ".onnx"

@@ -16,9 +16,9 @@ import torch
 from monai.data.torchscript_utils import save_net_with_metadata
 from torch import Tensor, nn
 
-from scsam_monai.export.description import Description, check_target, describe, example_batch, example_section
+from scsam_monai.export.description import Description, describe, example_batch, example_section
 from scsam_monai.export.recording import check_agreement, fixed_sizes
-from scsam_monai.filesystem.atomic import atomic_path
+from scsam_monai.filesystem.atomic import atomic_path, check_target
 from scsam_monai.inference.model import Model
 
 SUFFIX = ".ts"

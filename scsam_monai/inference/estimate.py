@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import statistics
 import time
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
+from scsam_monai.inference.content import ContentPlan
 from scsam_monai.inference.job import Job, is_zarr
 from scsam_monai.inference.model import Model
 from scsam_monai.inference.planes import PLANES, XY, Plane
@@ -49,11 +51,11 @@ def estimate(job: Job, model: Model) -> Estimate:
     """
     batches = windows = once = 0
     for plane in PLANES[job.windows.planes]:
-        grid = job.windows.grid(plane, job.source.shape, job.factors)
+        grid = job.windows.grid(plane, job.content_shape, job.factors)
         count = _batches(job, plane, grid)
         batches, windows = batches + count, windows + count * grid.batch
         once += grid.sections * len(grid.y.starts) * len(grid.x.starts)
-    grid = job.windows.grid(XY, job.source.shape, job.factors)
+    grid = job.windows.grid(XY, job.content_shape, job.factors)
     with memory_errors():
         seconds = _batch_seconds(model, grid, job.threads)
     return Estimate(
@@ -69,7 +71,7 @@ def estimate(job: Job, model: Model) -> Estimate:
 
 def _batches(job: Job, plane: Plane, grid: SectionGrid) -> int:
     """Batches of all blocks along one plane; blocks that cut a batch take it twice."""
-    sections, rows, columns = (job.plan.spans(axis) for axis in plane.order)
+    sections, rows, columns = (ContentPlan(job.plan, job.content).spans(axis) for axis in plane.order)
     groups = sum(len(list(grid.groups(span))) for span in sections)
     down = [len(grid.y.need(span).windows) for span in rows]
     across = [len(grid.x.need(span).windows) for span in columns]
@@ -78,12 +80,14 @@ def _batches(job: Job, plane: Plane, grid: SectionGrid) -> int:
 
 @torch.inference_mode()
 def _batch_seconds(model: Model, grid: SectionGrid, threads: int) -> float:
-    windows = torch.zeros((grid.batch, 1, grid.y.window, grid.x.window), device=model.device)
+    windows = torch.rand((grid.batch, 1, grid.y.window, grid.x.window)).to(model.device)
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
         model.network(windows)  # allocates, and chooses kernels
-        return min(_seconds(model, windows) for _ in range(3))  # other processes can only make it slower
+        return statistics.median(
+            _seconds(model, windows) for _ in range(3)
+        )  # the run has the same neighbours
     finally:
         torch.set_num_threads(before)
 

@@ -12,13 +12,14 @@ import numpy as np
 import torch
 
 from scsam_monai.errors import InputError
-from scsam_monai.inference.job import progress_folder, stamp, stem_of
+from scsam_monai.inference.job import progress_folder, stem_of
 from scsam_monai.inference.model import Model, ModelFile
 from scsam_monai.inference.planning import plan_job
 from scsam_monai.inference.run import run_job
 from scsam_monai.inference.windows import Windows
+from scsam_monai.io.inventory import Inventory
 from scsam_monai.io.ome_zarr_volume import LabelVolume
-from scsam_monai.io.volume import open_volume
+from scsam_monai.io.volume import VolumeReader, open_volume
 from scsam_monai.progress import StageProgress
 
 logger = logging.getLogger(__name__)
@@ -65,10 +66,10 @@ def stream_volumes(
     for volume in volumes:
         output = Path(output_dir) / f"{stem_of(volume)}{postfix}.ome.zarr"
         outputs.append(output)
-        if _is_finished(output, volume, file, windows, voxel_size_nm, axes):
-            logger.info("%s is finished", output)
-            continue
-        with bars() as progress, open_volume(volume, axes=axes) as reader:
+        with open_volume(volume, axes=axes) as reader, bars() as progress:
+            if _is_finished(output, reader, file, windows, voxel_size_nm, axes):
+                logger.info("%s is finished", output)
+                continue
             job, opened = plan_job(
                 reader,
                 output,
@@ -94,7 +95,7 @@ def stream_volumes(
 
 def _is_finished(
     output: Path,
-    volume: str | Path,
+    volume: VolumeReader,
     model: ModelFile,
     windows: Windows,
     voxel_size_nm: Sequence[float] | None,
@@ -109,7 +110,7 @@ def _is_finished(
         return False
     source = made.get("source", {})
     return (
-        (source.get("path"), source.get("modified")) == (Path(volume).name, stamp(volume))
+        (source.get("path"), source.get("modified")) == (volume.path.name, Inventory(volume).digest)
         and made.get("model_sha256") == model.sha256
         and source.get("axes") == axes
         and made.get("windows") == asdict(windows)

@@ -13,6 +13,7 @@ from scsam_monai.inference.blocks import BlockPlan
 from scsam_monai.inference.products import Product
 from scsam_monai.inference.windows import Windows
 
+Bounds = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 ZARR = (".ome.zarr", ".zarr")
 EXPORTS = (".tif", ".tiff", ".nii.gz", ".nii")
 
@@ -26,7 +27,8 @@ class Source:
         dataset: inside an HDF5 file or an OME-Zarr; None for the only or the first one.
         shape: (z, y, x).
         dtype: of its grey values.
-        modified: see :func:`stamp`: a job is not resumed on another volume of the same name.
+        modified: of its files, see :attr:`scsam_monai.io.inventory.Inventory.digest`: a job is not resumed on
+            another volume of the same name, nor on one of which a chunk has changed.
         axes: letters of its stored axes as the user declared them; None relies on the file.
     """
 
@@ -51,6 +53,9 @@ class Job:
         voxel_size_nm: (z, y, x).
         factors: network pixels per voxel, (z, y, x).
         intensity: grey values that become 0 and 1.
+        content: bounds (z, y, x) of what is not empty; windows lie there alone.
+        empty: share of the volume that is empty.
+        empty_label: of empty voxels: 0, the background, or 255, unknown.
         windows: how the network looks at the volume.
         products: maps to make, labels first.
         chunk: of the output, (z, y, x).
@@ -67,6 +72,9 @@ class Job:
     voxel_size_nm: tuple[float, float, float]
     factors: tuple[float, float, float]
     intensity: tuple[float, float]
+    content: Bounds
+    empty: float
+    empty_label: int
     windows: Windows
     products: tuple[Product, ...]
     chunk: tuple[int, int, int]
@@ -78,6 +86,12 @@ class Job:
     def plan(self) -> BlockPlan:
         """The blocks."""
         return BlockPlan(self.source.shape, self.block)
+
+    @property
+    def content_shape(self) -> tuple[int, int, int]:
+        """Of the part that windows are laid over, (z, y, x)."""
+        z, y, x = (last - first for first, last in self.content)
+        return z, y, x
 
     @property
     def folder(self) -> Path:
@@ -108,6 +122,7 @@ class Job:
         source = dict(values["source"])
         source["shape"] = tuple(source["shape"])
         products = tuple(Product(name) for name in values["products"])
+        plain["content"] = tuple((first, last) for first, last in values["content"])
         plain |= {"source": Source(**source), "windows": Windows(**values["windows"]), "products": products}
         return cls(**plain)
 
@@ -156,18 +171,3 @@ def output_suffix(path: str | Path) -> str:
         met=f"suffix {Path(path).suffix or 'none'}",
         remedy="name it LABELS.ome.zarr",
     )
-
-
-def stamp(path: str | Path) -> str:
-    """Return a value that changes when a file, or a file in a folder, is replaced.
-
-    Folders in a folder do not count: the output may be one of them.
-    """
-    place = Path(path)
-    while not place.exists() and place != place.parent:  # file.h5:/dataset
-        place = Path(str(place).rpartition(":")[0] or place.parent)
-    if place.is_dir():
-        times = [entry.stat().st_mtime_ns for entry in place.iterdir() if entry.is_file()]
-        return f"{len(times)} files, {max(times, default=0)}"
-    status = place.stat()
-    return f"{status.st_size} bytes, {status.st_mtime_ns}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -64,20 +65,29 @@ def open_model(path: str | Path | ModelFile | None = None, device: str | torch.d
     return Model(network, names, network_pixel_size(network), device, file)
 
 
+def check_device_name(name: object) -> None:
+    """Refuse a device of a kind that is not known, before torch is imported.
+
+    Raises:
+        InputError: if it is neither None nor cpu, cuda or cuda:N.
+    """
+    if name is not None and re.fullmatch(r"cpu|cuda(:\d+)?", str(name)) is None:
+        raise _no_device(f"{name}, which was never tried")
+
+
 def as_device(name: str | torch.device | None) -> torch.device:
     """Return the device of that name; None takes a GPU where there is one.
 
     Raises:
         InputError: if this machine has none of that name.
     """
+    check_device_name(name)
     import torch
 
     if name is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-        if device.type not in ("cpu", "cuda"):
-            raise _no_device(f"{name}, which was never tried")
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         raise _no_device(f"{name} ({str(error).splitlines()[0]})") from None

@@ -40,8 +40,8 @@ def scale_factors(voxel_size_nm: Sequence[float], pixel_size_nm: float) -> tuple
             remedy="correct it in the data set or the configuration",
         )
     y, x = (edge / pixel_size_nm for edge in voxel_size_nm[-2:])
-    for factor in {y, x}:
-        check_factor(factor, VOXEL_SIZE_KEY)
+    for edge in dict.fromkeys(voxel_size_nm[-2:]):
+        check_factor(edge, pixel_size_nm, VOXEL_SIZE_KEY)
     return (1.0 if abs(y - 1) <= SAME else y), (1.0 if abs(x - 1) <= SAME else x)
 
 

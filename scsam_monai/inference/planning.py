@@ -9,7 +9,8 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scsam_monai.errors import InputError
+from scsam_monai.data.items import IGNORE_LABEL
+from scsam_monai.errors import InputError, check_choice
 from scsam_monai.inference.job import (
     Job,
     Source,
@@ -17,15 +18,16 @@ from scsam_monai.inference.job import (
     output_suffix,
     product_path,
     progress_folder,
-    stamp,
 )
 from scsam_monai.inference.manifest import JOB, Manifest, sweep
-from scsam_monai.inference.model import Model, ModelFile, open_model
+from scsam_monai.inference.model import Model, ModelFile, check_device_name, open_model
 from scsam_monai.inference.pixel_size import volume_factors
 from scsam_monai.inference.products import Product, as_products
 from scsam_monai.inference.store import holds
 from scsam_monai.inference.windows import Windows
+from scsam_monai.io.empty import describe_empty, find_empty
 from scsam_monai.io.intensity import intensity_range_of
+from scsam_monai.io.inventory import Inventory
 from scsam_monai.io.label_export import check_export
 from scsam_monai.io.volume import VolumeReader, open_volume, voxel_size_of
 from scsam_monai.progress import StageProgress, progress_of
@@ -57,6 +59,8 @@ def plan_job(
     ome_zarr: str = "0.5",
     threads: int | None = None,
     device: str | torch.device | None = None,
+    empty_label: int = 0,
+    resume: bool = False,
     progress: StageProgress | None = None,
 ) -> tuple[Job, Model]:
     """Make a job from a volume, a model and settings.
@@ -82,6 +86,8 @@ def plan_job(
             for what torch takes here, within the quota of a container. Only with the same number are results the
             same to the last bit.
         device: where to compute; None takes a GPU where there is one.
+        empty_label: of empty parts, see :mod:`scsam_monai.io.empty`: 0, the background, or 255, unknown.
+        resume: whether an unfinished run is to be gone on with; chooses the words of a refusal.
         progress: called with each stage.
 
     Raises:
@@ -89,6 +95,12 @@ def plan_job(
     """
     windows = windows or Windows()
     wanted = as_products(products, windows.planes)
+    check_choice("--empty-label", empty_label, (0, IGNORE_LABEL))
+    check_device_name(device)
+    if block is not None and (len(block) != 3 or min(block) < 1):
+        raise InputError(
+            "--block", expected="three numbers of voxels (z, y, x)", met=f"{list(block)}", remedy="correct it"
+        )
     output_suffix(output)
     target, file = Path(output).absolute(), _file_of(model)
     opening = open_volume(source, dataset, axes) if isinstance(source, str | Path) else nullcontext(source)
@@ -96,15 +108,24 @@ def plan_job(
         size = voxel_size_of(volume, voxel_size_nm)
         memory = _memory_for_blocks(volume, memory_gb)
         factors = volume_factors(size, file.pixel_size_nm, windows.planes)
-        _refuse_finished(target, wanted, volume.path)
+        _refuse_finished(target, wanted, volume.path, resume)
         if not is_zarr(output):
             check_export(output, volume.shape)
         _ = file.sha256  # damage is told before minutes of sampling
-        intensity = intensity_range_of(volume, progress=progress_of("sampling grey values", progress))
+        if gaps := volume.gaps():
+            logger.warning(
+                "%s: %s; it is taken as it is, but a copy that has not ended looks so, too", volume.path, gaps
+            )
+        inventory = Inventory(volume)
+        empty = find_empty(volume, progress_of("looking for empty parts", progress))
+        if empty.share:
+            logger.warning("%s", describe_empty(empty, empty_label))
+        sampling = progress_of("sampling grey values", progress)
+        intensity = intensity_range_of(volume, progress=sampling, empty=empty)
         opened = model if isinstance(model, Model) else open_model(file, device)
         if opened.pixel_size_nm != file.pixel_size_nm:  # the weights have the last word
             factors = volume_factors(size, opened.pixel_size_nm, windows.planes)
-        warn_if_thin(volume.shape, factors, windows)
+        warn_if_thin([last - first for first, last in empty.content], factors, windows)
         from scsam_monai.inference.sizing import divide
 
         classes = len(opened.class_names)
@@ -115,7 +136,7 @@ def plan_job(
                 dataset,
                 volume.shape,
                 str(volume.dtype),
-                stamp(volume.path),
+                inventory.digest,
                 axes,
             ),
             output=str(target),
@@ -125,6 +146,9 @@ def plan_job(
             voxel_size_nm=size,
             factors=factors,
             intensity=intensity,
+            content=empty.content,
+            empty=empty.share,
+            empty_label=empty_label,
             windows=windows,
             products=wanted,
             chunk=chunk,
@@ -134,6 +158,15 @@ def plan_job(
         )
         _warn_if_coarse(volume, job.block)
     return job, opened
+
+
+def begun_job(output: str | Path) -> Job | None:
+    """Return the unfinished job of an output; None without one, or where it is of another release."""
+    folder = progress_folder(Path(output).absolute())
+    try:
+        return Job.from_json(Manifest(folder).job) if (folder / JOB).is_file() else None
+    except (KeyError, TypeError, ValueError):  # it is refused, with what differs, when it is gone on with
+        return None
 
 
 def _file_of(model: str | Path | ModelFile | Model) -> ModelFile:
@@ -171,11 +204,12 @@ def _memory_for_blocks(volume: VolumeReader, memory_gb: float) -> float:
 
 
 def _whole_chunks(block: Sequence[int], chunk: Sequence[int]) -> tuple[int, int, int]:
-    if len(block) != 3 or min(block) < 1:
-        raise InputError(
-            "--block", expected="three numbers of voxels (z, y, x)", met=f"{list(block)}", remedy="correct it"
-        )
     z, y, x = (-(-edge // step) * step for edge, step in zip(block, chunk, strict=True))
+    if (z, y, x) != tuple(block):
+        logger.warning(
+            "--block %s is rounded up to whole chunks of the output: %d,%d,%d",
+            *(",".join(map(str, block)), z, y, x),
+        )
     return z, y, x
 
 
@@ -213,7 +247,7 @@ def _recorded_threads(folder: Path) -> int | None:
     return Manifest(folder).job.get("threads") if (folder / JOB).is_file() else None
 
 
-def _refuse_finished(output: Path, products: Sequence[Product], source: Path) -> None:
+def _refuse_finished(output: Path, products: Sequence[Product], source: Path, resume: bool) -> None:
     folder = progress_folder(output)
     for product in products:
         path = product_path(output, product)
@@ -223,6 +257,13 @@ def _refuse_finished(output: Path, products: Sequence[Product], source: Path) ->
             if path.resolve() == source.resolve():
                 raise InputError(
                     path, expected="an output", met="the input itself", remedy="name another output"
+                )
+            if resume:
+                raise InputError(
+                    path,
+                    expected="an unfinished run to go on with",
+                    met="an output that is there and no such run",
+                    remedy="nothing is left to do; to predict anew, remove it or name another",
                 )
             raise InputError(
                 path, expected="no output yet", met="one that is there", remedy="remove it or name another"

@@ -14,13 +14,15 @@ import torch
 
 from scsam_monai.errors import InputError
 from scsam_monai.filesystem.atomic import write_errors
-from scsam_monai.inference.job import Job, stamp
+from scsam_monai.inference.content import ContentStream, content_stream
+from scsam_monai.inference.job import Job
 from scsam_monai.inference.manifest import Manifest
 from scsam_monai.inference.model import Model, ModelFile, open_model
 from scsam_monai.inference.runners import Cancel, Shard, get_runner
-from scsam_monai.inference.sizing import memory_errors
+from scsam_monai.inference.sizing import MEMORY, memory_errors
 from scsam_monai.inference.store import Store
-from scsam_monai.inference.streaming import Stream
+from scsam_monai.io.empty import find_empty, no_empty
+from scsam_monai.io.inventory import REMEDY, Inventory, WatchedVolume
 from scsam_monai.io.volume import VolumeReader, open_volume
 from scsam_monai.progress import Progress, StageProgress
 
@@ -60,14 +62,19 @@ def run_job(
         whether the job is finished.
 
     Raises:
-        InputError: if another run works on the same output, or an unfinished one is there and not to be resumed.
+        InputError: if another run works on the same output, or an unfinished one is there and not to be resumed;
+            if the input changes or vanishes meanwhile. The run can then be resumed once it is back.
     """
     store, share = Store(job), shard or Shard()
+    began = not job.folder.exists() and shard is None
     with write_errors(job.folder):
         manifest = Manifest.begin(
             job.folder, job.as_json(), len(job.plan), resume=resume or shard is not None
         )
-    with _entered(manifest.claim(share), job.folder):
+    with ExitStack() as stack:
+        stack.enter_context(_entered(manifest.claim(share), job.folder))
+        volume = volume or stack.enter_context(open_volume(job.source.path, job.source.dataset))
+        inventory = planned_inventory(job, volume)
         if manifest.missing():
             store.create(colours)
         done = manifest.done()
@@ -77,15 +84,16 @@ def run_job(
         if runner == "dask":
             cluster = {"threads_per_worker": job.threads, **cluster}
         else:
-            opening = partial(opening, model=model, volume=volume, progress=count.drawn)
+            opening = partial(opening, model=model, volume=volume, inventory=inventory, progress=count.drawn)
 
         def finished(number: int) -> None:
             with write_errors(job.folder):
                 manifest.mark(number)
             count.finished(number)
 
-        with memory_errors():
+        with _left_clean(manifest, began), memory_errors():
             get_runner(runner)(opening, str(job.folder), blocks, finished, cancel, **cluster)
+        inventory.check_all(volume)
     with _entered(manifest.finishing(), job.folder) as mine:
         if mine and store.finish(progress, cancel):
             with write_errors(job.folder):
@@ -98,6 +106,7 @@ def open_work(
     device: str | torch.device | None = None,
     model: Model | None = None,
     volume: VolumeReader | None = None,
+    inventory: Inventory | None = None,
     progress: Progress | None = None,
 ) -> OpenedJob:
     """Open a job in a process that is to compute blocks of it: its volume, its network, its store.
@@ -107,6 +116,7 @@ def open_work(
         device: where to compute; None takes a GPU where there is one.
         model: the job's, if it is open already.
         volume: the job's, if it is open already; whoever opened it closes it.
+        inventory: of its files, if they were looked at already.
         progress: called with the voxels drawn and asked for.
 
     Raises:
@@ -114,15 +124,32 @@ def open_work(
     """
     job = Job.from_json(Manifest(Path(folder)).job)
     file = (model and model.file) or ModelFile(job.model)
-    _refuse_changes(job, file)
+    _refuse_other_model(job, file)
     torch.set_num_threads(job.threads)
-    model = model or open_model(file, device)
-    closes = volume is None
-    volume = volume or open_volume(job.source.path, job.source.dataset, job.source.axes)
-    predictors = job.windows.predictors(model.network, volume.shape, job.factors, job.intensity, model.device)
-    return OpenedJob(
-        volume if closes else None, Stream(volume, predictors, job.plan, Store(job), job.products, progress)
-    )
+    with ExitStack() as stack:
+        opened = volume or stack.enter_context(
+            open_volume(job.source.path, job.source.dataset, job.source.axes)
+        )
+        watched = WatchedVolume(opened, inventory or planned_inventory(job, opened))
+        model = model or open_model(file, device)
+        # The same as when it was planned, as the files are; each process keeps its own.
+        empty = find_empty(opened) if job.empty else no_empty(opened.shape)
+        stream = content_stream(
+            watched,
+            opened.dtype,
+            empty,
+            model,
+            job.windows,
+            job.factors,
+            job.intensity,
+            job.plan,
+            Store(job),
+            job.products,
+            job.empty_label,
+            progress,
+        )
+        stack.pop_all()
+    return OpenedJob(opened if volume is None else None, stream)
 
 
 @dataclass(frozen=True)
@@ -135,7 +162,7 @@ class OpenedJob:
     """
 
     volume: VolumeReader | None
-    stream: Stream
+    stream: ContentStream
 
     def run(self, blocks: Sequence[int], cancel: Cancel | None = None) -> Iterator[int]:
         """Compute and write blocks in order; yield each once it is on the disk."""
@@ -176,6 +203,17 @@ class _Count:
 
 
 @contextmanager
+def _left_clean(manifest: Manifest, began: bool) -> Iterator[None]:
+    """Remove a run that memory did not suffice for before its first block: it is in the way of a smaller one."""
+    try:
+        yield
+    except InputError as error:
+        if error.where == MEMORY and began and not manifest.done():
+            manifest.remove()
+        raise
+
+
+@contextmanager
 def _entered(context: AbstractContextManager[Entered], folder: Path) -> Iterator[Entered]:
     """Enter a context that writes to ``folder``; a refusal of the system to do so becomes one line."""
     with ExitStack() as stack:
@@ -184,15 +222,28 @@ def _entered(context: AbstractContextManager[Entered], folder: Path) -> Iterator
         yield entered
 
 
-def _refuse_changes(job: Job, file: ModelFile) -> None:
-    now = stamp(job.source.path)
-    if now != job.source.modified:
+def planned_inventory(job: Job, volume: VolumeReader) -> Inventory:
+    """Look at the files of a job's volume, which have to be those that it was planned with.
+
+    Args:
+        job: with what they were.
+        volume: the job's, opened.
+
+    Raises:
+        InputError: they are not.
+    """
+    inventory = Inventory(volume)
+    if inventory.digest != job.source.modified:
         raise InputError(
             job.source.path,
             expected=f"the volume that the run began with ({job.source.modified})",
-            met=now,
-            remedy="bring it back, or remove the unfinished output and start anew",
+            met=inventory.digest,
+            remedy=REMEDY,
         )
+    return inventory
+
+
+def _refuse_other_model(job: Job, file: ModelFile) -> None:
     if (met := file.sha256) != job.model_sha256:  # of the weights that were loaded
         raise InputError(
             job.model,

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from scsam_monai.filesystem.atomic import write_errors
 from scsam_monai.inference.blocks import Block, BlockPlan
+from scsam_monai.inference.content import content_stream
 from scsam_monai.inference.job import progress_folder
 from scsam_monai.inference.manifest import JOB
 from scsam_monai.inference.model import Model, open_model
@@ -23,11 +24,12 @@ from scsam_monai.inference.pixel_size import volume_factors
 from scsam_monai.inference.planning import warn_if_thin
 from scsam_monai.inference.products import Product, as_products
 from scsam_monai.inference.sizing import divide
-from scsam_monai.inference.streaming import Stream
 from scsam_monai.inference.windows import Windows
 from scsam_monai.io.axes import AxisOrder
+from scsam_monai.io.empty import describe_empty, find_empty
 from scsam_monai.io.image import VoxelSize
 from scsam_monai.io.intensity import intensity_range_of
+from scsam_monai.io.inventory import Inventory, WatchedVolume
 from scsam_monai.io.volume import ArrayVolume, VolumeReader, open_volume, voxel_size_of
 from scsam_monai.progress import Progress
 from scsam_monai.weights.registry import check_model
@@ -62,6 +64,7 @@ def segment(
     windows: Windows | None = ...,
     products: Sequence[Product | str] = ...,
     device: str | None = ...,
+    empty_label: int = ...,
     resume: bool = ...,
     progress: Progress | None = ...,
     cancel: Cancel | None = ...,
@@ -80,6 +83,7 @@ def segment(
     windows: Windows | None = ...,
     products: Sequence[Product | str] = ...,
     device: str | None = ...,
+    empty_label: int = ...,
     resume: bool = ...,
     progress: Progress | None = ...,
     cancel: Cancel | None = ...,
@@ -97,6 +101,7 @@ def segment(
     windows: Windows | None = None,
     products: Sequence[Product | str] = (),
     device: str | None = None,
+    empty_label: int = 0,
     resume: bool = False,
     progress: Progress | None = None,
     cancel: Cancel | None = None,
@@ -121,6 +126,7 @@ def segment(
         windows: how the network looks at it.
         products: further maps: ``probabilities``, ``confidence``, and with three planes ``disagreement``.
         device: where to compute; None takes a GPU where there is one.
+        empty_label: of padding around the image, see :mod:`scsam_monai.io.empty`: 0, the background, or 255.
         resume: go on with what a run that was stopped has left at ``output``. Arrays start anew.
         progress: called with the voxels done and in all.
         cancel: asked now and then; True ends the work with :class:`InterruptedError`.
@@ -152,7 +158,7 @@ def segment(
         with opening as volume:
             size = voxel_size_of(volume, voxel_size_nm, option)
             model = model if isinstance(model, Model) else open_model(model, device)
-            found = _in_memory(volume, size, model, windows, wanted, progress, cancel)
+            found = _in_memory(volume, size, model, windows, wanted, empty_label, progress, cancel)
             return found if array is None else _with_axes(found, volume.order)
     to_file = partial(
         _to_file,
@@ -160,6 +166,7 @@ def segment(
         windows=windows,
         products=wanted,
         device=device,
+        empty_label=empty_label,
         progress=progress,
         cancel=cancel,
     )
@@ -185,18 +192,35 @@ def _in_memory(
     model: Model,
     windows: Windows,
     wanted: tuple[Product, ...],
+    empty_label: int,
     progress: Progress | None,
     cancel: Cancel | None,
 ) -> Segmentation:
     factors = volume_factors(size, model.pixel_size_nm, windows.planes)
-    intensity = intensity_range_of(volume)
-    warn_if_thin(volume.shape, factors, windows)
-    predictors = windows.predictors(model.network, volume.shape, factors, intensity, model.device)
+    inventory = Inventory(volume)
+    empty = find_empty(volume)
+    if empty.share:
+        logger.warning("%s", describe_empty(empty, empty_label))
+    intensity = intensity_range_of(volume, empty=empty)
+    warn_if_thin([last - first for first, last in empty.content], factors, windows)
     classes = len(model.class_names)
     _, block = divide(volume.shape, volume.dtype, classes, windows, factors, wanted, MEMORY_BYTES)
-    plan = BlockPlan(volume.shape, block)
-    sink = MapsInMemory(volume.shape)
-    stream = Stream(volume, predictors, plan, sink, wanted, progress)
+    plan, sink = BlockPlan(volume.shape, block), MapsInMemory(volume.shape)
+    watched = WatchedVolume(volume, inventory)
+    stream = content_stream(
+        watched,
+        volume.dtype,
+        empty,
+        model,
+        windows,
+        factors,
+        intensity,
+        plan,
+        sink,
+        wanted,
+        empty_label,
+        progress,
+    )
     finished = sum(1 for _ in stream.run(range(len(plan)), cancel))
     if finished < len(plan):
         raise InterruptedError("segmentation was cancelled")

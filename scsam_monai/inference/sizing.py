@@ -25,6 +25,9 @@ AT_ONCE = 2
 HALO = 1.5
 """Share that a block's windows read beyond it, at a guess."""
 
+MEMORY = "memory"
+"""What errors name where it ran out."""
+
 Shape3 = tuple[int, int, int]
 
 
@@ -81,7 +84,7 @@ def memory_errors() -> Iterator[None]:
         if not isinstance(error, MemoryError) and not re.search("out of memory|DefaultCPUAllocator", said):
             raise
         raise InputError(
-            "memory",
+            MEMORY,
             expected="enough for a block and a batch of windows",
             met=". ".join(said.rpartition("DefaultCPUAllocator: ")[2].split(". ")[:2]) or "none left",
             remedy="free some and add --resume, or start anew with a smaller --memory-gb, --batch or --window",

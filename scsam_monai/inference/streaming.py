@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from scsam_monai.inference.blocks import Block, BlockPlan
+from scsam_monai.inference.blocks import Block
 from scsam_monai.inference.maps import Drawing, OnePlaneDrawing, ThreePlanesDrawing
 from scsam_monai.inference.predictor import Blended, PlanePredictor, Readable, one_thread
 from scsam_monai.inference.products import Product
@@ -26,6 +26,13 @@ class Sink(Protocol):
 
     def write(self, block: Block, products: dict[Product, np.ndarray]) -> None:
         """Keep the maps of a block for good."""
+
+
+class Blocks(Protocol):
+    """Numbered blocks."""
+
+    def __getitem__(self, number: int) -> Block:
+        """Return a block's bounds (z, y, x)."""
 
 
 class Stream:
@@ -47,7 +54,7 @@ class Stream:
         self,
         volume: Readable,
         predictors: Sequence[PlanePredictor],
-        plan: BlockPlan,
+        plan: Blocks,
         sink: Sink,
         wanted: Sequence[Product] = (),
         progress: Progress | None = None,

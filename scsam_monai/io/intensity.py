@@ -1,5 +1,7 @@
 """Scale grey values to [0, 1] between two percentiles, taken from a sample of voxels where a volume is large.
 
+Empty parts, see :mod:`scsam_monai.io.empty`, do not count: padding would move the percentiles.
+
 The sample is drawn the same way from an array and from an opened file, so that both give the same bits.
 """
 
@@ -11,7 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from scsam_monai.errors import InputError
-from scsam_monai.io.volume import VolumeReader
+from scsam_monai.io.empty import EmptyParts, find_empty
+from scsam_monai.io.volume import ArrayVolume, VolumeReader
 from scsam_monai.progress import Progress
 
 SAMPLE_SIZE = 1_000_000
@@ -35,8 +38,10 @@ def sample_positions(size: int) -> np.ndarray | None:
     return np.sort(np.random.default_rng(_SEED).integers(size, size=SAMPLE_SIZE))
 
 
-def sample_volume(reader: VolumeReader, progress: Progress | None = None) -> np.ndarray:
-    """Grey values of the sample, in no particular order.
+def sample_volume(
+    reader: VolumeReader, progress: Progress | None = None, empty: EmptyParts | None = None
+) -> np.ndarray:
+    """Grey values of the sample, without those of empty parts, in no particular order.
 
     Up to 2**27 voxels these are the values at :func:`sample_positions`. Of a larger volume they lie in at
     most 64 boxes of whole chunks, at random places.
@@ -44,14 +49,16 @@ def sample_volume(reader: VolumeReader, progress: Progress | None = None) -> np.
     Args:
         reader: read box by box, never all of it at once.
         progress: called with the number of boxes done and in all.
+        empty: its empty parts; None looks for them.
     """
+    empty = empty or find_empty(reader)
     size = math.prod(reader.shape)
     if size > _READ_WHOLE:
         box = _box(reader, SAMPLE_SIZE // _PLACES)
-        return _values_at(reader, _positions_in_places(reader, box), box, progress)
+        return _values_at(reader, _positions_in_places(reader, box), box, progress, empty)
     flat = sample_positions(size)
     positions = np.unravel_index(np.arange(size) if flat is None else flat, reader.shape)
-    return _values_at(reader, np.stack(positions), _box(reader, BOX_VOXELS), progress)
+    return _values_at(reader, np.stack(positions), _box(reader, BOX_VOXELS), progress, empty)
 
 
 def _box(reader: VolumeReader, voxels: int) -> np.ndarray:
@@ -79,23 +86,30 @@ def _values_at(
     positions: np.ndarray,
     box: np.ndarray,
     progress: Progress | None,
+    empty: EmptyParts,
 ) -> np.ndarray:
-    """Values at positions (3, N), by reading each box that holds some once."""
+    """Values at positions (3, N) that are not empty, by reading each box that holds some once."""
     grid = -(-np.array(reader.shape) // box)
     keys = np.ravel_multi_index(tuple(positions // box[:, None]), tuple(grid))
     by_box = positions[:, np.argsort(keys, kind="stable")]
     held, counts = np.unique(keys, return_counts=True)
-    values = np.empty(len(keys), reader.dtype)
+    values, kept = np.empty(len(keys), reader.dtype), np.ones(len(keys), bool)
     done = 0
     for number, (key, count) in enumerate(zip(held, counts, strict=True), 1):
         start = np.array(np.unravel_index(key, tuple(grid))) * box
         stop = np.minimum(start + box, reader.shape)
-        part = reader.read([(int(low), int(high)) for low, high in zip(start, stop, strict=True)])
-        values[done : done + count] = part[tuple(by_box[:, done : done + count] - start[:, None])]
+        region = [(int(low), int(high)) for low, high in zip(start, stop, strict=True)]
+        if near := empty.near(region):
+            region = list(empty.surroundings(region))
+        part = reader.read(region)
+        places = tuple(by_box[:, done : done + count] - np.array(region)[:, :1])
+        values[done : done + count] = part[places]
+        if near or reader.dtype.kind == "f":
+            kept[done : done + count] = ~empty.mask(part, region)[places]
         done += count
         if progress is not None:
             progress(number, len(held))
-    return values
+    return values[kept]
 
 
 def intensity_range(
@@ -115,9 +129,15 @@ def intensity_range(
     Raises:
         InputError: the two percentiles are the same grey value.
     """
+    volume = array if array.ndim == 3 else array[None]
+    with ArrayVolume(volume, path=where) as reader:
+        empty = find_empty(reader)
     positions = sample_positions(array.size)
-    sample = array if positions is None else array[np.unravel_index(positions, array.shape)]
-    return _percentiles(sample, lower, upper, where)
+    sample = ... if positions is None else np.unravel_index(positions, volume.shape)
+    values = volume[sample]
+    if empty.share or array.dtype.kind == "f":
+        values = values[~empty.mask(volume, [(0, size) for size in volume.shape])[sample]]
+    return _percentiles(values, lower, upper, where)
 
 
 def intensity_range_of(
@@ -125,6 +145,7 @@ def intensity_range_of(
     lower: float = 0.5,
     upper: float = 99.5,
     progress: Progress | None = None,
+    empty: EmptyParts | None = None,
 ) -> tuple[float, float]:
     """The same of a volume that is read in parts: exactly the same up to 2**27 voxels.
 
@@ -135,6 +156,7 @@ def intensity_range_of(
         lower: percentile that becomes 0.
         upper: percentile that becomes 1.
         progress: called with the number of boxes done and in all.
+        empty: its empty parts; None looks for them.
 
     Returns:
         (low, high), low < high.
@@ -142,7 +164,7 @@ def intensity_range_of(
     Raises:
         InputError: the two percentiles are the same grey value, or a part cannot be read.
     """
-    return _percentiles(sample_volume(reader, progress), lower, upper, reader.path)
+    return _percentiles(sample_volume(reader, progress, empty), lower, upper, reader.path)
 
 
 def normalise(array: np.ndarray, low: float, high: float, out: np.ndarray | None = None) -> np.ndarray:
@@ -167,6 +189,13 @@ def eight_bits(volume: np.ndarray, low: float, high: float) -> np.ndarray:
 
 
 def _percentiles(sample: np.ndarray, lower: float, upper: float, where: str | Path) -> tuple[float, float]:
+    if not sample.size:
+        raise InputError(
+            where,
+            expected="grey values",
+            met="NaN or infinite ones alone",
+            remedy="check that the right file was exported",
+        )
     low, high = (float(value) for value in np.percentile(sample, (lower, upper)))
     if not low < high:
         raise InputError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -10,7 +11,7 @@ from typing import Any, Protocol, Self
 import numpy as np
 
 from scsam_monai.io.axes import UNKNOWN, AxisOrder
-from scsam_monai.io.checks import check_dtype, check_grey, check_shape, check_values, readable
+from scsam_monai.io.checks import check_dtype, check_grey, check_shape, readable
 from scsam_monai.io.formats import open_source
 from scsam_monai.io.formats.source import Box, OrderedSource, Stored
 from scsam_monai.io.image import Region, VoxelSize, check_region
@@ -22,6 +23,7 @@ class VolumeReader(Protocol):
 
     Attributes:
         path: as the user named it.
+        place: the file or folder that holds the voxels.
         shape: (z, y, x); a single image has z = 1.
         ndim: 2 if the file is a single image, else 3.
         dtype: of what :meth:`read` returns, in the machine's byte order.
@@ -31,6 +33,7 @@ class VolumeReader(Protocol):
     """
 
     path: Path
+    place: Path
     shape: tuple[int, int, int]
     ndim: int
     dtype: np.dtype[Any]
@@ -41,14 +44,23 @@ class VolumeReader(Protocol):
     def read(self, region: Region) -> np.ndarray:
         """Read a part, (z, y, x), C-contiguous, and nothing but the chunks it touches.
 
+        Values that are NaN or infinite are returned as they are: nothing was measured there, see
+        :mod:`scsam_monai.io.empty`.
+
         Threads may call this at the same time; they take turns.
 
         Args:
             region: (z, y, x) bounds.
 
         Raises:
-            InputError: the region leaves the volume, its data are broken, or values are NaN or infinite.
+            InputError: the region leaves the volume, or its data are broken.
         """
+
+    def files(self, region: Region | None = None) -> Iterable[str | Path]:
+        """The files that hold a part, whether they are there or not; None lists all that are there now."""
+
+    def gaps(self) -> str | None:
+        """What seems to be missing of a folder of slices or chunks, in words; None where all is there."""
 
     def close(self) -> None:
         """Close the file."""
@@ -84,6 +96,7 @@ class SourceVolume:
         # Grey values are interpolated and subtracted, which bool does not know.
         self.dtype = np.dtype(np.uint8 if header.dtype.kind == "b" else header.dtype.newbyteorder("="))
         self.voxel_size_nm = header.voxel_size_nm
+        self.place = _existing(header.path)
         self._source, self._lock = source, threading.Lock()
 
     def read(self, region: Region) -> np.ndarray:
@@ -94,8 +107,17 @@ class SourceVolume:
         with self._lock:
             part = readable(where, lambda: self._source.read(box[-self.ndim :]))
         part = part.reshape([bounds.stop - bounds.start for bounds in box])
-        check_values(where, part, whole=False)
         return np.ascontiguousarray(part, dtype=self.dtype)
+
+    def files(self, region: Region | None = None) -> Iterable[str | Path]:
+        """See :meth:`VolumeReader.files`."""
+        box = None if region is None else tuple(slice(*map(int, bounds)) for bounds in region)[-self.ndim :]
+        files = self._source.files(box)
+        return [self.place] if files is None else files
+
+    def gaps(self) -> str | None:
+        """See :meth:`VolumeReader.gaps`."""
+        return self._source.gaps()
 
     def close(self) -> None:
         """Close the file."""
@@ -150,6 +172,12 @@ class _ArraySource:
     def read(self, box: Box) -> np.ndarray:
         return self._array[box]
 
+    def files(self, box: Box | None = None) -> Iterable[str | Path]:
+        return ()
+
+    def gaps(self) -> str | None:
+        return None
+
     def close(self) -> None:
         pass
 
@@ -189,6 +217,14 @@ def voxel_size_of(
         InputError: if there is neither, or it cannot be one.
     """
     return choose_voxel_size(volume.path, volume.voxel_size_nm, given, volume.ndim, option)
+
+
+def _existing(path: Path) -> Path:
+    """The file of ``file.h5:/dataset``; any other path as it is."""
+    place = path
+    while not place.exists() and ":" in str(place):
+        place = Path(str(place).rpartition(":")[0])
+    return place if place.exists() else path
 
 
 def _three(lengths: tuple[int, ...]) -> tuple[int, int, int]:

@@ -180,19 +180,37 @@ def is_isotropic(voxel_size_nm: Sequence[float]) -> bool:
     return max(voxel_size_nm) <= ISOTROPIC * min(voxel_size_nm)
 
 
-def check_factor(factor: float, where: str | Path) -> None:
+def check_factor(edge_nm: float, pixel_size_nm: float, where: str | Path) -> None:
     """Warn of a large change of scale and refuse a huge one.
+
+    Args:
+        edge_nm: of the image's pixels.
+        pixel_size_nm: that they are resampled to.
+        where: the file or key to name.
 
     Raises:
         InputError: beyond a factor of 8 the pixels carry no detail, or all of it is lost.
     """
-    change = max(factor, 1 / factor)
+    change = max(edge_nm / pixel_size_nm, pixel_size_nm / edge_nm)
     if change > REFUSE_BEYOND:
+        times = f"{change:.3g}" if change < 100 else f"{change:,.0f}"
         raise InputError(
             where,
             expected=f"a voxel size within a factor of {REFUSE_BEYOND:g} of the pixel size trained at",
-            met=f"a factor of {change:.3g}" if change < 100 else f"a factor of {change:,.0f}",
+            met=f"a factor of {times}, {edge_nm:g} nm beside {pixel_size_nm:g} nm",
             remedy="check voxel_size_nm (in nm, not in um; z, y, x) and pixel_size_nm",
         )
-    if change > WARN_BEYOND:
-        logger.warning("%s is resampled by a factor of %.3g; expect lost or invented detail", where, factor)
+    if change <= WARN_BEYOND:
+        return
+    if edge_nm > pixel_size_nm:
+        logger.warning(
+            "%s: pixels of %g nm are enlarged %.3g times, to the %g nm that the network was trained at; "
+            "detail finer than %g nm is not in the image, and will not be found",
+            *(where, edge_nm, change, pixel_size_nm, edge_nm),
+        )
+    else:
+        logger.warning(
+            "%s: pixels of %g nm are averaged, %.3g by %.3g, to the %g nm that the network was trained at; "
+            "detail finer than that is lost",
+            *(where, edge_nm, change, change, pixel_size_nm),
+        )

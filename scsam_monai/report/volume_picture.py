@@ -130,7 +130,9 @@ def volume_panel(
         )
         cuts += [y, x]
         boxes += [(depth, (y, y + 1), spans[1]), (depth, spans[0], (x, x + 1))]
-    greys = [normalise(image.read(box).squeeze(axis), *intensity) for axis, box in enumerate(boxes)]
+    greys = [
+        np.nan_to_num(normalise(image.read(box).squeeze(axis), *intensity)) for axis, box in enumerate(boxes)
+    ]
     drawn = [labels.read(box).squeeze(axis) for axis, box in enumerate(boxes)]
     pictures = [
         _in_line([grey_to_rgb(grey) for grey in greys]),

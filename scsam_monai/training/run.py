@@ -95,7 +95,7 @@ def check_scale(description: DatasetDescription, pixel_size_nm: float) -> None:
     for items in description.sections.values():
         for item in items:
             for edge in set(item["voxel_size_nm"][1:]):
-                check_factor(edge / pixel_size_nm, item["image"])
+                check_factor(edge, pixel_size_nm, item["image"])
 
 
 def check_class_names(trained: Sequence[str] | None, names: Sequence[str]) -> None:

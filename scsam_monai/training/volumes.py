@@ -135,7 +135,7 @@ def _factors(item: Mapping[str, Any], size: VoxelSize, pixel: float, isotropic: 
             remedy='set planes to "xy"',
         )
     for edge in size[1:]:
-        check_factor(edge / pixel, item["image"])
+        check_factor(edge, pixel, item["image"])
     z, y, x = (1.0 if abs(edge / pixel - 1) <= SAME else edge / pixel for edge in size)
     return (z if isotropic else 1.0), y, x
 

@@ -1,8 +1,14 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
+import tifffile
+import zarr
+from PIL import Image
 
 from scsam_monai.data.unlabelled import Inputs, list_images, list_inputs
 from scsam_monai.errors import InputError
+from scsam_monai.io import open_volume
 
 
 def test_images_come_in_the_order_of_their_names(tmp_path):
@@ -49,3 +55,32 @@ def test_a_folder_of_volumes_alone_needs_no_images(tmp_path):
 def test_no_input_is_one_line(tmp_path):
     with pytest.raises(InputError, match="met 0 other files"):
         list_inputs(tmp_path)
+
+
+def test_outputs_of_an_earlier_run_are_no_inputs(tmp_path, caplog):
+    """The folder of the images may be that of the labels, twice."""
+    names = ("a0.tif", "a0_labels.tif", "b_labels.tif", "a0_prediction.png")
+    for name in names:
+        (tifffile.imwrite if name.endswith("tif") else imageio_write)(
+            tmp_path / name, np.eye(8, dtype=np.uint8)
+        )
+    zarr.save_array(tmp_path / "c.ome.zarr", np.ones((2, 8, 8), np.uint8))
+    zarr.save_array(tmp_path / "c_labels.ome.zarr", np.ones((2, 8, 8), np.uint8))
+    found = list_inputs(tmp_path)
+    assert [Path(item["image"]).name for item in found.images] == ["a0.tif", "b_labels.tif"]
+    assert [Path(volume).name for volume in found.volumes] == ["c.ome.zarr"]
+    assert "outputs of others beside them: a0_labels.tif, a0_prediction.png, c_labels.ome.zarr" in caplog.text
+    assert len(list_inputs(tmp_path, output_postfix="_seg").images) == 3
+
+
+def test_a_folder_of_slices_does_not_take_its_labels_for_sections(tmp_path, caplog):
+    for name in ("a0.tif", "a1.tif", "a0_labels.tif", "a1_labels.tif"):
+        tifffile.imwrite(tmp_path / name, np.eye(8, dtype=np.uint8))
+    imageio_write(tmp_path / "a0_prediction.png", np.eye(8, dtype=np.uint8))
+    with open_volume(tmp_path) as volume:
+        assert volume.shape == (2, 8, 8)
+    assert "a0_labels.tif" in caplog.text
+
+
+def imageio_write(path, array):
+    Image.fromarray(array).save(path)

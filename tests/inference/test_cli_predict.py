@@ -29,6 +29,7 @@ from scsam_monai.filesystem.locks import held
 from scsam_monai.inference import plan_job, run_job
 from scsam_monai.inference.manifest import GATE, Manifest
 from scsam_monai.io import ome_zarr_volume
+from scsam_monai.io.inventory import Inventory, WatchedVolume
 from scsam_monai.networks.scsam import ScSAM
 from scsam_monai.report.palette import class_colours
 from tests.io.formats import volume_files as files
@@ -154,6 +155,7 @@ def test_out_of_memory(
     front.refuses(
         f"memory: expected enough for a block and a batch of windows, met {said}", *words, leaves=True
     )
+    assert [path.name for path in front.folder.iterdir()] == ["cell.npy"]  # nothing in a smaller one's way
 
 
 def test_an_interrupt_that_a_library_swallows_stops_the_run(
@@ -201,7 +203,8 @@ def test_beyond_a_factor_of_two_a_warning_is_given(front: Front, caplog: pytest.
     assert not caplog.records
     assert front("--dry-run", "--voxel-size-nm", "16,40,40").exit_code == 0
     assert [record.getMessage() for record in caplog.records] == [
-        "voxel_size_nm is resampled by a factor of 2.5; expect lost or invented detail"
+        "voxel_size_nm: pixels of 40 nm are enlarged 2.5 times, to the 16 nm that the network was trained at; "
+        "detail finer than 40 nm is not in the image, and will not be found"
     ]
 
 
@@ -210,7 +213,7 @@ def test_outputs_that_do_not_fit(front: Front) -> None:
         front.refuses("expected an output ending in .ome.zarr, .tif or .nii.gz", output=front.folder / name)
     front.output.mkdir()
     front.refuses("labels.ome.zarr: expected no output yet, met one that is there")
-    front.refuses("labels.ome.zarr: expected no output yet, met one that is there", "--resume")
+    front.refuses("met an output that is there and no such run; nothing is left to do", "--resume")
     front.output.rename(front.folder / "labels_confidence.ome.zarr")
     front.refuses("labels_confidence.ome.zarr: expected no output yet", "--confidence")
 
@@ -321,14 +324,44 @@ def call_after(
 def test_a_chunk_cut_short_meanwhile(
     front: Front, chunks: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole_chunk: list[bytes] = []
-    call_after(monkeypatch, Manifest, "begin", 1, lambda: whole_chunk.append(cut(chunks[-1])))
-    front.refuses("volume.ome.zarr at z 0:4, y 240:560, x 0:40: expected a readable image", leaves=True)
+    """Once it is back, with its time, the run goes on."""
+    time_ns, whole_chunk = chunks[-1].stat().st_mtime_ns, list[bytes]()
+    call_after(monkeypatch, Inventory, "__init__", 2, lambda: whole_chunk.append(cut(chunks[-1])))
+    front.refuses("c/0/2/0: expected the input as it was when the run was planned", leaves=True)
     assert not front.output.exists()
     chunks[-1].write_bytes(whole_chunk[0])
+    os.utime(chunks[-1], ns=(time_ns, time_ns))
     assert front("--resume").exit_code == 0
     assert front(output=front.folder / "again.tif").exit_code == 0
     assert np.array_equal(whole(front.output), whole(front.folder / "again.tif"))
+
+
+def test_a_volume_that_vanishes_meanwhile(
+    front: Front, chunks: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A network drive that drops out: what is not there would read as black."""
+    away = front.folder / "away"
+    call_after(monkeypatch, WatchedVolume, "read", 1, lambda: front.source.rename(away))
+    front.refuses("expected the input as it was when the run was planned, met no such file", leaves=True)
+    assert not front.output.exists()
+    away.rename(front.source)
+    assert front("--resume").exit_code == 0
+    assert front(output=front.folder / "again.tif").exit_code == 0
+    assert np.array_equal(whole(front.output), whole(front.folder / "again.tif"))
+
+
+def test_pixels_that_change_while_a_run_is_stopped(
+    front: Front, chunks: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop(front, monkeypatch)
+    chunks[-1].write_bytes(chunks[0].read_bytes())
+    front.refuses("source.modified", "--resume")
+
+
+def test_an_image_that_changes_after_its_last_block(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
+    call_after(monkeypatch, Manifest, "mark", 3, lambda: np.save(front.source, grey(4, 560, 40, seed=1)))
+    front.refuses("cell.npy: expected the input as it was when the run was planned, met one", leaves=True)
+    assert not front.output.exists()
 
 
 def full(*_: object) -> None:
@@ -384,6 +417,21 @@ def test_what_is_resumed_must_be_the_same(front: Front, monkeypatch: pytest.Monk
     volume = np.load(front.source)
     np.save(front.source, volume[:, ::-1].copy())
     front.refuses("source.modified", "--resume")
+
+
+def test_a_resumed_run_needs_no_options_again(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
+    stop(front, monkeypatch, "--confidence", "--overlap", 0.5, "--empty-label", 255)
+    result = CliRunner().invoke(app, ["predict", str(front.source), str(front.output), "--resume"])
+    assert result.exit_code == 0, result.stderr
+    assert (front.folder / "labels_confidence.ome.zarr").is_dir()
+    again = front.folder / "again.ome.zarr"
+    assert front("--confidence", "--overlap", 0.5, output=again).exit_code == 0
+    assert np.array_equal(whole(front.output), whole(again))
+
+
+def test_a_block_that_is_rounded_is_said(front: Front, caplog: pytest.LogCaptureFixture) -> None:
+    assert front("--dry-run", "--block", "3,250,40").exit_code == 0
+    assert "--block 3,250,40 is rounded up to whole chunks of the output: 4,256,40" in caplog.text
 
 
 def test_the_input_changes_after_it_was_looked_at(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:

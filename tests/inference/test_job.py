@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,7 @@ from front_door import VOXEL_NM, WINDOWS, grey, predict, whole
 
 from scsam_monai.errors import InputError
 from scsam_monai.inference import Model, segment
-from scsam_monai.inference.job import output_suffix, stamp, stem_of
+from scsam_monai.inference.job import output_suffix, stem_of
 
 
 def slices(folder: Path, volume: np.ndarray) -> Path:
@@ -37,24 +36,6 @@ def test_the_output_may_stand_in_the_folder_that_is_read(
     assert predict(source, source / "labels.ome.zarr", model_path)
     expected = segment(volume, opened, VOXEL_NM, windows=WINDOWS).labels
     assert np.array_equal(whole(source / "labels.ome.zarr"), expected)
-
-
-def test_a_stamp_changes_with_the_files(tmp_path: Path) -> None:
-    folder = slices(tmp_path / "in", grey(3, 8, 8))
-    stamps = [stamp(folder), stamp(folder / "s1.tif")]
-    (folder / "labels").mkdir()
-    assert [stamp(folder), stamp(folder / "s1.tif")] == stamps
-    os.utime(folder / "s1.tif", ns=(1, 2**62))
-    assert stamp(folder) != stamps[0]
-    assert stamp(folder / "s1.tif") != stamps[1]
-    after = stamp(folder)
-    (folder / "s2.tif").unlink()
-    assert stamp(folder) != after
-
-
-def test_a_data_set_has_the_stamp_of_its_file(tmp_path: Path) -> None:
-    (tmp_path / "cell.h5").write_text("data")
-    assert stamp(tmp_path / "cell.h5:/volumes/raw") == stamp(tmp_path / "cell.h5")
 
 
 @pytest.mark.parametrize(

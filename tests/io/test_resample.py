@@ -45,9 +45,15 @@ def test_a_ramp_along_z_stays_a_ramp() -> None:
 
 def test_large_changes_are_warned_of_and_huge_ones_refused(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
-        check_factor(1.9, "cell.tif")
+        check_factor(1.9, 1, "cell.tif")
         assert not caplog.records
-        check_factor(0.4, "cell.tif")
-    assert "cell.tif" in caplog.text
+        check_factor(5, 16, "cell.tif")
+        check_factor(40, 16, "cell.tif")
+    assert [record.getMessage() for record in caplog.records] == [
+        "cell.tif: pixels of 5 nm are averaged, 3.2 by 3.2, to the 16 nm that the network was trained at; "
+        "detail finer than that is lost",
+        "cell.tif: pixels of 40 nm are enlarged 2.5 times, to the 16 nm that the network was trained at; "
+        "detail finer than 40 nm is not in the image, and will not be found",
+    ]
     with pytest.raises(InputError, match=r"cell.tif: expected .* met a factor of 9"):
-        check_factor(9, "cell.tif")
+        check_factor(9, 1, "cell.tif")

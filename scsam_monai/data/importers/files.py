@@ -44,7 +44,7 @@ def import_files(
         images: names or glob patterns of anything that :func:`scsam_monai.io.open_volume` reads, folders of slices
             and ``cell.h5:/volumes/raw`` among them; sorted with numbers counted as numbers.
         labels: as many, paired with the images in this order.
-        classes: class name by label value; see :class:`ValueMap`.
+        classes: class name by label value, range of them, or ``others``; see :meth:`ValueMap.parse`.
         axes: letters of the stored axes where the files do not say, see :func:`scsam_monai.io.open_volume`.
         voxel_size_nm: (z, y, x); needed where the image files state none, and stronger than they.
         annotated: classes that are annotated, by default all.

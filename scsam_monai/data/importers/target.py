@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,47 +19,58 @@ from scsam_monai.errors import InputError
 from scsam_monai.filesystem.atomic import atomic_path
 
 UNKNOWN = "unknown"
+OTHERS = "others"
 
 
 @dataclass(frozen=True)
 class ValueMap:
-    """Class ids for source values; values that are not listed become unknown, except 0, the background.
+    """Class ids for source values.
 
     Attributes:
         labels: class names by id.
-        table: class id by source value.
+        ranges: lowest and highest source value and the class id that they get; of several that hold a value the
+            first counts.
+        others: class id of all other values; None where they have no meaning.
     """
 
     labels: dict[int, str]
-    table: dict[int, int]
+    ranges: tuple[tuple[int, int, int], ...]
+    others: int | None = None
 
     @classmethod
     def parse(cls, names: Mapping[str, str] | Mapping[int, str]) -> ValueMap:
         """Number the classes in the order of their first mention.
 
         Args:
-            names: class name by source value. Several values may share a name; "background" and
-                "unknown" are no classes of their own.
+            names: class name by source value, by a range of them like ``1-28``, or by ``others``: instance numbers,
+                for example. A single value goes before a range that holds it. Several may share a name;
+                "background" and "unknown" are no classes of their own. 0 is background unless it is named.
 
         Raises:
-            InputError: a value is no whole number, or there is no class.
+            InputError: a key is none of these, or there is no class.
 
         Example:
-            >>> ValueMap.parse({"5": "membrane", "7": "nucleus", "9": "unknown"}).labels
+            >>> ValueMap.parse({"5": "membrane", "7": "nucleus", "-1": "unknown"}).labels
             {0: 'background', 1: 'membrane', 2: 'nucleus'}
+            >>> ValueMap.parse({"others": "granule", "-1": "unknown"}).apply(np.array([-1, 0, 3, 70000]))
+            array([255,   0,   1,   1], dtype=uint8)
         """
         classes = [name for name in dict.fromkeys(names.values()) if name not in (BACKGROUND, UNKNOWN)]
-        if not classes or not all(str(value).isdigit() for value in names) or not all(names.values()):
+        spans = [(_span(str(key)), name) for key, name in names.items() if str(key) != OTHERS]
+        if not classes or not all(names.values()) or any(span is None for span, _ in spans):
             raise InputError(
                 "classes",
-                expected="one or more class names by label value, like 1=membrane",
+                expected="one or more class names by label value, like 1=membrane, 2-28=granule or others=granule",
                 met=repr(dict(names)),
                 remedy="list every value of the label files",
             )
         ids = {name: index for index, name in enumerate(classes, start=1)}
-        special = {BACKGROUND: 0, UNKNOWN: IGNORE_LABEL}
-        table = {0: 0} | {int(value): (special | ids)[name] for value, name in names.items()}
-        return cls({0: BACKGROUND} | {index: name for name, index in ids.items()}, table)
+        ids |= {BACKGROUND: 0, UNKNOWN: IGNORE_LABEL}
+        ranges = [(*span, ids[name]) for span, name in spans if span is not None]
+        ranges.sort(key=lambda entry: entry[1] > entry[0])  # single values first
+        others = next((ids[name] for key, name in names.items() if str(key) == OTHERS), None)
+        labels = dict(enumerate([BACKGROUND, *classes]))
+        return cls(labels, (*ranges, (0, 0, 0)), others)
 
     def check(self, label: np.ndarray, where: str | Path) -> None:
         """Refuse label values that were given no class.
@@ -67,33 +79,68 @@ class ValueMap:
             InputError: naming them and how many voxels they have.
         """
         values, counts = np.unique(label, return_counts=True)
-        strange = [
-            (v, n) for v, n in zip(values.tolist(), counts.tolist(), strict=True) if v not in self.table
-        ]
-        if strange:
-            raise InputError(
-                where,
-                expected=f"label values {', '.join(map(str, sorted(self.table)))}",
-                met=", ".join(f"{value} in {count} voxels" for value, count in strange[:5]),
-                remedy=f"say what they mean, like {strange[0][0]}=mitochondrion or {strange[0][0]}=unknown",
+        strange = self._ids(values) < 0
+        if not strange.any():
+            return
+        values, counts = values[strange], counts[strange]
+        first, last = int(values[0]), int(values[-1])
+        remedy = f"say what they mean, like --class {first}=mitochondrion or --class {first}=unknown"
+        if len(values) > 5:
+            span = _spelt(first, last)
+            remedy = (
+                "say what they mean; if they number objects of one class, "
+                f"like --class {span}=mitochondrion or --class {OTHERS}=mitochondrion"
             )
+        shown = [f"{v} in {n} voxels" for v, n in zip(values.tolist(), counts.tolist(), strict=True)]
+        more = f" and {len(shown) - 5} more values" if len(shown) > 5 else ""
+        named = dict.fromkeys(_spelt(low, high) for low, high, _ in self.ranges)
+        raise InputError(
+            where,
+            expected=f"label values {', '.join(named)}",
+            met=", ".join(shown[:5]) + more,
+            remedy=remedy,
+        )
 
     def fits(self, label: np.ndarray) -> bool:
         """Whether all label values already are the class ids."""
-        return all(self._id(value) == value for value in np.unique(label).tolist())
+        values = np.unique(label)
+        return bool((self._known(values) == values).all())
 
     def apply(self, label: np.ndarray) -> np.ndarray:
-        """Return the class ids, uint8, in the shape of ``label``."""
+        """Return the class ids, uint8, in the shape of ``label``; values without a meaning become unknown."""
         if label.dtype.kind == "u" and label.dtype.itemsize <= 2:
-            lookup = [self._id(value) for value in range(np.iinfo(label.dtype).max + 1)]
-            return np.array(lookup, np.uint8)[label]
+            return self._known(np.arange(np.iinfo(label.dtype).max + 1))[label]
         values, positions = np.unique(label, return_inverse=True)
-        return np.array([self._id(value) for value in values.tolist()], np.uint8)[positions].reshape(
-            label.shape
-        )
+        return self._known(values)[positions].reshape(label.shape)
 
-    def _id(self, value: int) -> int:
-        return self.table.get(value, IGNORE_LABEL)
+    def _known(self, values: np.ndarray) -> np.ndarray:
+        ids = self._ids(values)
+        return np.where(ids < 0, IGNORE_LABEL, ids).astype(np.uint8)
+
+    def _ids(self, values: np.ndarray) -> np.ndarray:
+        """Class ids, int16; -1 for values without a meaning."""
+        ids = np.full(values.shape, -1 if self.others is None else self.others, np.int16)
+        for low, high, class_id in reversed(self.ranges):
+            ids[(values >= low) & (values <= high)] = class_id
+        return ids
+
+
+def is_value(text: str) -> bool:
+    """Whether a text names label values: one, a range like ``1-28``, or ``others``."""
+    return text == OTHERS or _span(text) is not None
+
+
+def _span(text: str) -> tuple[int, int] | None:
+    """Lowest and highest of ``7``, ``-1``, ``1-28`` or ``-3--1``; None for any other text."""
+    match = re.fullmatch(r"(-?\d+)(?:-(-?\d+))?", text)
+    if match is None:
+        return None
+    low, high = int(match[1]), int(match[2] or match[1])
+    return (low, high) if low <= high else None
+
+
+def _spelt(low: int, high: int) -> str:
+    return str(low) if low == high else f"{low}-{high}"
 
 
 def prepare_target(target: str | Path, overwrite: bool) -> Path:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from scsam_monai.io.axes import COLOURS, UNKNOWN
 from scsam_monai.io.checks import colour_error, say_once
-from scsam_monai.io.formats.source import Box, VolumeSource
+from scsam_monai.io.formats.source import Box, FolderSource, VolumeSource
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +38,11 @@ def as_grey(source: VolumeSource) -> VolumeSource:
             "%s: grey saved as colour; its equal colour channels are read as one grey channel",
             stored.path,
         )
-        return _OneOfEqual(source, axis)
+        return (
+            _OneOfEqualInFolder(source, axis)
+            if isinstance(source, FolderSource)
+            else _OneOfEqual(source, axis)
+        )
     if stored.planes_may_be_sections:
         say_once(
             logger,
@@ -64,14 +70,29 @@ class _OneOfEqual:
         self.chunk = _without(source.chunk, axis)
 
     def read(self, box: Box) -> np.ndarray:
-        channels = slice(0, self._source.stored.shape[self._axis])
-        values = self._source.read((*box[: self._axis], channels, *box[self._axis :]))
+        values = self._source.read(self._with_channels(box))
         if not _equal(values, self._axis):
             raise colour_error(Path(self.stored.path), "colour channels that differ in a part of it")
         return values.take(0, self._axis)
 
     def close(self) -> None:
         self._source.close()
+
+    def _with_channels(self, box: Box) -> Box:
+        channels = slice(0, self._source.stored.shape[self._axis])
+        return (*box[: self._axis], channels, *box[self._axis :])
+
+
+class _OneOfEqualInFolder(_OneOfEqual):
+    """The same of a folder, whose files are watched."""
+
+    _source: Any
+
+    def files(self, box: Box | None = None) -> Iterable[str | Path]:
+        return self._source.files(None if box is None else self._with_channels(box))
+
+    def gaps(self) -> str | None:
+        return self._source.gaps()
 
 
 def _without(values: tuple, axis: int) -> tuple:

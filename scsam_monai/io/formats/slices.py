@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from scsam_monai.io.formats.png import JPEG_SUFFIXES, PngFormat, PngSource, jpeg
 from scsam_monai.io.formats.source import Box, OrderedSource, Stored, VolumeSource
 from scsam_monai.io.formats.tiff import TiffFormat, TiffSource
 from scsam_monai.io.image import ImageHeader
+from scsam_monai.io.outputs import leave_out_outputs
 
 _KINDS: dict[str, tuple[str, Callable[[Path], VolumeSource]]] = {
     **dict.fromkeys(TiffFormat.suffixes, ("TIFF", TiffSource)),
@@ -44,6 +47,14 @@ class SliceFolderSource:
         """Read the part of each slice."""
         sections, *plane = box
         return np.stack([_read(file, tuple(plane)) for file in self._files[sections]])
+
+    def files(self, box: Box | None = None) -> list[Path]:
+        """The slices of ``box``; None lists what is in the folder now."""
+        return slice_files(self.stored.path) if box is None else self._files[box[0]]
+
+    def gaps(self) -> str | None:
+        """Where the numbers in the names leave something out."""
+        return number_gaps([file.name for file in self._files])
 
     def close(self) -> None:
         """Nothing is held open."""
@@ -77,17 +88,48 @@ def natural_key(name: str) -> list[tuple[int, str]]:
     return [*counted, (-1, suffix.casefold()), (-1, name)]
 
 
+def number_gaps(names: Sequence[str]) -> str | None:
+    """Name the places where numbered names leave some out; None where they do not, or are not numbered.
+
+    Args:
+        names: in natural order. Every second or tenth number is a step like any other; what is met most often is
+            taken for the rule.
+
+    Example:
+        >>> number_gaps(["s1.tif", "s2.tif", "s4.tif", "s5.tif"])
+        'nothing between s2.tif and s4.tif'
+        >>> number_gaps(["s1.tif", "s3.tif", "s5.tif"])
+    """
+    parts = [re.split(r"(\d+)", name) for name in names]
+    changing = {
+        index
+        for one, other in itertools.pairwise(parts)
+        for index in range(max(len(one), len(other)))
+        if one[index : index + 1] != other[index : index + 1]
+    }
+    if len(changing) != 1 or not (place := changing.pop()) % 2:  # numbers stand at odd places
+        return None
+    numbers = [int(part[place]) for part in parts]
+    steps = [after - before for before, after in itertools.pairwise(numbers)]
+    usual = Counter(steps).most_common(1)[0][0]
+    gaps = [f"between {names[at]} and {names[at + 1]}" for at, step in enumerate(steps) if step > usual]
+    shown = ", ".join(gaps[:3]) + (f" and at {len(gaps) - 3} more places" if len(gaps) > 3 else "")
+    return f"nothing {shown}" if gaps else None
+
+
 def slice_files(folder: Path) -> list[Path]:
-    """The slices of a folder in natural order.
+    """The slices of a folder in natural order, without what an earlier run has written.
 
     Raises:
         InputError: there are none, or files of several formats.
     """
-    files = [
-        file
-        for file in folder.iterdir()
-        if file.suffix.lower() in _KINDS and not file.name.startswith(".") and file.is_file()
-    ]
+    files = leave_out_outputs(
+        [
+            file
+            for file in folder.iterdir()
+            if file.suffix.lower() in _KINDS and not file.name.startswith(".") and file.is_file()
+        ]
+    )
     kinds = sorted({_KINDS[file.suffix.lower()][0] for file in files})
     if len(kinds) != 1:
         raise InputError(

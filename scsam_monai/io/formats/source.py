@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -77,6 +77,17 @@ class VolumeSource(Protocol):
         """Let go of the file."""
 
 
+@runtime_checkable
+class FolderSource(Protocol):
+    """What a source has besides whose voxels are spread over the files of a folder."""
+
+    def files(self, box: Box | None = None) -> Iterable[str | Path]:
+        """The files that hold ``box``, whether they are there or not; None lists all that are there now."""
+
+    def gaps(self) -> str | None:
+        """What seems to be missing in the folder, in words; None where all is there."""
+
+
 class ImageFormat(Protocol):
     """A format whose files hold one image, read and written. Instances carry no state."""
 
@@ -112,6 +123,16 @@ class OrderedSource:
     def read(self, box: Box) -> np.ndarray:
         """Read the values in ``box``, along the axes of the header's shape."""
         return self._order.bring(self._source.read(self._order.stored_box(box)))
+
+    def files(self, box: Box | None = None) -> Iterable[str | Path] | None:
+        """The files that hold ``box``, or all that are there now; None where the image is one file."""
+        if not isinstance(self._source, FolderSource):
+            return None
+        return self._source.files(None if box is None else self._order.stored_box(box))
+
+    def gaps(self) -> str | None:
+        """What seems to be missing in a folder, in words; None where all is there."""
+        return self._source.gaps() if isinstance(self._source, FolderSource) else None
 
     def close(self) -> None:
         """Close the file."""

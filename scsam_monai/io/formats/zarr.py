@@ -5,8 +5,11 @@ Source: https://ngff.openmicroscopy.org/0.5, sections axes and multiscales.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import math
+import os
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -122,6 +125,25 @@ def is_zarr(folder: Path) -> bool:
     return folder.suffix.lower() == ".zarr" or any((folder / name).is_file() for name in _METADATA)
 
 
+def chunk_files(folder: Path, metadata: Iterable[str]) -> Iterator[str]:
+    """The files of one zarr array: its metadata and its chunks, whatever else lies in the folder.
+
+    Args:
+        folder: of the array.
+        metadata: names of the files that describe it.
+    """
+    kept, folders = frozenset(metadata), [os.fspath(folder)]
+    while folders:
+        with os.scandir(folders.pop()) as entries:
+            for entry in entries:
+                first, *others = entry.name.split(".")
+                is_chunk = (first == "c" or first.isdigit()) and all(part.isdigit() for part in others)
+                if entry.name in kept or (is_chunk and not entry.is_dir()):
+                    yield entry.path
+                elif is_chunk and not others:
+                    folders.append(entry.path)
+
+
 class ZarrSource:
     """One array of a zarr folder.
 
@@ -159,6 +181,37 @@ class ZarrSource:
     def read(self, box: Box) -> np.ndarray:
         """Decode the chunks that ``box`` touches."""
         return np.asarray(self._array[box])
+
+    def files(self, box: Box | None = None) -> Iterator[str]:
+        """The chunks of ``box``, also those that are missing; None lists what is in the folder now."""
+        if box is None:
+            return chunk_files(self.stored.path, _METADATA)
+        return self._chunks(box)
+
+    def gaps(self) -> str | None:
+        """How many chunks are missing beside those that are there; they read as the fill value."""
+        there = sum(1 for _ in self.files()) - sum((self.stored.path / name).is_file() for name in _METADATA)
+        lacking = math.prod(-(-size // step) for size, step in self._grid()) - there
+        if lacking <= 0 or not there:
+            return None
+        every = self._chunks(tuple(slice(0, size) for size in self._array.shape))
+        named = itertools.islice((name for name in every if not Path(name).exists()), 3)
+        names = ", ".join(os.path.relpath(name, self.stored.path) for name in named)
+        return f"{lacking} of {lacking + there} chunks are missing ({names}{', ...' if lacking > 3 else ''})"
+
+    def _grid(self) -> list[tuple[int, int]]:
+        """Length and edge of a file along each axis of the array; a file may hold many chunks, as a shard."""
+        edges = getattr(self._array, "shards", None) or self._array.chunks
+        return list(zip(self._array.shape, edges, strict=True))
+
+    def _chunks(self, box: tuple[Any, ...]) -> Iterator[str]:
+        bounds = [slice(at, at + 1) if isinstance(at, int) else at for at in box]
+        spans = [
+            range(at.start // edge, -(-at.stop // edge))
+            for at, (_, edge) in zip(bounds, self._grid(), strict=True)
+        ]
+        folder, encode = os.fspath(self.stored.path), self._array.metadata.encode_chunk_key
+        return (f"{folder}/{encode(place)}" for place in itertools.product(*spans))
 
     def close(self) -> None:
         """Nothing is held open."""

@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
+from typer.testing import CliRunner
 
+from scsam_monai.cli import app
 from scsam_monai.data.checks import check_dataset
 from scsam_monai.data.dataset import load_dataset, load_item
 from scsam_monai.data.importers import import_dataset
@@ -239,3 +241,74 @@ def test_real_cdeep3m_stack(real_data, tmp_path):
     report = check_dataset(load_dataset(path))
     assert report.problems == []
     assert [item.shape[0] for item in report.items] == [11, 3, 4]
+
+
+@pytest.mark.parametrize("dtype", ["int16", "int32", "int64", "float32"])
+def test_instance_numbers_and_minus_one(source, tmp_path, dtype):
+    """Numbers of objects become one class; what nobody looked at is -1 in many programs."""
+    labels = np.where(RAW % 3 == 0, -1, RAW.astype(np.int64) * 300)
+    labels[0, :2] = 0
+    if dtype == "int16":
+        labels = np.minimum(labels, 30000)
+    tifffile.imwrite(source / "cell1_label.tif", labels.astype(dtype), photometric="minisblack")
+    files = {"images": ["cell1_raw.tif"], "labels": ["cell1_label.tif"]}
+    expected = np.where(labels == -1, 255, labels != 0)
+    for name, key in (("range", "1-60000"), ("rest", "others")):
+        classes = {"-1": "unknown", key: "granule"}
+        description = load_dataset(run(source, tmp_path / name, classes=classes, **files))
+        assert description.class_names == ["background", "granule"]
+        np.testing.assert_array_equal(load_item(description.training[0])[1], expected)
+        check_dataset(description)
+
+
+def test_a_single_value_goes_before_a_range_and_a_range_before_others():
+    classes = ValueMap.parse({"others": "unknown", "1-9": "granule", "5": "nucleus", "-3--1": "background"})
+    assert classes.labels == {0: "background", 1: "granule", 2: "nucleus"}
+    values = np.array([-4, -3, 0, 1, 5, 9, 10, 10**6])
+    assert classes.apply(values).tolist() == [255, 0, 0, 1, 2, 1, 255, 255]
+    assert classes.apply(np.array([0, 1, 5, 200], np.uint8)).tolist() == [0, 1, 2, 255]
+    classes.check(values, "labels.tif")
+
+
+@pytest.mark.parametrize("key", ["9-1", "one", "1.5", "", "1-", "--1"])
+def test_what_is_no_value_is_refused(key):
+    with pytest.raises(InputError, match="expected one or more class names by label value"):
+        ValueMap.parse({key: "membrane"})
+
+
+def test_the_remedy_can_be_typed(source, tmp_path):
+    """What an error proposes is taken as it stands."""
+    tifffile.imwrite(source / "cell1_label.tif", (RAW % 3).astype(np.int32) - 1)
+    words = [
+        "import",
+        "files",
+        source,
+        tmp_path / "set",
+        "--image",
+        "cell1_raw.tif",
+        "--label",
+        "cell1_label.tif",
+    ]
+    words = [*map(str, words), "--voxel-size-nm", "50,4.6,4.6", "--class", "1=membrane"]
+    refused = CliRunner().invoke(app, words)
+    assert refused.exit_code == 2
+    remedy = refused.stderr.strip().rpartition(" or ")[2]
+    assert remedy == "--class -1=unknown"
+    taken = CliRunner().invoke(app, [*words, *remedy.split()])
+    assert taken.exit_code == 0, taken.stderr
+    twice = CliRunner().invoke(app, [*words, "--class", "1=nucleus", "--overwrite"])
+    assert "--class: expected one name for 1, met several" in twice.stderr
+
+
+def test_many_strange_values_are_taken_for_numbers_of_objects(source, tmp_path):
+    tifffile.imwrite(source / "cell1_label.tif", RAW)
+    with pytest.raises(
+        InputError, match=r"and \d+ more values; say .* --class 3-199=mitochondrion or --class others="
+    ):
+        run(
+            source,
+            tmp_path / "set",
+            classes={"1-2": "membrane"},
+            images=["cell1_raw.tif"],
+            labels=["cell1_label.tif"],
+        )

@@ -1,0 +1,178 @@
+"""What is known of the files behind a volume, and what is told when they change."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import tifffile
+import zarr
+
+from scsam_monai.errors import InputError
+from scsam_monai.io import ArrayVolume, open_volume
+from scsam_monai.io.formats.slices import number_gaps
+from scsam_monai.io.inventory import Inventory, WatchedVolume
+
+VOLUME = np.random.default_rng(0).integers(1, 255, (4, 16, 16), dtype=np.uint8)
+ALL = [(0, 4), (0, 16), (0, 16)]
+
+
+def slices(folder: Path) -> Path:
+    folder.mkdir()
+    for z, section in enumerate(VOLUME):
+        tifffile.imwrite(folder / f"s{z}.tif", section)
+    return folder
+
+
+def zarr_of(**options: object) -> Callable[[Path], Path]:
+    def write(folder: Path) -> Path:
+        array = zarr.create_array(folder, shape=VOLUME.shape, dtype="u1", **options)  # type: ignore[arg-type]
+        array[:] = VOLUME
+        return folder
+
+    return write
+
+
+def hdf5(folder: Path) -> Path:
+    with h5py.File(folder.with_suffix(".h5"), "w") as file:
+        file["volumes/raw"] = VOLUME
+    return Path(f"{folder.with_suffix('.h5')}:/volumes/raw")
+
+
+ZARR = zarr_of(chunks=(2, 8, 8))
+FOLDERS = {
+    "slices": (slices, 4),
+    "zarr": (ZARR, 9),
+    "zarr 2": (zarr_of(chunks=(2, 8, 8), zarr_format=2), 10),
+    "zarr 2, nested": (
+        zarr_of(chunks=(2, 8, 8), zarr_format=2, chunk_key_encoding={"name": "v2", "separator": "/"}),
+        10,
+    ),
+    "shards": (zarr_of(chunks=(2, 8, 8), shards=(2, 16, 16)), 3),
+}
+
+
+@pytest.mark.parametrize("kind", FOLDERS)
+def test_every_file_of_a_folder_is_looked_at(kind: str, tmp_path: Path) -> None:
+    write, count = FOLDERS[kind]
+    folder = write(tmp_path / "in")
+    (folder / "labels.ome.zarr.progress").mkdir()
+    with open_volume(folder) as volume:
+        before = Inventory(volume)
+        assert len(before) == count
+        (folder / "labels.ome.zarr.progress" / "job.json").touch()
+        (folder / "notes.txt").touch()
+        assert Inventory(volume).digest == before.digest
+        before.check(volume.files(ALL))
+        part = sorted(str(file) for file in volume.files([(0, 2), (0, 8), (0, 8)]))
+        assert 0 < len(part) <= 2
+        os.utime(part[0], ns=(1, 2**60))
+        assert Inventory(volume).digest != before.digest
+        before.check(volume.files([(2, 4), (8, 16), (8, 16)]))
+        for look in (lambda: before.check(volume.files(ALL)), lambda: before.check_all(volume)):
+            with pytest.raises(InputError, match=r"expected the input as it was .* met one changed at 2006"):
+                look()
+        Path(part[0]).unlink()
+        with pytest.raises(InputError, match="met no such file any more; bring it back and add --resume"):
+            before.check(volume.files(ALL))
+        with pytest.raises(InputError, match=f"met 1 of {count} files gone"):
+            before.check_all(volume)
+
+
+@pytest.mark.parametrize("write", [hdf5, lambda path: slices(path) / "s1.tif"])
+def test_a_file_is_looked_at(write: Callable[[Path], Path], tmp_path: Path) -> None:
+    path = write(tmp_path / "in")
+    with open_volume(path) as volume:
+        before = Inventory(volume)
+        assert len(before) == 1
+        place = volume.place
+        assert place.is_file()
+    os.utime(place, ns=(1, 2**60))
+    with open_volume(path) as volume, pytest.raises(InputError, match="met one changed at 2006"):
+        before.check_all(volume)
+
+
+def test_an_array_has_no_files() -> None:
+    with ArrayVolume(VOLUME) as volume:
+        assert len(Inventory(volume)) == 0
+        assert np.array_equal(WatchedVolume(volume, Inventory(volume)).read(ALL), VOLUME)
+
+
+def test_a_chunk_that_vanished_is_not_taken_for_empty(tmp_path: Path) -> None:
+    folder = ZARR(tmp_path / "in.zarr")
+    with open_volume(folder) as volume:
+        watched = WatchedVolume(volume, Inventory(volume))
+        assert np.array_equal(watched.read(ALL), VOLUME)
+        (folder / "c" / "1" / "0" / "1").unlink()
+        assert np.array_equal(watched.read([(0, 2), (0, 16), (0, 16)]), VOLUME[:2])
+        with pytest.raises(InputError, match="c/1/0/1: expected the input as it was"):
+            watched.read(ALL)
+
+
+def test_a_folder_that_vanished_is_one_line(tmp_path: Path) -> None:
+    folder = ZARR(tmp_path / "in.zarr")
+    with open_volume(folder) as volume:
+        before = Inventory(volume)
+        folder.rename(tmp_path / "away")
+        with pytest.raises(InputError, match="met No such file or directory where it was"):
+            before.check_all(volume)
+        with pytest.raises(InputError, match="met no such file any more"):
+            WatchedVolume(volume, before).read(ALL)
+
+
+def test_looking_at_many_chunks_is_cheap(tmp_path: Path) -> None:
+    """A million chunks take 50 times as long as these."""
+    folder = ZARR(tmp_path / "in.zarr")
+    for z in range(200):
+        (folder / "c" / f"{z + 2}" / "0").mkdir(parents=True)
+        for x in range(100):
+            (folder / "c" / f"{z + 2}" / "0" / f"{x}").touch()
+    with open_volume(folder) as volume:
+        start = time.process_time()
+        assert len(Inventory(volume)) == 20_009
+        assert time.process_time() - start < 2
+
+
+def test_missing_chunks_are_named(tmp_path: Path) -> None:
+    folder = ZARR(tmp_path / "in.zarr")
+    with open_volume(folder) as volume:
+        assert volume.gaps() is None
+        for z in range(2):
+            (folder / "c" / f"{z}" / "1" / "0").unlink()
+        assert volume.gaps() == "2 of 8 chunks are missing (c/0/1/0, c/1/1/0)"
+
+
+@pytest.mark.parametrize(
+    ("names", "gap"),
+    [
+        (["s1.tif", "s2.tif", "s4.tif", "s5.tif"], "nothing between s2.tif and s4.tif"),
+        (["a_010.png", "a_020.png", "a_030.png", "a_050.png"], "nothing between a_030.png and a_050.png"),
+        (["s1.tif", "s3.tif", "s5.tif"], None),
+        (["s1.tif", "s2.tif"], None),
+        (["s1.tif"], None),
+        (["alpha.tif", "beta.tif", "gamma.tif"], None),
+        (["s1_x3.tif", "s2_x9.tif"], None),
+    ],
+)
+def test_gaps_in_numbered_names(names: list[str], gap: str | None) -> None:
+    assert number_gaps(names) == gap
+
+
+def test_a_gap_is_said_when_a_volume_is_planned(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    from scsam_monai.inference import plan_job
+
+    folder = slices(tmp_path / "in")
+    (folder / "s2.tif").rename(folder / "s7.tif")
+    with caplog.at_level(logging.WARNING):
+        plan_job(folder, tmp_path / "labels.ome.zarr", _shipped(), voxel_size_nm=(16, 16, 16), device="cpu")
+    assert "between s3.tif and s7.tif" in caplog.text
+
+
+def _shipped() -> Path:
+    return Path(__file__).resolve().parents[2] / "bundle" / "models" / "model.pt"

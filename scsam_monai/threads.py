@@ -2,7 +2,8 @@
 
 OpenMP, which torch computes with, starts a thread for each core of the machine, whatever a container may use of it,
 and its threads wait for work by spinning. Beside other programs that costs several times the processor time of the
-work itself. Whoever sets ``OMP_NUM_THREADS``, ``OMP_WAIT_POLICY`` or ``GOMP_SPINCOUNT`` keeps what was set.
+work itself; on an idle machine it is the quickest, as a core that sleeps takes long to wake. Results are the same
+either way. Whoever sets ``OMP_NUM_THREADS``, ``OMP_WAIT_POLICY`` or ``GOMP_SPINCOUNT`` keeps what was set.
 """
 
 from __future__ import annotations
@@ -92,7 +93,7 @@ def told(threads: int) -> str:
 
 
 def share_cores() -> None:
-    """Keep this process's threads within its quota, and let those that wait leave their core to others.
+    """Keep this process's threads within its quota, and on a shared machine let those that wait leave their core.
 
     At best it is called before torch is imported, as OpenMP reads its settings once. Later on the number can still
     be changed, and waiting where OpenMP is GCC's, as in torch's own packages for Linux.
@@ -105,12 +106,22 @@ def share_cores() -> None:
     if (threads := default_threads()) != torch.get_num_threads():
         torch.set_num_threads(threads)
     logger.info("%s", told(threads))
-    if threads > 1 and sys.platform == "linux" and not any(name in os.environ for name in WAITING):
+    if threads > 1 and sys.platform == "linux" and _shall_sleep():
         _outnumber_cores(threads)
 
 
+def is_shared() -> bool:
+    """Whether others want the cores: a quota is set, or half the machine was busy in the last minute."""
+    busy = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    return usable_cores() < _own_cores() or busy > _own_cores() / 2
+
+
+def _shall_sleep() -> bool:
+    return is_shared() and not any(name in os.environ for name in WAITING)
+
+
 def _set_variables() -> None:
-    if not any(name in os.environ for name in WAITING):
+    if _shall_sleep():
         os.environ["OMP_WAIT_POLICY"] = "passive"
     if NUMBER not in os.environ and (cores := usable_cores()) < _own_cores():
         os.environ[NUMBER] = str(cores)

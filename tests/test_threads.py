@@ -21,6 +21,7 @@ V1 = "4:memory:/\n1:cpu,cpuacct:/docker/12ab\n0::/\n"
 @pytest.fixture(autouse=True)
 def sixty_four_cores(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)), raising=False)
+    monkeypatch.setattr(os, "getloadavg", lambda: (0.5, 40.0, 40.0), raising=False)
     for name in (threads.NUMBER, *threads.WAITING):
         monkeypatch.delenv(name, raising=False)
     before = torch.get_num_threads()
@@ -101,9 +102,13 @@ def before_torch(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     return {name: os.environ[name] for name in (threads.NUMBER, *threads.WAITING) if name in os.environ}
 
 
-def test_variables_before_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("load", "variables"), [(0.5, {}), (31, {}), (33, {"OMP_WAIT_POLICY": "passive"})])
+def test_threads_sleep_where_half_the_machine_is_busy(
+    monkeypatch: pytest.MonkeyPatch, load: float, variables: dict[str, str]
+) -> None:
     monkeypatch.setattr(threads, "cpu_quota", lambda _: None)
-    assert before_torch(monkeypatch) == {"OMP_WAIT_POLICY": "passive"}
+    monkeypatch.setattr(os, "getloadavg", lambda: (load, 0.0, 0.0), raising=False)
+    assert before_torch(monkeypatch) == variables
 
 
 def test_variables_before_torch_in_a_container(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,10 +125,11 @@ def test_what_the_user_set_stays(monkeypatch: pytest.MonkeyPatch) -> None:
 
 SPINS = """
 import os, time, torch
-from scsam_monai.threads import share_cores
+from scsam_monai import threads
 torch.set_num_threads(2)
+threads.is_shared = lambda: True
 if {shared}:
-    share_cores()
+    threads.share_cores()
 assert torch.get_num_threads() == 2
 for _ in range(150):
     torch.zeros(1 << 16).add_(1)
@@ -159,6 +165,7 @@ def test_threads_that_wait_leave_the_core_even_if_torch_was_loaded_before() -> N
 def test_sleeping_threads_are_held_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(threads, "_parked", [])
     monkeypatch.setattr(threads, "_own_cores", lambda: 2)
+    monkeypatch.setattr(threads, "is_shared", lambda: True)
     torch.set_num_threads(2)
     before = threading.active_count()
     share_cores()

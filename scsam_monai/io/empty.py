@@ -251,8 +251,9 @@ def _border_values(volume: VolumeReader, span: tuple[int, int]) -> list[float]:
     _, height, width = volume.shape
     thick = min(CELL, height, width)
     whole = [span, (0, height), (0, width)]
+    in_one_piece = volume.chunk[1] >= height and volume.chunk[2] >= width  # unpacked whole for any part
     small = (span[1] - span[0]) * height * width <= BOX_VOXELS
-    slab = volume.read(whole) if small else None
+    slab = volume.read(whole) if small or in_one_piece else None
     found: list[float] = []
     for y, x in (
         ((0, thick), (0, width)),
@@ -264,7 +265,7 @@ def _border_values(volume: VolumeReader, span: tuple[int, int]) -> list[float]:
         along = strip if x == (0, width) else strip.swapaxes(1, 2)
         enough = CELL * _enough(-(-along.shape[2] // CELL))
         line = along[:, 0]
-        flat = np.logical_and.reduce([_alike(along[:, row], line) for row in range(1, along.shape[1])])
+        flat = _alike(along, line[:, None]).all(axis=1)
         for section in range(len(line)):
             for value in _long_runs(line[section], flat[section], min(enough, line.shape[1])):
                 if not any(_same(value, other) for other in found):

@@ -51,12 +51,13 @@ def read_header(path: str | Path) -> ImageHeader:
     return header
 
 
-def read_image(path: str | Path, region: Region | None = None) -> EMImage:
+def read_image(path: str | Path, region: Region | None = None, *, finite: bool = True) -> EMImage:
     """Read a grey image (y, x) or volume (z, y, x).
 
     Args:
         path: TIFF (stacks whole, in axis order), PNG, NIfTI or NumPy file.
         region: (z, y, x) bounds of the part to return; None returns all.
+        finite: refuse NaN and infinite values; else they are returned as they are, and count as empty.
 
     Raises:
         InputError: as :func:`read_header`, or the values are NaN, infinite, or all the same.
@@ -66,7 +67,7 @@ def read_image(path: str | Path, region: Region | None = None) -> EMImage:
     array = _pixels(header, region)
     if array.dtype.kind == "b":  # grey values are interpolated and subtracted
         array = array.astype(np.uint8)
-    check_values(path, array, whole=region is None)
+    check_values(path, array, whole=region is None, finite=finite)
     return EMImage(array, header)
 
 

@@ -39,15 +39,16 @@ class EMReader(ImageReader):
 
     Args:
         labels: read label images, which may have a palette or a single value.
+        finite: refuse NaN and infinite grey values; False is for pipelines that leave out what is empty.
 
     Example:
         >>> from monai.transforms import LoadImaged
         >>> load = LoadImaged(keys=["image"], reader=EMReader)
     """
 
-    def __init__(self, labels: bool = False) -> None:
+    def __init__(self, labels: bool = False, finite: bool = True) -> None:
         super().__init__()
-        self.labels = labels
+        self.labels, self.finite = labels, finite
 
     def verify_suffix(self, filename: Sequence[PathLike] | PathLike) -> bool:
         """Whether all the files are of a format this reader knows."""
@@ -77,7 +78,7 @@ class EMReader(ImageReader):
                 met=f"{len(img)} files",
                 remedy="save the channel or stack as one file",
             )
-        image = read_labels(img[0]) if self.labels else read_image(img[0])
+        image = read_labels(img[0]) if self.labels else read_image(img[0], finite=self.finite)
         return image.array.T, _meta(image.header)
 
 

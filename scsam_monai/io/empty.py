@@ -5,7 +5,8 @@ section's border, along an eighth of one of its sides at least, and what pixels 
 Noise, as in dark nuclei or resin, breaks cells up: it is not taken for empty. Values that are NaN or infinite are
 empty wherever they are.
 
-What is empty follows from the section alone, so that parts of it are told the same whatever is read at a time.
+What is empty is told before the run, for whole sections; a part of one is then told the same whatever is read at a
+time.
 """
 
 from __future__ import annotations
@@ -138,16 +139,17 @@ def find_empty(volume: VolumeReader, progress: Progress | None = None) -> EmptyP
             if not any(_same(value, other) for other in values) and len(values) < 255:
                 values.append(value)
         look = _Look(volume, span, values) if candidates else None
-        for z in range(*span):
-            cells = None if look is None else look.empty_cells(z - start)
+        for section in range(*span):
+            at = section, section + 1
+            cells = None if look is None else look.empty_cells(section - start)
             if look is None or cells is None:
-                edges.append(((z, z + 1), (0, volume.shape[1]), (0, volume.shape[2])))
+                edges.append((at, (0, volume.shape[1]), (0, volume.shape[2])))
                 continue
             packed = zlib.compress(cells.tobytes())
-            sections[z] = known.setdefault(packed, packed)
-            voxels += look.voxels(z - start, cells)
-            if bounds := look.content(z - start, cells):
-                edges.append(((z, z + 1), *bounds))
+            sections[section] = known.setdefault(packed, packed)
+            voxels += look.voxels(section - start, cells)
+            if bounds := look.content(section - start, cells):
+                edges.append((at, *bounds))
         if progress is not None:
             progress(span[1], volume.shape[0])
     if not edges:  # of one value, or of several flat ones: that is no padding

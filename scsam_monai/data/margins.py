@@ -122,16 +122,23 @@ class PutBackEmptyd(MapTransform):
         keys: images and labels (1, X, Y[, Z]) of the cropped size.
         value: of empty voxels; 0 is the background.
         empty_key: where the item keeps which voxels are empty.
+        allow_missing_keys: skip keys that are not there.
     """
 
-    def __init__(self, keys: KeysCollection, value: int = BACKGROUND, empty_key: str = EMPTY_KEY) -> None:
-        super().__init__(keys)
+    def __init__(
+        self,
+        keys: KeysCollection,
+        value: int = BACKGROUND,
+        empty_key: str = EMPTY_KEY,
+        allow_missing_keys: bool = False,
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
         self.value, self.empty_key = value, empty_key
 
     def __call__(self, data: Mapping[Hashable, Any]) -> Item:
         """Widen each of the keys."""
         item = dict(data)
-        empty = torch.as_tensor(item[self.empty_key]).bool()
+        empty = torch.as_tensor(item.get(self.empty_key, False)).bool()
         if not empty.any():
             return item
         left, right, top, bottom = item[BOUNDS_KEY].tolist()

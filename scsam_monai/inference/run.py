@@ -14,7 +14,7 @@ import torch
 
 from scsam_monai.errors import InputError
 from scsam_monai.filesystem.atomic import write_errors
-from scsam_monai.inference.content import ContentStream, content_stream
+from scsam_monai.inference.content import ContentPlan, ContentStream, content_stream
 from scsam_monai.inference.job import Job
 from scsam_monai.inference.manifest import Manifest
 from scsam_monai.inference.model import Model, ModelFile, open_model
@@ -175,10 +175,10 @@ class OpenedJob:
 
 
 class _Count:
-    """Turns voxels and blocks into one count of voxels over the whole job or shard."""
+    """Turns voxels and blocks into one count of voxels of content over the whole job or shard."""
 
     def __init__(self, job: Job, blocks: Sequence[int], progress: StageProgress | None) -> None:
-        self.job, self.progress = job, progress
+        self.plan, self.progress = ContentPlan(job.plan, job.content), progress
         self.total = float(sum(self._voxels(number) for number in blocks))
         self.done = 0.0
         self.fine = False
@@ -199,7 +199,7 @@ class _Count:
             self.progress("segmenting", voxels, self.total)
 
     def _voxels(self, number: int) -> int:
-        return int(np.prod([last - first for first, last in self.job.plan[number]]))
+        return int(np.prod([max(last - first, 0) for first, last in self.plan[number]]))
 
 
 @contextmanager

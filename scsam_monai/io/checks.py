@@ -74,19 +74,20 @@ def colour_error(path: Path, met: str) -> InputError:
     )
 
 
-def check_values(path: str | Path, array: np.ndarray, *, whole: bool) -> None:
+def check_values(path: str | Path, array: np.ndarray, *, whole: bool, finite: bool = True) -> None:
     """Refuse images without information.
 
     Args:
         path: named in the error.
         array: (y, x) or (z, y, x).
         whole: the array is the whole image, so that one value only means an empty image.
+        finite: NaN and infinite values are refused; else they count as empty.
 
     Raises:
         InputError: NaN or infinite values, or a constant image.
     """
-    finite = array.dtype.kind != "f" or bool(np.isfinite(array).all())
-    if not finite:
+    known = array.dtype.kind != "f" or bool(np.isfinite(array).all())
+    if finite and not known:
         bad = int(array.size - np.isfinite(array).sum())
         raise InputError(
             path,

@@ -5,7 +5,8 @@ section's border, along an eighth of one of its sides at least, and what pixels 
 Noise, as in dark nuclei or resin, breaks cells up: it is not taken for empty. Values that are NaN or infinite are
 empty wherever they are.
 
-What is empty follows from the section alone, so that parts of it are told the same whatever is read at a time.
+What is empty is told before the run, for whole sections; a part of one is then told the same whatever is read at a
+time.
 """
 
 from __future__ import annotations
@@ -138,16 +139,17 @@ def find_empty(volume: VolumeReader, progress: Progress | None = None) -> EmptyP
             if not any(_same(value, other) for other in values) and len(values) < 255:
                 values.append(value)
         look = _Look(volume, span, values) if candidates else None
-        for z in range(*span):
-            cells = None if look is None else look.empty_cells(z - start)
+        for section in range(*span):
+            at = section, section + 1
+            cells = None if look is None else look.empty_cells(section - start)
             if look is None or cells is None:
-                edges.append(((z, z + 1), (0, volume.shape[1]), (0, volume.shape[2])))
+                edges.append((at, (0, volume.shape[1]), (0, volume.shape[2])))
                 continue
             packed = zlib.compress(cells.tobytes())
-            sections[z] = known.setdefault(packed, packed)
-            voxels += look.voxels(z - start, cells)
-            if bounds := look.content(z - start, cells):
-                edges.append(((z, z + 1), *bounds))
+            sections[section] = known.setdefault(packed, packed)
+            voxels += look.voxels(section - start, cells)
+            if bounds := look.content(section - start, cells):
+                edges.append((at, *bounds))
         if progress is not None:
             progress(span[1], volume.shape[0])
     if not edges:  # of one value, or of several flat ones: that is no padding
@@ -251,8 +253,9 @@ def _border_values(volume: VolumeReader, span: tuple[int, int]) -> list[float]:
     _, height, width = volume.shape
     thick = min(CELL, height, width)
     whole = [span, (0, height), (0, width)]
+    in_one_piece = volume.chunk[1] >= height and volume.chunk[2] >= width  # unpacked whole for any part
     small = (span[1] - span[0]) * height * width <= BOX_VOXELS
-    slab = volume.read(whole) if small else None
+    slab = volume.read(whole) if small or in_one_piece else None
     found: list[float] = []
     for y, x in (
         ((0, thick), (0, width)),
@@ -264,7 +267,7 @@ def _border_values(volume: VolumeReader, span: tuple[int, int]) -> list[float]:
         along = strip if x == (0, width) else strip.swapaxes(1, 2)
         enough = CELL * _enough(-(-along.shape[2] // CELL))
         line = along[:, 0]
-        flat = np.logical_and.reduce([_alike(along[:, row], line) for row in range(1, along.shape[1])])
+        flat = _alike(along, line[:, None]).all(axis=1)
         for section in range(len(line)):
             for value in _long_runs(line[section], flat[section], min(enough, line.shape[1])):
                 if not any(_same(value, other) for other in found):

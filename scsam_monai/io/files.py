@@ -57,13 +57,16 @@ def read_header(path: str | Path, axes: str | None = None) -> ImageHeader:
         return source.header
 
 
-def read_image(path: str | Path, region: Region | None = None, axes: str | None = None) -> EMImage:
+def read_image(
+    path: str | Path, region: Region | None = None, axes: str | None = None, *, finite: bool = True
+) -> EMImage:
     """Read a grey image (y, x) or volume (z, y, x).
 
     Args:
         path: anything that :func:`scsam_monai.io.open_volume` reads.
         region: (z, y, x) bounds of the part to return; None returns all.
         axes: letters of the stored axes where the file does not say; see there.
+        finite: refuse NaN and infinite values; else they are returned as they are, and count as empty.
 
     Raises:
         InputError: as :func:`read_header`, or the values are NaN, infinite, or all the same.
@@ -73,7 +76,7 @@ def read_image(path: str | Path, region: Region | None = None, axes: str | None 
         array = _pixels(path, source, region)
     if array.dtype.kind == "b":  # grey values are interpolated and subtracted
         array = array.astype(np.uint8)
-    check_values(path, array, whole=region is None)
+    check_values(path, array, whole=region is None, finite=finite)
     return EMImage(array, source.header)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from scsam_monai.errors import InputError
-from scsam_monai.io.empty import EmptyParts, find_empty
+from scsam_monai.io.empty import EmptyParts, find_empty, no_empty
 from scsam_monai.io.volume import ArrayVolume, VolumeReader
 from scsam_monai.progress import Progress
 
@@ -49,9 +49,9 @@ def sample_volume(
     Args:
         reader: read box by box, never all of it at once.
         progress: called with the number of boxes done and in all.
-        empty: its empty parts; None looks for them.
+        empty: its empty parts; None knows of none but NaN.
     """
-    empty = empty or find_empty(reader)
+    empty = empty or no_empty(reader.shape)
     size = math.prod(reader.shape)
     if size > _READ_WHOLE:
         box = _box(reader, SAMPLE_SIZE // _PLACES)
@@ -147,7 +147,7 @@ def intensity_range_of(
     progress: Progress | None = None,
     empty: EmptyParts | None = None,
 ) -> tuple[float, float]:
-    """The same of a volume that is read in parts: exactly the same up to 2**27 voxels.
+    """The same of a volume that is read in parts: exactly the same up to 2**27 voxels, if empty parts are given.
 
     Of a larger one at most 64 boxes of whole chunks are read, at random but fixed places.
 
@@ -156,7 +156,7 @@ def intensity_range_of(
         lower: percentile that becomes 0.
         upper: percentile that becomes 1.
         progress: called with the number of boxes done and in all.
-        empty: its empty parts; None looks for them.
+        empty: its empty parts, see :func:`~scsam_monai.io.empty.find_empty`; None knows of none but NaN.
 
     Returns:
         (low, high), low < high.

@@ -40,15 +40,16 @@ class EMReader(ImageReader):
     Args:
         labels: read label images, which may have a palette or a single value.
         axes: letters of the stored axes where the files do not say.
+        finite: refuse NaN and infinite grey values; False is for pipelines that leave out what is empty.
 
     Example:
         >>> from monai.transforms import LoadImaged
         >>> load = LoadImaged(keys=["image"], reader=EMReader)
     """
 
-    def __init__(self, labels: bool = False, axes: str | None = None) -> None:
+    def __init__(self, labels: bool = False, axes: str | None = None, finite: bool = True) -> None:
         super().__init__()
-        self.labels, self.axes = labels, axes
+        self.labels, self.axes, self.finite = labels, axes, finite
 
     def verify_suffix(self, filename: Sequence[PathLike] | PathLike) -> bool:
         """Whether all the files are of a format this reader knows."""
@@ -78,7 +79,11 @@ class EMReader(ImageReader):
                 met=f"{len(img)} files",
                 remedy="save the channel or stack as one file",
             )
-        image = (read_labels if self.labels else read_image)(img[0], axes=self.axes)
+        image = (
+            read_labels(img[0], axes=self.axes)
+            if self.labels
+            else read_image(img[0], axes=self.axes, finite=self.finite)
+        )
         return image.array.T, _meta(image.header)
 
 

@@ -55,6 +55,24 @@ def test_every_format_keeps_its_shape_and_layout(monai_bundle, config, trained, 
     assert len(list(output.glob("*.png"))) >= 4  # an overlay for each input besides the labels of the picture
 
 
+def test_frames_and_earlier_outputs_change_nothing(monai_bundle, config, trained, noise, tmp_path):
+    """Labels are written beside their images, twice; one image is the other in a frame of NaN."""
+    plain = np.clip(noise, 1, 254).astype(np.float32)
+    framed = np.pad(plain, ((0, 0), (20, 31), (40, 9)), constant_values=np.nan)
+    for name, image in (("plain", plain), ("framed", framed)):
+        tifffile.imwrite(tmp_path / f"{name}.tif", image, photometric="minisblack")
+    for _ in range(2):
+        run_inference(monai_bundle, config, trained, tmp_path, tmp_path, "--voxel_size_nm", "[16,16,16]")
+        assert sorted(path.name for path in tmp_path.glob("*.tif")) == [
+            *("framed.tif", "framed_labels.tif", "plain.tif", "plain_labels.tif")
+        ]
+    labels, expected = (tifffile.imread(tmp_path / f"{name}_labels.tif") for name in ("framed", "plain"))
+    inner = (slice(None), slice(20, 90), slice(40, 90))
+    np.testing.assert_array_equal(labels[inner], expected)
+    labels[inner] = 0
+    assert not labels.any()
+
+
 def test_voxel_size_of_the_input_reaches_the_output(monai_bundle, config, trained, grey_stack, tmp_path):
     run_inference(monai_bundle, config, trained, grey_stack, tmp_path / "out")
     assert read_header(tmp_path / "out" / "stack_labels.tif").voxel_size_nm == pytest.approx((16, 16, 16))

@@ -12,6 +12,8 @@ from front_door import CLASSES, PIXEL_NM
 
 from scsam_monai.inference import Model, open_model
 from scsam_monai.weights.build import build_scsam
+from scsam_monai.weights.record import HASH
+from scsam_monai.weights.registry import sha256_of
 
 
 @pytest.fixture(scope="session")
@@ -22,7 +24,8 @@ def model_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     path = tmp_path_factory.mktemp("model") / "model.pt"
     torch.save(network.state_dict(), path)
-    path.with_suffix(".json").write_text(json.dumps({"network": network.recipe, "class_names": CLASSES}))
+    record = {"network": network.recipe, "class_names": CLASSES, HASH: sha256_of(path)}
+    path.with_suffix(".json").write_text(json.dumps(record))
     return path
 
 

@@ -36,7 +36,8 @@ def stream(path: Path) -> None:
         block = (4, *volume.shape[1:])
         job = Job(
             source, str(path.with_suffix(".ome.zarr")), "", "", ("background", "a", "b"), NM, (1.0, 1.0, 1.0),
-            (0.0, 255.0), tuple((0, size) for size in volume.shape), 0.0, 0, windows, wanted, block, block, "0.5", 1,
+            (0.0, 255.0), tuple((0, size) for size in volume.shape), 0.0, 0, windows, wanted, block, block,
+            "0.5", 1,
         )  # fmt: skip
         store = Store(job)
         store.create(class_colours(K))

@@ -266,11 +266,6 @@ def test_inputs_that_do_not_fit(front: Front) -> None:
     front.refuses("met 0 at both", *size, source=front.folder / "black.npy")
 
 
-def test_axes_in_another_order(front: Front) -> None:
-    path = files.ome_zarr(axes="xyz")(front.folder, grey(8, 16, 16))
-    front.refuses("expected axes in the order t, c, z, y, x, met x, y, z", source=path)
-
-
 def test_compression_that_is_not_known(front: Front) -> None:
     filter_number, any_bytes = 32013, (0, 0, 0, 0)
     path = front.folder / "cell.h5"

@@ -119,6 +119,20 @@ def test_single_nan_are_filled(opened: Model) -> None:
     assert (labels != known)[~np.isnan(holes)].mean() < 0.02
 
 
+def test_progress_ends_with_all_of_the_content(model_path: Path, tmp_path: Path) -> None:
+    np.save(tmp_path / "cell.npy", framed(tissue(2, 90, 70), 30, 0))
+    seen: list[tuple[str, float, float]] = []
+    assert predict(
+        tmp_path / "cell.npy",
+        tmp_path / "labels.tif",
+        model_path,
+        block=(1, 1, 1),
+        progress=lambda *values: seen.append(values),
+    )
+    counts = [values[1:] for values in seen if values[0] == "segmenting"]
+    assert counts[-1] == (2 * 90 * 70, 2 * 90 * 70)
+
+
 def test_fill() -> None:
     row = np.arange(1, 101, dtype=np.uint8)[None, None]
     empty = np.zeros(row.shape, bool)

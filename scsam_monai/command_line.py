@@ -124,7 +124,7 @@ def _check_number(key: str, value: Any, default: Any) -> None:
 
 
 def _check_path(key: str, value: Any) -> None:
-    """Refuse paths that the command line takes for something else: ``20241126`` for a number, ``#2`` for a remark."""
+    """Refuse paths that the command line takes for something else: ``2024`` for a number, ``#2`` for a remark."""
     if not key.endswith(PATHS) or not isinstance(value, str) or not value:
         return
     taken = DefaultParseValue(value)

@@ -20,7 +20,9 @@ def command(key: str, value: str) -> list[str]:
 @pytest.mark.parametrize("key", ["dataset_dir", "output_dir", "ckpt_path", "bundle_root"])
 @pytest.mark.parametrize("path", ["20241126", "2024_11_26", "1e5", "cells#2", "a,b", "True", "0x10"])
 def test_a_path_that_would_not_arrive_is_refused_with_a_spelling_that_does(key, path):
-    with pytest.raises(InputError, match=rf"--{key}: expected a path, met {path}, which .* takes for") as caught:
+    with pytest.raises(
+        InputError, match=rf"--{key}: expected a path, met {path}, which .* takes for"
+    ) as caught:
         check_overrides(command(key, path))
     spelling = str(caught.value).rsplit(" ", 1)[-1].strip("'")
     assert DefaultParseValue(spelling) == spelling == f"./{path}"
@@ -28,7 +30,8 @@ def test_a_path_that_would_not_arrive_is_refused_with_a_spelling_that_does(key, 
 
 
 @pytest.mark.parametrize(
-    "path", ["cells", "./1", "/data/20241126", "/data/a#b", "'20241126'", "a b", "cell.h5:/volumes/raw", "None"]
+    "path",
+    ["cells", "./1", "/data/20241126", "/data/a#b", "'20241126'", "a b", "cell.h5:/volumes/raw", "None"],
 )
 def test_other_paths_pass(path):
     check_overrides(command("dataset_dir", path))

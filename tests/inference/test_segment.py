@@ -78,14 +78,18 @@ def test_an_array_with_other_axes_gets_labels_like_itself(opened: Model) -> None
     plain = segment(image, opened, VOXEL_NM, windows=WINDOWS, products=["probabilities"])
     met = segment(image[:, None, ..., None], opened, VOXEL_NM, windows=WINDOWS, products=["probabilities"])
     assert np.array_equal(met.labels, plain.labels[:, None, ..., None])
-    assert np.array_equal(met.maps[Product.PROBABILITIES], plain.maps[Product.PROBABILITIES][:, :, None, ..., None])
+    assert np.array_equal(
+        met.maps[Product.PROBABILITIES], plain.maps[Product.PROBABILITIES][:, :, None, ..., None]
+    )
     turned = segment(image.T, opened, VOXEL_NM, windows=WINDOWS, axes="xyz")
     assert np.array_equal(turned.labels, plain.labels.T)
     with pytest.raises(InputError, match=r"array: expected one channel, met 2 along its axis c"):
         segment(image, opened, VOXEL_NM, axes="cyx")
 
 
-def test_a_file_with_other_axes_is_the_same_to_all_doors(opened: Model, model_path: Path, tmp_path: Path) -> None:
+def test_a_file_with_other_axes_is_the_same_to_all_doors(
+    opened: Model, model_path: Path, tmp_path: Path
+) -> None:
     image = grey(2, 40, 72)
     np.save(tmp_path / "xyz.npy", image.T)
     plain = segment(image, opened, VOXEL_NM, windows=WINDOWS).labels

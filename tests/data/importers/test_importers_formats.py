@@ -80,9 +80,7 @@ def test_axes_that_are_declared_are_written_in_our_order(tmp_path):
     np.save(tmp_path / "raw.npy", RAW.T)
     np.save(tmp_path / "labels.npy", LABELS.T)
     options = {"images": ["raw.npy"], "labels": ["labels.npy"], "classes": {"1": "membrane", "2": "nucleus"}}
-    path = import_dataset(
-        "files", tmp_path, tmp_path / "set", **options, axes="xyz", voxel_size_nm=SIZE
-    )
+    path = import_dataset("files", tmp_path, tmp_path / "set", **options, axes="xyz", voxel_size_nm=SIZE)
     item = load_dataset(path).training[0]
     assert item["voxel_size_nm"] == list(SIZE)
     image, label = load_item(item)
@@ -95,7 +93,9 @@ def test_a_voxel_size_of_one_angstrom_is_questioned(tmp_path):
         file.set_data(RAW.view(np.int8))
         file.voxel_size = 1.0
     np.save(tmp_path / "labels.npy", LABELS)
-    with pytest.raises(InputError, match=r"raw\.mrc: .* met 1 Å \(0\.1 nm\) .* like --voxel-size-nm 50,4.6,4.6"):
+    with pytest.raises(
+        InputError, match=r"raw\.mrc: .* met 1 Å \(0\.1 nm\) .* like --voxel-size-nm 50,4.6,4.6"
+    ):
         import_dataset(
             "files",
             tmp_path,

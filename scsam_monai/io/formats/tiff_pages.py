@@ -58,8 +58,13 @@ class StoredPages:
 class StoredValues(Protocol):
     """Values of pages: ``shape`` differs from that of the pages by axes of length 1 only."""
 
-    shape: tuple[int, ...]
-    chunk: tuple[int, ...]
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Lengths of the axes."""
+
+    @property
+    def chunk(self) -> tuple[int, ...]:
+        """The smallest part that is cheap to read on its own."""
 
     def read(self, box: Box) -> np.ndarray:
         """Read the values in ``box``."""

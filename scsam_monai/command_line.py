@@ -126,9 +126,17 @@ def _check_number(key: str, value: Any, default: Any) -> None:
 
 
 def _check_path(key: str, value: Any) -> None:
-    """Refuse paths that a command line misreads: ``20241126`` is a number to it, ``#2`` a remark."""
-    if not key.endswith(PATHS) or not isinstance(value, str) or not value:
+    """Refuse paths that would not arrive as typed: ``2024`` is taken for a number, ``#`` for MONAI's ``::``."""
+    if not key.endswith(PATHS) or not isinstance(value, str) or not value or value.startswith("$"):
         return
+    if "#" in value:
+        name = Path(value).name.replace("#", "_")
+        raise InputError(
+            f"--{key}",
+            expected="a path without #, which MONAI takes for ::",
+            met=value,
+            remedy=f"give it another name: ln -s {shlex.quote(value)} {shlex.quote(name)}",
+        )
     taken = DefaultParseValue(value)
     if taken not in (value, value.strip("'\"")) and taken is not None:
         raise InputError(

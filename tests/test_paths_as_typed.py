@@ -1,4 +1,4 @@
-"""Paths that python -m monai.bundle would take for numbers or cut at a #."""
+"""Paths that would not reach a config as they were typed."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from fire.parser import DefaultParseValue
+from monai.bundle import ConfigParser
 
 from scsam_monai.command_line import check_overrides
 from scsam_monai.errors import InputError
@@ -18,7 +19,7 @@ def command(key: str, value: str) -> list[str]:
 
 
 @pytest.mark.parametrize("key", ["dataset_dir", "output_dir", "ckpt_path", "bundle_root"])
-@pytest.mark.parametrize("path", ["20241126", "2024_11_26", "1e5", "cells#2", "a,b", "True", "0x10"])
+@pytest.mark.parametrize("path", ["20241126", "2024_11_26", "1e5", "a,b", "True", "0x10"])
 def test_a_path_that_would_not_arrive_is_refused_with_a_spelling_that_does(key, path):
     with pytest.raises(
         InputError, match=rf"--{key}: expected a path, met {path}, which .* takes for"
@@ -31,7 +32,18 @@ def test_a_path_that_would_not_arrive_is_refused_with_a_spelling_that_does(key, 
 
 @pytest.mark.parametrize(
     "path",
-    ["cells", "./1", "/data/20241126", "/data/a#b", "'20241126'", "a b", "cell.h5:/volumes/raw", "None"],
+    ["cells", "./1", "/data/20241126", "'20241126'", "a b", "cell.h5:/volumes/raw", "None"],
 )
 def test_other_paths_pass(path):
     check_overrides(command("dataset_dir", path))
+
+
+@pytest.mark.parametrize("path", ["cells#2", "./cells#2", "/data/day#1/raw", "'a#b'"])
+def test_a_path_with_a_sign_of_monai_is_refused_with_a_way_round(path):
+    parser = ConfigParser({"dataset_dir": path})
+    assert "#" not in parser.get_parsed_content("dataset_dir")  # so that it would be another path
+    with pytest.raises(
+        InputError, match=r"--dataset_dir: expected a path without #, .*; .*: ln -s "
+    ) as caught:
+        check_overrides(command("dataset_dir", path))
+    assert "#" not in str(caught.value).rsplit(" ", 1)[-1]

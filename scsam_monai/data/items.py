@@ -11,6 +11,7 @@ import numpy as np
 from scsam_monai.errors import InputError
 from scsam_monai.io import as_voxel_size, check_region, read_header, read_image, read_labels
 from scsam_monai.io.image import as_volume
+from scsam_monai.io.voxel_size import choose_voxel_size
 
 IGNORE_LABEL = 255
 """Value of voxels of which nothing is known."""
@@ -130,8 +131,11 @@ def complete_item(
             met=f"{label.shape}",
             remedy="pair each image with its own label file",
         )
-    stated = (item.get("voxel_size_nm"), defaults.get("voxel_size_nm"), image.voxel_size_nm)
-    size = next((size for size in stated if size is not None), None)
+    size = item.get("voxel_size_nm", defaults.get("voxel_size_nm"))
+    if size is None and image.voxel_size_nm is not None:
+        size = choose_voxel_size(
+            paths[0], image.voxel_size_nm, option='"voxel_size_nm": [50, 4.6, 4.6] in dataset.json'
+        )
     annotated = item.get("annotated", defaults.get("annotated", list(labels)))
     return {
         "image": str(paths[0]),

@@ -244,7 +244,7 @@ def planned_inventory(job: Job, volume: VolumeReader) -> Inventory:
 
 
 def _refuse_other_model(job: Job, file: ModelFile) -> None:
-    if (met := file.sha256) != job.model_sha256:  # of the weights that were loaded
+    if (met := file.sha256_as_read) != job.model_sha256:  # of the weights that were loaded
         raise InputError(
             job.model,
             expected=f"the model that the run began with, sha256 {job.model_sha256[:12]}",

@@ -146,13 +146,16 @@ def segment(
     """
     windows = windows or Windows()
     wanted = as_products(products, windows.planes)
-    array = None if isinstance(image, str | Path) else np.asarray(image)
     if model is None:
         model = check_model()
         logger.warning("model: %s, trained on drawn cells, not on tissue; name your own", model)
-    opening = (
-        open_volume(image, dataset, axes) if isinstance(image, str | Path) else ArrayVolume(array, axes=axes)
-    )
+    array: np.ndarray | None = None
+    opening: VolumeReader
+    if isinstance(image, str | Path):
+        opening = open_volume(image, dataset, axes)
+    else:
+        array = np.asarray(image)
+        opening = ArrayVolume(array, axes=axes)
     option = "voxel_size_nm=(50, 4.6, 4.6)"
     if output is None:
         with opening as volume:

@@ -50,6 +50,11 @@ class RecordedWeights:
         assert self._hashed is not None
         return self._hashed[0]
 
+    @property
+    def sha256_as_read(self) -> str:
+        """Of the weights as they were when they were hashed first, whatever has become of the file since."""
+        return self.sha256 if self._hashed is None else self._hashed[0]
+
     @contextmanager
     def content(self) -> Iterator[IO[bytes]]:
         """Yield the open file at its start, once its content is known to be the recorded one.

@@ -446,7 +446,8 @@ def test_the_model_changes_after_it_was_looked_at(
         front.source, front.output, model, voxel_size_nm=VOXEL_NM, windows=WINDOWS, device="cpu"
     )
     call_after(monkeypatch, Manifest, "begin", 1, lambda: model.write_bytes(b"another"))
-    assert front("--model", model).exit_code == 0
+    result = front("--model", model)
+    assert result.exit_code == 0, result.stderr
     front.output.rename(front.folder / "first.ome.zarr")
     with pytest.raises(InputError, match=r"model\.pt: expected the model that the run began with"):
         run_job(job, class_colours(len(CLASSES)), device="cpu")

@@ -13,6 +13,7 @@ from front_door import VOXEL_NM, WINDOWS, grey, predict, whole
 from scsam_monai.errors import InputError
 from scsam_monai.inference import Model, segment
 from scsam_monai.inference.job import output_suffix, stem_of
+from scsam_monai.io import LabelVolume
 
 
 def slices(folder: Path, volume: np.ndarray) -> Path:
@@ -56,3 +57,12 @@ def test_the_suffix_chooses_the_format() -> None:
     assert output_suffix("out/Labels.OME.zarr") == ".OME.zarr"
     with pytest.raises(InputError, match=r"labels\.png: expected an output ending in .*, met suffix \.png"):
         output_suffix("labels.png")
+
+
+def test_declared_axes_are_kept_with_the_job(model_path: Path, opened: Model, tmp_path: Path) -> None:
+    volume = grey(3, 40, 50)
+    np.save(tmp_path / "xyz.npy", volume.T)
+    output = tmp_path / "out" / "labels.ome.zarr"
+    assert predict(tmp_path / "xyz.npy", output, model_path, axes="xyz")  # the run opens the file anew
+    assert np.array_equal(whole(output), segment(volume, opened, VOXEL_NM, windows=WINDOWS).labels)
+    assert LabelVolume(output).attributes["source"]["axes"] == "xyz"

@@ -125,3 +125,22 @@ def test_predictions_that_are_no_labels_are_refused(files):
         save({"pred": torch.zeros(1, 10, 8, 3)})
     with pytest.raises(InputError, match="labels of shape"):
         save({"pred": image[..., :2]})
+
+
+def test_axes_that_are_declared_come_back_in_the_labels(files):
+    np.save(files / "xyz.npy", VOLUME.T)
+    load = Compose([LoadImaged("image", reader=EMReader, axes="xyz"), EnsureChannelFirstd("image")])
+    image = load({"image": files / "xyz.npy"})["image"]
+    np.testing.assert_array_equal(image[0].numpy().T, VOLUME)
+    save = SaveLabelsLikeInputd("image", files / "labels", axes="xyz")
+    save({"image": image % 5})
+    np.testing.assert_array_equal(np.load(files / "labels" / "xyz_labels.npy"), VOLUME.T % 5)
+
+
+def test_formats_without_writers_are_loaded(files):
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(files / "cremi.h5", "w") as file:
+        file["volumes/raw"] = VOLUME
+        file["volumes/labels"] = VOLUME % 3
+    image = LOAD({"image": f"{files / 'cremi.h5'}:/volumes/raw"})["image"]
+    np.testing.assert_array_equal(image[0].numpy().T, VOLUME)

@@ -37,7 +37,7 @@ def chunks_along(bounds: Sequence[int], length: int) -> int:
 
 
 def volume(array: np.ndarray, chunk: tuple[int, int, int]) -> ArrayVolume:
-    reader = ArrayVolume(array)
+    reader = ArrayVolume(array, axes="zyx")
     reader.chunk = chunk
     return reader
 

@@ -85,7 +85,8 @@ def find_files(base: Path, patterns: Sequence[str]) -> list[Path]:
     for pattern in patterns:
         file, dataset = split_dataset(Path(pattern).expanduser(), WITH_DATASETS)
         named = base / file
-        matches = [named] if named.exists() and pattern else sorted(base.glob(str(file)), key=_natural)
+        there = named.exists() or not pattern
+        matches = [named] if there else sorted(base.glob(str(file)), key=_natural)
         if not matches or not pattern:
             raise InputError(
                 named, expected="files that match", met="none", remedy="check folder and pattern"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import html
 import logging
 import math
@@ -57,8 +58,13 @@ class StoredPages:
 class StoredValues(Protocol):
     """Values of pages: ``shape`` differs from that of the pages by axes of length 1 only."""
 
-    shape: tuple[int, ...]
-    chunk: tuple[int, ...]
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Lengths of the axes."""
+
+    @property
+    def chunk(self) -> tuple[int, ...]:
+        """The smallest part that is cheap to read on its own."""
 
     def read(self, box: Box) -> np.ndarray:
         """Read the values in ``box``."""
@@ -217,11 +223,13 @@ class _WholeSeries:
 
     def __init__(self, series: tifffile.TiffPageSeries) -> None:
         self.shape = self.chunk = tuple(series.shape)
-        self._series, self._values = series, None
+        self._series = series
+
+    @functools.cached_property
+    def _values(self) -> np.ndarray:
+        return self._series.asarray()
 
     def read(self, box: Box) -> np.ndarray:
-        if self._values is None:
-            self._values = self._series.asarray()
         return self._values[box]
 
 
@@ -237,14 +245,14 @@ class TiffPlanes:
     def __init__(self, tif: tifffile.TiffFile, pages: list[_Page], dtype: np.dtype[Any]) -> None:
         self._open, self._pages, self._dtype, self._lock = tif, pages, dtype, threading.Lock()
         planes, _, rows, columns, samples = pages[0].keyframe.shaped
-        self.shape = (len(pages), planes, rows, columns, samples)
+        self.shape: tuple[int, ...] = (len(pages), planes, rows, columns, samples)
         self._mappable = [_is_contiguous(page) for page in pages]
         segments = [
             (1, columns) if plain else _segment(page)
             for page, plain in zip(pages, self._mappable, strict=True)
         ]
         # Uncompressed rows can be read one by one, whatever strips they are counted in.
-        self.chunk = (1, 1, *max(segments), samples)
+        self.chunk: tuple[int, ...] = (1, 1, *max(segments), samples)
         self._segment_bytes = max(map(math.prod, segments)) * samples * dtype.itemsize
 
     def read(self, box: Box) -> np.ndarray:

@@ -164,8 +164,9 @@ class ZarrSource:
             )
         self._array, level = _find(path, zarr.open(path, mode="r"), dataset)
         where, shape = path / self._array.path, self._array.shape
+        size: tuple[float | None, ...] = ()
         if level is None:
-            axes, size = _plain_axes(self._array), ()
+            axes = _plain_axes(self._array)
         elif len(level.axes) == len(shape):
             axes, size = level.letters, level.size_nm
         else:

@@ -73,7 +73,9 @@ def run_job(
         )
     with ExitStack() as stack:
         stack.enter_context(_entered(manifest.claim(share), job.folder))
-        volume = volume or stack.enter_context(open_volume(job.source.path, job.source.dataset))
+        volume = volume or stack.enter_context(
+            open_volume(job.source.path, job.source.dataset, job.source.axes)
+        )
         inventory = planned_inventory(job, volume)
         if manifest.missing():
             store.create(colours)

@@ -130,7 +130,7 @@ def intensity_range(
         InputError: the two percentiles are the same grey value.
     """
     volume = array if array.ndim == 3 else array[None]
-    with ArrayVolume(volume, path=where) as reader:
+    with ArrayVolume(volume, path=where, axes="zyx") as reader:
         empty = find_empty(reader)
     positions = sample_positions(array.size)
     sample = ... if positions is None else np.unravel_index(positions, volume.shape)

@@ -449,7 +449,7 @@ def test_the_model_changes_after_it_was_looked_at(
     result = front("--model", model)
     assert result.exit_code == 0, result.stderr
     front.output.rename(front.folder / "first.ome.zarr")
-    with pytest.raises(InputError, match=r"model\.pt: expected the model that the run began with"):
+    with pytest.raises(InputError, match=r"model\.pt: expected the weights that model.json describes"):
         run_job(job, class_colours(len(CLASSES)), device="cpu")
 
 

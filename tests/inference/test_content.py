@@ -6,13 +6,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from front_door import CLASSES, VOXEL_NM, WINDOWS, grey, predict, whole
+from streamed import K, network
 from typer.testing import CliRunner
 
 from scsam_monai.cli import app
 from scsam_monai.inference import Model, Windows, segment
-from scsam_monai.inference.products import Product
-from scsam_monai.io.empty import MIRRORED, fill_empty
+from scsam_monai.inference.blocks import BlockPlan
+from scsam_monai.inference.content import content_stream
+from scsam_monai.inference.products import Product, as_products
+from scsam_monai.inference.segment import MapsInMemory
+from scsam_monai.io import ArrayVolume
+from scsam_monai.io.empty import MIRRORED, fill_empty, find_empty
 
 PRODUCTS = ["probabilities", "confidence"]
 
@@ -64,22 +70,39 @@ def ragged(volume: np.ndarray) -> np.ndarray:
     return volume
 
 
-@pytest.mark.parametrize("planes", [1, 3])
-def test_blocks_give_the_same_bits(model_path: Path, tmp_path: Path, planes: int) -> None:
-    volume = ragged(tissue(70, 150, 160))[: 70 if planes == 3 else 4]
-    np.save(tmp_path / "cell.npy", volume)
-    windows = Windows(64, planes=planes)
-    for name, block in (("whole", volume.shape), ("blocks", (1, 1, 1))):
-        assert predict(
-            tmp_path / "cell.npy", tmp_path / f"{name}.ome.zarr", model_path,
-            windows=windows, block=block, products=PRODUCTS,
-        )  # fmt: skip
-    labels = whole(tmp_path / "blocks.ome.zarr")
-    assert np.array_equal(labels, whole(tmp_path / "whole.ome.zarr"))
-    assert np.array_equal(
-        whole(tmp_path / "blocks_confidence.ome.zarr"), whole(tmp_path / "whole_confidence.ome.zarr")
+def draw(volume: np.ndarray, block: tuple[int, int, int], planes: int) -> dict[Product, np.ndarray]:
+    """All maps of a small network, which is quick."""
+    source, wanted = ArrayVolume(volume), as_products(PRODUCTS, planes)
+    names = tuple(f"class {index}" for index in range(K))
+    model = Model(network, names, None, torch.device("cpu"))  # type: ignore[arg-type]
+    blocks, sink = BlockPlan(source.shape, block), MapsInMemory(source.shape)
+    stream = content_stream(
+        source,
+        source.dtype,
+        find_empty(source),
+        model,
+        Windows(32, planes=planes),
+        (1.0, 0.8, 0.8) if planes == 1 else (1.0, 1.0, 1.0),
+        (0.0, 255.0),
+        blocks,
+        sink,
+        wanted,
     )
-    assert not labels[volume == 0].any()
+    assert sorted(stream.run(range(len(blocks)))) == list(range(len(blocks)))
+    return sink.maps
+
+
+@pytest.mark.parametrize(("planes", "block"), [(1, (2, 40, 56)), (3, (16, 64, 32))])
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+def test_blocks_give_the_same_bits(planes: int, block: tuple[int, int, int], dtype: str) -> None:
+    volume = ragged(tissue(20, 150, 160)).astype(dtype)
+    if dtype == "float32":
+        volume[3, 70:75, 100:130] = np.nan
+    whole_maps, parts = (draw(volume, edges, planes) for edges in (volume.shape, block))
+    for product, values in whole_maps.items():
+        assert np.array_equal(values, parts[product])
+    assert not parts[Product.LABELS][(volume == 0) | np.isnan(volume)].any()
+    assert parts[Product.LABELS].any()
 
 
 def test_the_command_names_what_is_empty(

@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 from monai.networks.nets.flexible_unet import SegmentationHead, UNetDecoder
 from torch import Tensor, nn
 
@@ -78,6 +79,7 @@ class PretrainedUNet(Peer):
             is_pad=False,
         )
         self.head = SegmentationHead(spatial_dims=2, in_channels=decoder_channels[-1], out_channels=n_classes)
+        self.to(memory_format=torch.channels_last)  # quicker on a CPU
 
     def train(self, mode: bool = True) -> PretrainedUNet:
         """Set training mode, but for the encoder's batch norms."""

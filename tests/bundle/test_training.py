@@ -10,7 +10,9 @@ import sys
 
 import pytest
 import torch
+from monai.bundle import ConfigParser
 
+from scsam_monai.training.optimiser import CpuBudget
 from scsam_monai.weights.state_dicts import read_state_dict
 
 
@@ -145,6 +147,14 @@ def test_cpu_budget_ends_a_run(monai_bundle, config, small_dataset, small_flags,
     flags = ["--dataset_dir", str(small_dataset), "--run_dir", str(tmp_path), "--cpu_minutes", "0.05", *sizes]
     monai_bundle("run", "training", "--config_file", files, *flags)
     assert (tmp_path / "model.pt").is_file()
+
+
+def test_a_cpu_budget_starts_before_the_data_are_opened(config):
+    parser = ConfigParser()
+    parser.read_config([config("train"), config("cpu_budget")])
+    parser.update({"dataset_dir": "data", "sample_dir": "samples", "description::_target_": "builtins.dict"})
+    assert parser.get_parsed_content("description") == {"dataset_dir": "data", "sample_dir": "samples"}
+    assert isinstance(parser.ref_resolver.resolved_content["budget"], CpuBudget)
 
 
 def test_a_killed_run_resumes_to_the_same_weights(

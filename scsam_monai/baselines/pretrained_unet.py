@@ -10,8 +10,10 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 from monai.networks.nets.flexible_unet import SegmentationHead, UNetDecoder
 from torch import Tensor, nn
+from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from scsam_monai.baselines.peer import Peer, padded
 from scsam_monai.errors import InputError
@@ -78,6 +80,7 @@ class PretrainedUNet(Peer):
             is_pad=False,
         )
         self.head = SegmentationHead(spatial_dims=2, in_channels=decoder_channels[-1], out_channels=n_classes)
+        convert_conv2d_weight_memory_format(self, torch.channels_last)  # quicker on a CPU
 
     def train(self, mode: bool = True) -> PretrainedUNet:
         """Set training mode, but for the encoder's batch norms."""

@@ -7,7 +7,7 @@ nnU-Net: Isensee et al., Nature Methods 2021. The blocks are MONAI's
 from __future__ import annotations
 
 from monai.networks.nets import DynUNet
-from torch import Tensor
+from torch import Tensor, nn
 
 from scsam_monai.baselines.peer import Peer, padded
 
@@ -41,6 +41,7 @@ class DynUNet2d(Peer):
             filters=[min(base_filters * 2**stage, MAX_FILTERS) for stage in range(n_stages)],
             norm_name=("INSTANCE", {"affine": True}),
         )
+        _norm_in_one_pass(self.unet)
 
     def forward(self, image: Tensor) -> Tensor:
         """Segment images.
@@ -55,3 +56,12 @@ class DynUNet2d(Peer):
         # The coarsest map needs two positions a side: instance norm has nothing to normalise in one.
         logits: Tensor = self.unet(padded(image, self.stride, at_least=2 * self.stride))
         return logits[..., :height, :width]
+
+
+def _norm_in_one_pass(network: nn.Module) -> None:
+    """Replace instance norms by group norms of single channels: the same values in less time on a CPU."""
+    for module in list(network.modules()):
+        for name, norm in list(module.named_children()):
+            if isinstance(norm, nn.InstanceNorm2d):
+                channels = norm.num_features
+                setattr(module, name, nn.GroupNorm(channels, channels, norm.eps))

@@ -82,7 +82,7 @@ class DetailedScores:
 
     def count(self, engine: Workflow) -> None:
         """Compare the items of an iteration with their labels."""
-        items: Sequence[Mapping[str, Tensor]] = engine.state.output  # type: ignore[assignment]
+        items: Sequence[Mapping[str, Tensor]] = engine.state.output
         batch: Any = engine.state.batch
         for item, source, size in zip(items, batch, self._sizes, strict=True):
             mask = annotated_mask(source.get("annotated"), len(self.class_names))

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from monai.networks.nets import DynUNet
 from torch import nn
 
 from scsam_monai.baselines.unet import DynUNet2d
@@ -36,9 +37,27 @@ def test_has_the_shape_of_nnunet() -> None:
     widths = [module.out_channels for module in convolutions if module.stride == (2, 2)]
     assert widths == [64, 128, 256, 512, 512, 512]
     assert network.stride == 64
-    assert any(isinstance(module, nn.InstanceNorm2d) and module.affine for module in network.modules())
+    norms = [module for module in network.modules() if isinstance(module, nn.GroupNorm)]
+    assert len(norms) == 2 * 7 + 2 * 6
+    assert all(norm.num_groups == norm.num_channels and norm.affine for norm in norms)
     slopes = {module.negative_slope for module in network.modules() if isinstance(module, nn.LeakyReLU)}
     assert slopes == {0.01}
+
+
+def test_norms_are_those_of_single_channels(small: DynUNet2d) -> None:
+    plain = DynUNet(
+        spatial_dims=2,
+        in_channels=1,
+        out_channels=3,
+        kernel_size=[3] * 4,
+        strides=[1, 2, 2, 2],
+        upsample_kernel_size=[2, 2, 2],
+        filters=[4, 8, 16, 32],
+        norm_name=("INSTANCE", {"affine": True}),
+    )
+    plain.load_state_dict(small.unet.state_dict())
+    image = torch.rand(2, 1, 32, 32)
+    torch.testing.assert_close(small.unet(image), plain(image), atol=1e-5, rtol=1e-4)
 
 
 def test_pixel_size_travels_with_the_weights(small: DynUNet2d) -> None:

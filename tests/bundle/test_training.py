@@ -10,7 +10,9 @@ import sys
 
 import pytest
 import torch
+from monai.bundle import ConfigParser
 
+from scsam_monai.training.optimiser import CpuBudget
 from scsam_monai.weights.state_dicts import read_state_dict
 
 
@@ -125,14 +127,18 @@ def test_peers_train_by_the_same_harness(peer, monai_bundle, config, small_datas
 
 
 def test_a_run_with_averaged_weights_and_clipped_gradients(
-    trained, monai_bundle, train_flags, small_dataset, small_flags, tmp_path
+    monai_bundle, config, small_dataset, small_flags, tmp_path
 ):
-    flags = train_flags(small_dataset, tmp_path)
-    monai_bundle("run", "training", *flags, *small_flags, "--ema", "0.5", "--clip_gradients", "5")
-    plain, averaged = (read_state_dict(folder / "model.pt") for folder in (trained, tmp_path))
-    assert any(not torch.equal(plain[key], averaged[key]) for key in plain)
+    files = f"['{config('train')}','{config('unet')}']"
+    flags = ["--dataset_dir", str(small_dataset), "--run_dir", str(tmp_path), *small_flags, *PEERS["unet"]]
+    flags += ["--val_interval", "2", "--ema", "0.5", "--clip_gradients", "5"]
+    monai_bundle("run", "training", "--config_file", files, *flags)
     state = torch.load(tmp_path / "last.pt", weights_only=True)
+    average = {key: value for key, value in state["stateful"]["average"].items() if key != "n_averaged"}
     assert int(state["stateful"]["average"]["n_averaged"]) == 4
+    kept, raw = read_state_dict(tmp_path / "model.pt"), state["network"]
+    assert all(any(torch.equal(mean, value) for value in kept.values()) for mean in average.values())
+    assert any(not torch.equal(raw[key], value) for key, value in kept.items() if value.ndim > 1)
 
 
 def test_cpu_budget_ends_a_run(monai_bundle, config, small_dataset, small_flags, tmp_path):
@@ -141,6 +147,14 @@ def test_cpu_budget_ends_a_run(monai_bundle, config, small_dataset, small_flags,
     flags = ["--dataset_dir", str(small_dataset), "--run_dir", str(tmp_path), "--cpu_minutes", "0.05", *sizes]
     monai_bundle("run", "training", "--config_file", files, *flags)
     assert (tmp_path / "model.pt").is_file()
+
+
+def test_a_cpu_budget_starts_before_the_data_are_opened(config):
+    parser = ConfigParser()
+    parser.read_config([config("train"), config("cpu_budget")])
+    parser.update({"dataset_dir": "data", "sample_dir": "samples", "description::_target_": "builtins.dict"})
+    assert parser.get_parsed_content("description") == {"dataset_dir": "data", "sample_dir": "samples"}
+    assert isinstance(parser.ref_resolver.resolved_content["budget"], CpuBudget)
 
 
 def test_a_killed_run_resumes_to_the_same_weights(

@@ -93,7 +93,7 @@ class LeaveOutEmptyd(Transform):
         image = item[self.key]
         volume = np.asarray(image[0]).T
         grey = volume if volume.ndim == 3 else volume[None]
-        with ArrayVolume(grey) as reader:
+        with ArrayVolume(grey, axes="zyx") as reader:
             found = find_empty(reader)
         empty = found.mask(grey, [(0, size) for size in grey.shape])
         if found.share:

@@ -124,6 +124,7 @@ def _corrections(blank: Calibration) -> np.ndarray:
             for axis in range(dims)
         )
         correction = (smooth * (correction / area**0.25)[around]).sum(axis=1)
+        correction[-dims:] = 1  # faces of a level side are the side
     squares = np.indices(blank.table.shape).reshape(dims - 1, -1).T / GRID
     last = np.clip(1 - squares.sum(axis=1, keepdims=True), 0, None)
     cosines = np.sqrt(np.concatenate([squares, last], axis=1))
@@ -131,14 +132,16 @@ def _corrections(blank: Calibration) -> np.ndarray:
 
 
 def _directions(dims: int) -> np.ndarray:
-    """Directions spread evenly over an octant or a quadrant, (planes, D)."""
+    """Directions spread evenly over an octant or a quadrant, and at the end the axes, (planes + D, D)."""
     place = (np.arange(_PLANES) + 0.5) / _PLANES
     if dims == 2:
-        return np.stack([np.sin(place * np.pi / 2), np.cos(place * np.pi / 2)], axis=1)
+        spread = np.stack([np.sin(place * np.pi / 2), np.cos(place * np.pi / 2)], axis=1)
+        return np.concatenate([spread, np.eye(2)])
     turn = np.pi * (1 + np.sqrt(5)) * np.arange(_PLANES)
     height = 1 - 2 * place
     radius = np.sqrt(1 - height**2)
-    return np.abs(np.stack([height, radius * np.cos(turn), radius * np.sin(turn)], axis=1))
+    spread = np.abs(np.stack([height, radius * np.cos(turn), radius * np.sin(turn)], axis=1))
+    return np.concatenate([spread, np.eye(3)])
 
 
 def _met_normals(blank: Calibration, planes: np.ndarray, axis: int) -> np.ndarray:

@@ -6,6 +6,7 @@ Sums are of whole numbers, so that they do not depend on the blocks.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 
 import numpy as np
 
@@ -135,7 +136,7 @@ class ObjectSums:
         """(N, 3) centre of mass in voxels, (z, y, x)."""
         return np.asarray(self._first / np.maximum(self.table.voxels, 1)[:, None])
 
-    @property
+    @cached_property
     def axes_nm(self) -> np.ndarray:
         """(N, D) lengths in nm of the axes of the ellipsoid of the same moments, the longest first."""
         count, dims = len(self.table), self.ndim
@@ -155,7 +156,7 @@ class ObjectSums:
         factor = 20 if dims == 3 else 16  # of a solid ellipsoid, the squared axis over the variance along it
         return np.asarray(np.sqrt(factor * np.maximum(spread[:, ::-1], 0)))
 
-    @property
+    @cached_property
     def feret_nm(self) -> tuple[np.ndarray, np.ndarray]:
         """(N,) largest and smallest width in nm over all directions that are tried."""
         widths = (self._support.astype(np.int64).sum(axis=0) / 2) / self._widths

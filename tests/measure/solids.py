@@ -14,9 +14,7 @@ def ellipsoid(radii_nm: Sequence[float], size_nm: Sequence[float]) -> tuple[np.n
     radii, size = np.asarray(radii_nm, float), np.asarray(size_nm, float)
     reach = np.ceil(radii / size).astype(int) + MARGIN
     shift = np.array([0.21, 0.37, 0.43])
-    axes = [
-        (np.arange(-n, n + 1) + by) * edge for n, by, edge in zip(reach, shift, size, strict=True)
-    ]
+    axes = [(np.arange(-n, n + 1) + by) * edge for n, by, edge in zip(reach, shift, size, strict=True)]
     grid = np.meshgrid(*axes, indexing="ij")
     inside = sum((along / radius) ** 2 for along, radius in zip(grid, radii, strict=True)) <= 1
     return np.asarray(inside), float(4 / 3 * np.pi * np.prod(radii)), _ellipsoid_surface(radii)
@@ -30,9 +28,7 @@ def _ellipsoid_surface(radii: np.ndarray) -> float:
     turn = (np.arange(steps) + 0.5) / steps * 2 * np.pi
     p, t = np.meshgrid(polar, turn, indexing="ij")
     element = np.sin(p) * np.sqrt(
-        (b * c * np.sin(p) * np.cos(t)) ** 2
-        + (a * c * np.sin(p) * np.sin(t)) ** 2
-        + (a * b * np.cos(p)) ** 2
+        (b * c * np.sin(p) * np.cos(t)) ** 2 + (a * c * np.sin(p) * np.sin(t)) ** 2 + (a * b * np.cos(p)) ** 2
     )
     return float(element.sum() * np.pi / steps * 2 * np.pi / steps)
 

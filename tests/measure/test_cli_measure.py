@@ -49,7 +49,17 @@ def test_from_labels_to_tables(folder: Path) -> None:
         "measure", "labels.tif", "figures", "--objects", "objects.ome.zarr", "--image", "image.tif",
         "--contact-nm", "0,30", "--outside", "nucleus", *NAMES,
     )  # fmt: skip
-    assert told.splitlines()[0].split() == ["class", "objects", "um3", "um2", "surface", "of", "tissue", "of", "cell"]
+    assert told.splitlines()[0].split() == [
+        "class",
+        "objects",
+        "um3",
+        "um2",
+        "surface",
+        "of",
+        "tissue",
+        "of",
+        "cell",
+    ]
     assert [line.split()[0] for line in told.splitlines()[1:4]] == ["granule", "mitochondrion", "nucleus"]
     objects, classes = rows(folder / "figures" / "objects.csv"), rows(folder / "figures" / "classes.csv")
     assert len(objects) == len(rows(folder / "objects_objects.csv"))
@@ -63,7 +73,9 @@ def test_from_labels_to_tables(folder: Path) -> None:
 
 
 def test_parquet_holds_the_same(folder: Path) -> None:
-    parquet = pytest.importorskip("pyarrow.parquet", reason="needs pyarrow: pip install 'scsam-monai[parquet]'")
+    parquet = pytest.importorskip(
+        "pyarrow.parquet", reason="needs pyarrow: pip install 'scsam-monai[parquet]'"
+    )
     scsam("measure", "labels.tif", "figures", "--parquet")
     for name in ("objects", "classes", "contacts"):
         table = parquet.read_table(folder / "figures" / f"{name}.parquet").to_pylist()
@@ -93,8 +105,14 @@ def test_scores(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["objects", "labels.npy", "o.ome.zarr"], "labels.npy: expected a voxel size in nm, met none in the file"),
-        (["measure", "labels.npy", "figures"], "labels.npy: expected a voxel size in nm, met none in the file"),
+        (
+            ["objects", "labels.npy", "o.ome.zarr"],
+            "labels.npy: expected a voxel size in nm, met none in the file",
+        ),
+        (
+            ["measure", "labels.npy", "figures"],
+            "labels.npy: expected a voxel size in nm, met none in the file",
+        ),
         (["evaluate", "labels.npy", "labels.npy"], "labels.npy: expected a voxel size in nm, met none"),
         (["objects", "labels.tif", "labels.tif"], "labels.tif: expected no output yet"),
         (["objects", "labels.tif", "o.png"], "o.png: expected an image file (.ome.zarr, .zarr, .tif, .tiff)"),

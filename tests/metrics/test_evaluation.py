@@ -136,7 +136,11 @@ def test_files(pair: tuple[np.ndarray, np.ndarray], tmp_path: Path) -> None:
 
 
 def test_parts_cover_a_volume_once() -> None:
-    for shape, parts, count in (((3, 9, 10), "blocks", 48), ((3, 9, 10), "sections", 3), ((9, 10), "blocks", 16)):
+    for shape, parts, count in (
+        ((3, 9, 10), "blocks", 48),
+        ((3, 9, 10), "sections", 3),
+        ((9, 10), "blocks", 16),
+    ):
         numbering = PartNumbers(shape, parts)
         met = np.full(shape, -1)
         for number, box in enumerate(numbering.boxes()):

@@ -12,7 +12,7 @@ import numpy as np
 
 from scsam_monai.io.image import VoxelSize
 from scsam_monai.measure.faces import SHARE_UNIT, Faces
-from scsam_monai.measure.table import ObjectTable
+from scsam_monai.measure.table import ObjectTable, compact
 
 _LOW_BITS = 32
 _DIRECTIONS = {2: 64, 3: 128}
@@ -68,7 +68,7 @@ class ObjectSums:
         if not places.size:
             return
         owners = ids.reshape(-1)[places]
-        names, owners = np.unique(owners, return_inverse=True)
+        names, owners = compact(owners)
         rows, count = names - 1, len(names)
         where = np.unravel_index(places, ids.shape)
         voxels = np.bincount(owners, minlength=count).astype(np.int64)
@@ -99,7 +99,7 @@ class ObjectSums:
             outer: (P,) bool, those whose other side is another class or none.
         """
         axis = faces.axis + 3 - self.ndim
-        names, owners = np.unique(faces.inside, return_inverse=True)
+        names, owners = compact(faces.inside)
         self.surface[names - 1, axis] += _sum(owners, faces.share, len(names))
         self.outer[names - 1, axis] += _sum(owners[outer], faces.share[outer], len(names))
         self.add_extent(faces.inside, faces.places)

@@ -23,8 +23,8 @@ REACH = 3.0
 """Of the window, in sigmas."""
 GRID = 48
 """Steps along each axis of the table of corrections, over the squares of a direction's cosines."""
-EDGE_REACH = 3
-"""Voxels from a face within which a sharp edge is looked for."""
+LEAST_REACH = 3
+"""Voxels from a face within which a sharp edge is looked for, at least."""
 _PLANES, _OFFSETS, _ROUNDS = 500, 64, 40
 _WEIGHT = 1024
 
@@ -50,13 +50,18 @@ class Calibration:
         edges: (D,) relative edge lengths of a voxel.
         windows: one for each axis.
         table: corrections, (GRID + 1,) in 2-D or (GRID + 1, GRID + 1) in 3-D, by the squares of the first cosines.
-        halo: voxels around a block that a face in it needs, along each axis (D,).
+        reach: how far the windows look along each axis, in voxels (D,).
     """
 
     edges: tuple[float, ...]
     windows: tuple[Window, ...]
     table: np.ndarray
-    halo: tuple[int, ...]
+    reach: tuple[int, ...]
+
+    @property
+    def halo(self) -> tuple[int, ...]:
+        """Voxels around a block that a face in it needs, along each axis (D,)."""
+        return tuple(width + 1 for width in self.reach)
 
     def share(self, gradient: np.ndarray, axis: int) -> np.ndarray:
         """The part of a face's area that is surface.
@@ -88,12 +93,12 @@ def calibrate(edges: tuple[float, ...]) -> Calibration:
     # A surface that is oblique in nm is nearly level in long voxels: its steps lie far apart.
     sigmas = SIGMA * np.cbrt(max(relative) / np.asarray(relative))
     windows = tuple(_window(axis, sigmas) for axis in range(len(edges)))
-    halo = tuple(
-        max(EDGE_REACH, *(int(np.abs(window.offsets[:, axis]).max()) for window in windows)) + 1
+    reach = tuple(
+        max(LEAST_REACH, *(int(np.abs(window.offsets[:, axis]).max()) for window in windows))
         for axis in range(len(edges))
     )
-    blank = Calibration(relative, windows, np.ones((GRID + 1,) * (len(edges) - 1)), halo)
-    return Calibration(relative, windows, _corrections(blank), halo)
+    blank = Calibration(relative, windows, np.ones((GRID + 1,) * (len(edges) - 1)), reach)
+    return Calibration(relative, windows, _corrections(blank), reach)
 
 
 def _window(axis: int, sigmas: np.ndarray) -> Window:

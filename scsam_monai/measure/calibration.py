@@ -23,8 +23,8 @@ REACH = 3.0
 """Of the window, in sigmas."""
 GRID = 48
 """Steps along each axis of the table of corrections, over the squares of a direction's cosines."""
-EDGE_REACH = 3
-"""Voxels from a face within which a sharp edge is looked for."""
+LEAST_REACH = 3
+"""Voxels from a face within which a sharp edge is looked for, at least."""
 _PLANES, _OFFSETS, _ROUNDS = 500, 64, 40
 _WEIGHT = 1024
 
@@ -50,13 +50,18 @@ class Calibration:
         edges: (D,) relative edge lengths of a voxel.
         windows: one for each axis.
         table: corrections, (GRID + 1,) in 2-D or (GRID + 1, GRID + 1) in 3-D, by the squares of the first cosines.
-        halo: voxels around a block that a face in it needs, along each axis (D,).
+        reach: how far the windows look along each axis, in voxels (D,).
     """
 
     edges: tuple[float, ...]
     windows: tuple[Window, ...]
     table: np.ndarray
-    halo: tuple[int, ...]
+    reach: tuple[int, ...]
+
+    @property
+    def halo(self) -> tuple[int, ...]:
+        """Voxels around a block that a face in it needs, along each axis (D,)."""
+        return tuple(width + 1 for width in self.reach)
 
     def share(self, gradient: np.ndarray, axis: int) -> np.ndarray:
         """The part of a face's area that is surface.
@@ -88,12 +93,12 @@ def calibrate(edges: tuple[float, ...]) -> Calibration:
     # A surface that is oblique in nm is nearly level in long voxels: its steps lie far apart.
     sigmas = SIGMA * np.cbrt(max(relative) / np.asarray(relative))
     windows = tuple(_window(axis, sigmas) for axis in range(len(edges)))
-    halo = tuple(
-        max(EDGE_REACH, *(int(np.abs(window.offsets[:, axis]).max()) for window in windows)) + 1
+    reach = tuple(
+        max(LEAST_REACH, *(int(np.abs(window.offsets[:, axis]).max()) for window in windows))
         for axis in range(len(edges))
     )
-    blank = Calibration(relative, windows, np.ones((GRID + 1,) * (len(edges) - 1)), halo)
-    return Calibration(relative, windows, _corrections(blank), halo)
+    blank = Calibration(relative, windows, np.ones((GRID + 1,) * (len(edges) - 1)), reach)
+    return Calibration(relative, windows, _corrections(blank), reach)
 
 
 def _window(axis: int, sigmas: np.ndarray) -> Window:
@@ -124,6 +129,7 @@ def _corrections(blank: Calibration) -> np.ndarray:
             for axis in range(dims)
         )
         correction = (smooth * (correction / area**0.25)[around]).sum(axis=1)
+        correction[-dims:] = 1  # faces of a level side are the side
     squares = np.indices(blank.table.shape).reshape(dims - 1, -1).T / GRID
     last = np.clip(1 - squares.sum(axis=1, keepdims=True), 0, None)
     cosines = np.sqrt(np.concatenate([squares, last], axis=1))
@@ -131,14 +137,16 @@ def _corrections(blank: Calibration) -> np.ndarray:
 
 
 def _directions(dims: int) -> np.ndarray:
-    """Directions spread evenly over an octant or a quadrant, (planes, D)."""
+    """Directions spread evenly over an octant or a quadrant, and at the end the axes, (planes + D, D)."""
     place = (np.arange(_PLANES) + 0.5) / _PLANES
     if dims == 2:
-        return np.stack([np.sin(place * np.pi / 2), np.cos(place * np.pi / 2)], axis=1)
+        spread = np.stack([np.sin(place * np.pi / 2), np.cos(place * np.pi / 2)], axis=1)
+        return np.concatenate([spread, np.eye(2)])
     turn = np.pi * (1 + np.sqrt(5)) * np.arange(_PLANES)
     height = 1 - 2 * place
     radius = np.sqrt(1 - height**2)
-    return np.abs(np.stack([height, radius * np.cos(turn), radius * np.sin(turn)], axis=1))
+    spread = np.abs(np.stack([height, radius * np.cos(turn), radius * np.sin(turn)], axis=1))
+    return np.concatenate([spread, np.eye(3)])
 
 
 def _met_normals(blank: Calibration, planes: np.ndarray, axis: int) -> np.ndarray:

@@ -59,7 +59,7 @@ def label_components(
     parts = 0
     for number, region in enumerate(plan):
         class_ids = labels.known(region)
-        local = np.asarray(label(class_ids, background=0, connectivity=3 if full else 1))
+        local = _labelled(class_ids, full)
         table = table_of(local, class_ids, [start for start, _ in region], labels.shape)
         tables.append(table)
         ids = np.where(local > 0, local + parts, 0).astype(store.dtype)
@@ -74,6 +74,12 @@ def label_components(
     count, groups = _joined(parts, seams.pairs)
     components = ObjectTable.joined(tables).merged(groups, count)
     return components, np.concatenate([[-1], groups])
+
+
+def _labelled(class_ids: np.ndarray, full: bool) -> np.ndarray:
+    if not class_ids.any():
+        return np.zeros(class_ids.shape, np.int64)
+    return np.asarray(label(class_ids, background=0, connectivity=3 if full else 1))
 
 
 def _joined(parts: int, pairs: list[np.ndarray]) -> tuple[int, np.ndarray]:
@@ -109,16 +115,20 @@ class _Seams:
             self._above, self._below = self._below, self._above
         if x0 == 0 and y0 > 0:
             self._behind, self._before = self._before, self._behind
-        both = np.stack([ids.astype(np.uint64), class_ids.astype(np.uint64)])
+
+        def face(*place: slice | int) -> np.ndarray:
+            return np.stack([ids[place].astype(np.uint64), class_ids[place].astype(np.uint64)])
+
+        everything = slice(None)
         if z0 > 0:
-            self._touch(both[:, 0], self._above, (y0, x0))
+            self._touch(face(0), self._above, (y0, x0))
         if y0 > 0:
-            self._touch(both[:, :, 0], self._behind[:, : z1 - z0], (0, x0))
+            self._touch(face(everything, 0), self._behind[:, : z1 - z0], (0, x0))
         if x0 > 0:
-            self._touch(both[:, :, :, 0], self._left, (0, 0))
-        self._below[:, y0:y1, x0:x1] = both[:, -1]
-        self._before[:, : z1 - z0, x0:x1] = both[:, :, -1]
-        self._left = both[:, :, :, -1]
+            self._touch(face(everything, everything, 0), self._left, (0, 0))
+        self._below[:, y0:y1, x0:x1] = face(-1)
+        self._before[:, : z1 - z0, x0:x1] = face(everything, -1)
+        self._left = face(everything, everything, -1)
 
     def _touch(self, own: np.ndarray, other: np.ndarray, place: tuple[int, int]) -> None:
         """Pair a face with the plane beyond it.

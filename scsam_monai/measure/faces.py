@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scsam_monai.measure.calibration import EDGE_REACH, Calibration
+from scsam_monai.measure.calibration import Calibration
 
 SHARE_UNIT = 2**20
 """Shares of faces are whole multiples of its inverse: sums then do not depend on their order."""
@@ -101,10 +101,10 @@ def _share(
         np.equal(around.at(offset), around.values, out=row, casting="unsafe")
     # Whole numbers far below 2 ** 53: the product is exact in whatever order it is summed.
     share = calibration.share(((window.gradient * mirror).T @ inside).T, axis)
-    return np.where(_beside_an_edge(around, axis, step), 1.0, share)
+    return np.where(_beside_an_edge(around, calibration.reach, axis, step), 1.0, share)
 
 
-def _beside_an_edge(around: _Neighbourhood, axis: int, step: np.ndarray) -> np.ndarray:
+def _beside_an_edge(around: _Neighbourhood, reach: Sequence[int], axis: int, step: np.ndarray) -> np.ndarray:
     """Faces on a flat side that ends in a sharp edge: the window sees round the corner, the side stays flat.
 
     No plane is level over two voxels and falls by two at the next one, so that oblique planes have none of these.
@@ -115,7 +115,7 @@ def _beside_an_edge(around: _Neighbourhood, axis: int, step: np.ndarray) -> np.n
             along = np.zeros(len(step), np.int64)
             along[across] = side
             flat = _level(around, along, step) & _level(around, 2 * along, step)
-            for distance in range(1, EDGE_REACH + 1):
+            for distance in range(1, reach[across] + 1):
                 beyond = -distance * along
                 falls = ~(around.same(beyond) | around.same(beyond - step) | around.same(beyond + step))
                 found |= flat & falls

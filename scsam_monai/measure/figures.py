@@ -89,21 +89,13 @@ FIGURES: dict[int, dict[str, Figure]] = {
 """By number of dimensions and column, what makes a figure of each object, (N,), from the sums."""
 
 
-def place_columns(sums: ObjectSums, row: int) -> dict[str, float]:
-    """Where an object lies, in nm: its centre of mass and its bounding box, from the volume's first corner."""
-    size = np.asarray(sums.voxel_size_nm)
-    table = sums.table
-    axes = "zyx"[3 - sums.ndim :]
-    cells = {}
+def place_columns(sums: ObjectSums) -> dict[str, np.ndarray]:
+    """Where objects lie, in nm: centres of mass and bounding boxes, from the volume's first corner."""
+    columns, table = {}, sums.table
+    axes = range(3 - sums.ndim, 3)
     for axis in axes:
-        k = "zyx".index(axis)
-        cells[f"centroid_{axis}_nm"] = float((_centre(sums)[row, k] + 0.5) * size[k])
+        columns[f"centroid_{'zyx'[axis]}_nm"] = (sums.centroid[:, axis] + 0.5) * sums.voxel_size_nm[axis]
     for axis in axes:
-        k = "zyx".index(axis)
-        cells[f"box_{axis}0_nm"] = float(table.low[row, k] * size[k])
-        cells[f"box_{axis}1_nm"] = float(table.high[row, k] * size[k])
-    return cells
-
-
-def _centre(sums: ObjectSums) -> np.ndarray:
-    return sums.centroid
+        for end, corner in enumerate((table.low, table.high)):
+            columns[f"box_{'zyx'[axis]}{end}_nm"] = corner[:, axis] * sums.voxel_size_nm[axis]
+    return columns

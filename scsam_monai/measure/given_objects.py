@@ -11,7 +11,7 @@ from scsam_monai.errors import InputError
 from scsam_monai.inference.blocks import Block, BlockPlan
 from scsam_monai.measure.components import Cancel, CancelledError
 from scsam_monai.measure.labels import LARGEST_ID, LabelReader
-from scsam_monai.measure.table import ObjectTable, table_of
+from scsam_monai.measure.table import ObjectTable, compact, table_of
 from scsam_monai.progress import Progress
 
 
@@ -81,8 +81,8 @@ def _read(
         )
     tables = []
     for number, region in enumerate(plan):
-        ids, class_ids = volume.read(region), labels.read(region)
-        present, local = np.unique(ids, return_inverse=True)
+        ids, class_ids = volume.read(region), labels.known(region)
+        present, local = compact(ids)
         if present[-1] > LARGEST_ID:
             raise InputError(
                 volume.path,
@@ -90,8 +90,8 @@ def _read(
                 met=f"{int(present[-1]):,}",
                 remedy="number the objects from 1 on",
             )
-        local = local.reshape(ids.shape) + (0 if present[0] == 0 else 1)
-        names = present[present > 0].astype(np.int64)
+        local = local + (0 if present[0] == 0 else 1)
+        names = present[present > 0]
         table = table_of(local, class_ids, [start for start, _ in region], labels.shape)
         _check_classes(volume, names, local, class_ids, table)
         tables.append((names, table))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from scsam_monai.measure.calibration import calibrate
 from scsam_monai.measure.components import Cancel, CancelledError
 from scsam_monai.measure.face_files import FaceFiles
 from scsam_monai.measure.faces import Faces, faces_of_block
-from scsam_monai.measure.given_objects import GivenIds, ObjectIds, read_given
+from scsam_monai.measure.given_objects import ObjectIds, read_given
 from scsam_monai.measure.labels import BLOCK, LabelReader, Labels, Shape3, slices
 from scsam_monai.measure.neighbours import nearest_classes, surface_within
 from scsam_monai.measure.objects import ObjectOptions, scratch, scratch_store, search
@@ -95,29 +96,25 @@ def measure_labels(
     with (
         LabelReader(labels, voxel_size_nm, class_names, ignore_label=ignore_label, dataset=dataset) as reader,
         scratch(beside) as work,
+        ExitStack() as opened,
     ):
         beyond = None if outside is None else reader.class_ids(outside, "outside")
         grey = _open_image(image, reader)
-        try:
-            plan = BlockPlan(reader.shape, block or BLOCK)
-            if objects is None:
-                store = scratch_store(work, reader.shape)
-                options = ObjectOptions(minimum_nm, connectivity=connectivity)
-                table, lookup, _ = search(reader, store, plan, work, options, None, progress, cancel)
-                ids: ObjectIds = _FoundIds(store, lookup)
-            else:
-                table, ids = read_given(
-                    objects, reader, plan, progress_of("reading objects", progress), cancel
-                )
-            run = _Run(reader, ids, grey, ObjectSums(table, reader.voxel_size_nm, reader.ndim), plan, work)
-            run.walk(progress_of("measuring", progress), cancel)
-            found = run.results(distances, beyond, progress, cancel)
-            if isinstance(ids, GivenIds):
-                ids.close()
-        finally:
-            if grey is not None and not isinstance(image, np.ndarray):
-                grey.close()
-    return found
+        if grey is not None and not isinstance(image, np.ndarray):
+            opened.callback(grey.close)
+        plan = BlockPlan(reader.shape, block or BLOCK)
+        if objects is None:
+            store = scratch_store(work, reader.shape)
+            options = ObjectOptions(minimum_nm, connectivity=connectivity)
+            table, lookup, _ = search(reader, store, plan, work, options, None, progress, cancel)
+            ids: ObjectIds = _FoundIds(store, lookup)
+        else:
+            table, given = read_given(objects, reader, plan, progress_of("reading objects", progress), cancel)
+            opened.callback(given.close)
+            ids = given
+        run = _Run(reader, ids, grey, ObjectSums(table, reader.voxel_size_nm, reader.ndim), plan, work)
+        run.walk(progress_of("measuring", progress), cancel)
+        return run.results(distances, beyond, progress, cancel)
 
 
 def _distances(contact_nm: Sequence[float]) -> list[float]:

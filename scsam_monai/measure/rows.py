@@ -49,33 +49,31 @@ def object_rows(
         nearest: (N, classes) nm.
         shared: by distance, (N, classes, 3) surface near each class.
     """
-    table, columns = sums.table, {name: make(sums) for name, make in FIGURES[sums.ndim].items()}
+    table = sums.table
+    columns: dict[str, Any] = {
+        "id": table.ids,
+        "class_id": table.class_ids,
+        "class": np.array([names[class_id] for class_id in table.class_ids.tolist()]),
+        "voxels": table.voxels,
+        **{name: make(sums) for name, make in FIGURES[sums.ndim].items()},
+        **place_columns(sums),
+    }
+    if sums.grey is not None:
+        columns["mean_intensity"] = sums.grey / table.voxels
     areas = {distance: near / SHARE_UNIT @ sums.face_nm for distance, near in shared.items()}
-    skip = 3 - sums.ndim
-    cut = ((table.low == 0) | (table.high == np.asarray(shape)))[:, skip:].any(axis=1)
-    unit = contact_unit(sums)
-    rows = []
-    for row in range(len(table)):
-        cells: dict[str, Any] = {
-            "id": int(table.ids[row]),
-            "class_id": int(table.class_ids[row]),
-            "class": names[int(table.class_ids[row])],
-            "voxels": int(table.voxels[row]),
-        }
-        cells |= {name: float(values[row]) for name, values in columns.items()}
-        cells |= place_columns(sums, row)
-        if sums.grey is not None:
-            cells["mean_intensity"] = float(sums.grey[row] / table.voxels[row])
-        for column, (class_id, name) in enumerate(names.items()):
-            own = class_id == table.class_ids[row]
-            cells[f"nearest_{name}_nm"] = float(nearest[row, column])
-            for distance, area in areas.items():
-                cells[f"contact_{name}_{distance:g}nm_{unit}"] = (
-                    float("nan") if own else float(area[row, column])
-                )
-        cells["cut_by_the_edge"] = bool(cut[row])
-        rows.append(cells)
-    return rows
+    for column, (class_id, name) in enumerate(names.items()):
+        columns[f"nearest_{name}_nm"] = nearest[:, column]
+        for distance, area in areas.items():
+            own = table.class_ids == class_id
+            columns[f"contact_{name}_{distance:g}nm_{contact_unit(sums)}"] = np.where(
+                own, np.nan, area[:, column]
+            )
+    cut = (table.low == 0) | (table.high == np.asarray(shape))
+    columns["cut_by_the_edge"] = cut[:, 3 - sums.ndim :].any(axis=1)
+    return [
+        dict(zip(columns, row, strict=True))
+        for row in zip(*(values.tolist() for values in columns.values()), strict=True)
+    ]
 
 
 def class_rows(

@@ -6,12 +6,13 @@ Sums are of whole numbers, so that they do not depend on the blocks.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 
 import numpy as np
 
 from scsam_monai.io.image import VoxelSize
 from scsam_monai.measure.faces import SHARE_UNIT, Faces
-from scsam_monai.measure.table import ObjectTable
+from scsam_monai.measure.table import ObjectTable, compact
 
 _LOW_BITS = 32
 _DIRECTIONS = {2: 64, 3: 128}
@@ -67,7 +68,7 @@ class ObjectSums:
         if not places.size:
             return
         owners = ids.reshape(-1)[places]
-        names, owners = np.unique(owners, return_inverse=True)
+        names, owners = compact(owners)
         rows, count = names - 1, len(names)
         where = np.unravel_index(places, ids.shape)
         voxels = np.bincount(owners, minlength=count).astype(np.int64)
@@ -98,7 +99,7 @@ class ObjectSums:
             outer: (P,) bool, those whose other side is another class or none.
         """
         axis = faces.axis + 3 - self.ndim
-        names, owners = np.unique(faces.inside, return_inverse=True)
+        names, owners = compact(faces.inside)
         self.surface[names - 1, axis] += _sum(owners, faces.share, len(names))
         self.outer[names - 1, axis] += _sum(owners[outer], faces.share[outer], len(names))
         self.add_extent(faces.inside, faces.places)
@@ -135,7 +136,7 @@ class ObjectSums:
         """(N, 3) centre of mass in voxels, (z, y, x)."""
         return np.asarray(self._first / np.maximum(self.table.voxels, 1)[:, None])
 
-    @property
+    @cached_property
     def axes_nm(self) -> np.ndarray:
         """(N, D) lengths in nm of the axes of the ellipsoid of the same moments, the longest first."""
         count, dims = len(self.table), self.ndim
@@ -155,7 +156,7 @@ class ObjectSums:
         factor = 20 if dims == 3 else 16  # of a solid ellipsoid, the squared axis over the variance along it
         return np.asarray(np.sqrt(factor * np.maximum(spread[:, ::-1], 0)))
 
-    @property
+    @cached_property
     def feret_nm(self) -> tuple[np.ndarray, np.ndarray]:
         """(N,) largest and smallest width in nm over all directions that are tried."""
         widths = (self._support.astype(np.int64).sum(axis=0) / 2) / self._widths

@@ -74,6 +74,25 @@ class ObjectTable:
         return type(self)(np.arange(count, dtype=np.int64), class_ids, voxels, first, low, high)
 
 
+def compact(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The values that occur, ascending, and the place of each value among them.
+
+    As ``np.unique`` has it, without sorting where the values are small.
+
+    Args:
+        values: whole numbers from 0 on, any shape.
+
+    Returns:
+        (M,) int64, and places shaped like ``values``.
+    """
+    if int(values.max(initial=0)) > 4 * values.size:
+        present, places = np.unique(values, return_inverse=True)
+        return present.astype(np.int64), places.reshape(values.shape)
+    seen = np.zeros(int(values.max(initial=0)) + 1, bool)
+    seen[values] = True
+    return np.flatnonzero(seen), (np.cumsum(seen) - 1)[values]
+
+
 def table_of(
     local: np.ndarray, class_ids: np.ndarray, origin: Sequence[int], shape: Sequence[int]
 ) -> ObjectTable:

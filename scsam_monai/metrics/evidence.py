@@ -182,10 +182,7 @@ def _distances(
     surfaces = [outline(mask, known) for mask in (predicted, true)]
     box = _around(surfaces[0] | surfaces[1])
     cut = [surface[box] for surface in surfaces]
-    nm = [
-        np.asarray(get_surface_distance(one, other, "euclidean", spacing), np.float64)
-        for one, other in ((cut[0], cut[1]), (cut[1], cut[0]))
-    ]
+    nm = [_to(one, other, spacing) for one, other in ((cut[0], cut[1]), (cut[1], cut[0]))]
     values, at = np.unique(np.round(np.concatenate(nm), 6), return_inverse=True)
     tables = []
     for surface, inverse in zip(surfaces, np.split(at, [len(nm[0])]), strict=True):
@@ -193,6 +190,13 @@ def _distances(
         np.add.at(table, (numbering.of(np.argwhere(surface)), inverse), 1)
         tables.append(table)
     return Distances(values, *tables)
+
+
+def _to(surface: np.ndarray, other: np.ndarray, spacing: list[float]) -> np.ndarray:
+    """How far each voxel of a surface is from the other one; infinitely where that does not exist."""
+    if not other.any() or not surface.any():
+        return np.full(int(surface.sum()), np.inf)
+    return np.asarray(get_surface_distance(surface, other, "euclidean", spacing), np.float64)
 
 
 def _around(mask: np.ndarray) -> tuple[slice, ...]:

@@ -101,7 +101,7 @@ def test_contact_of_touching_boxes(size: tuple[float, float, float], axis: int) 
     face = 400 * np.prod(size) / size[axis]
     assert contact(measured, "class 1", "class 2", 0) == pytest.approx(face, rel=0.05)
     assert contact(measured, "class 2", "class 1", 0) == pytest.approx(face, rel=0.05)
-    assert next(row["nearest_class 2_nm"] for row in measured.objects) == 0
+    assert measured.objects[0]["nearest_class 2_nm"] == 0
 
 
 def test_contact_of_a_ball_in_a_shell_is_its_surface() -> None:
@@ -120,8 +120,8 @@ def test_boxes_a_gap_apart_are_near_within_it() -> None:
     assert contact(measured, "class 1", "class 2", 0) == 0
     assert contact(measured, "class 1", "class 2", 20) == 0
     assert contact(measured, "class 1", "class 2", 30) == pytest.approx(400 * 100, rel=0.05)
-    assert next(row["nearest_class 2_nm"] for row in measured.objects) == 30
-    assert [row["nearest_class 1_nm"] for row in measured.objects][1] == 30
+    assert measured.objects[0]["nearest_class 2_nm"] == 30
+    assert measured.objects[1]["nearest_class 1_nm"] == 30
 
 
 @pytest.mark.parametrize(

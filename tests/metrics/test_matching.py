@@ -35,7 +35,7 @@ def test_what_is_unknown_does_not_count() -> None:
     true, predicted = squares((2, 2, 8)), squares((2, 2, 8), (20, 20, 8), (30, 2, 8))
     known = np.ones_like(true)
     known[20:28, 20:25] = False
-    known[4:6, 2:10] = False
+    known[2:10, 2:4] = False
     found = match_objects(predicted, true, known, SIZE)
     assert len(found.predicted_iou) == 2
     assert found.true_iou.tolist() == [1.0]

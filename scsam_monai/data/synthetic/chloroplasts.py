@@ -63,7 +63,7 @@ def _draw_thylakoids(canvas: Canvas, box: Box, level: Field, distance: Field, ro
     seen = float(np.exp(-2 * (np.pi * 0.42 * canvas.pixel / _THYLAKOID_NM) ** 2))
     stripes = 0.5 + 0.5 * seen * np.cos(2 * np.pi * bent / np.float32(_THYLAKOID_NM))
     dark = style.membrane - 0.02
-    canvas.paint(box, dark, (0.35 + 0.6 * stripes) * stacks * inner)
+    canvas.paint(box, dark, np.asarray((0.35 + 0.6 * stripes) * stacks * inner, np.float32))
     pitch = np.float32(rng.uniform(70, 130))
     phase = bent / pitch
     single = canvas.cover(np.abs(phase - np.round(phase)) * pitch - 8)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import shlex
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -16,6 +18,8 @@ from typer.testing import CliRunner
 
 from scsam_monai.cli import app
 from scsam_monai.command_line import check_overrides, config_files
+from scsam_monai.data.synthetic import Look, draw_look
+from scsam_monai.data.synthetic.tissues import volume as tissue_volume
 from scsam_monai.io import (
     ImageVolume,
     LabelLegend,
@@ -117,6 +121,10 @@ def test_bundle_commands_use_files_and_keys_that_exist(words, monkeypatch):
     check_overrides(arguments)
 
 
+def _small_look(*given: Any, **options: Any) -> Look:
+    return replace(draw_look(*given, **options), shape=(2, 48, 48))
+
+
 @pytest.mark.parametrize("words", starting_with("scsam"), ids=" ".join)
 def test_scsam_commands_run_as_written(words, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -133,6 +141,8 @@ def test_scsam_commands_run_as_written(words, tmp_path, monkeypatch):
     monkeypatch.setattr(
         "scsam_monai.weights.download.fetch", lambda name, *_, **__: find_weights(name) and []
     )
+    # Tissues of full size are drawn by the generator's own tests.
+    monkeypatch.setattr(tissue_volume, "draw_look", _small_look)
     runner = CliRunner()
     if words[1:3] == ["weights", "pack"]:
         torch.save(PyramidEncoder(words[3]).model.state_dict(), words[4])

@@ -84,9 +84,8 @@ def _draw_one(canvas: Canvas, body: Body, radius: float, clearance: np.ndarray) 
         shift = 0.3 * radius * rng.uniform(-1, 1, 3)
         moved = [axis - np.float32(s) for axis, s in zip(local, shift, strict=True)]
         core = ellipsoid(moved, 0.5 * axes * rng.uniform(0.7, 1.2, 3)) + 0.08 * radius * canvas.roughness(box)
-        canvas.paint(
-            box, body.nucleoid, np.clip(0.5 - core / (canvas.pixel + 12), 0, 1) * room * (distance < -10)
-        )
+        edge = np.clip(0.5 - core / np.float32(canvas.pixel + 12), 0, 1)
+        canvas.paint(box, body.nucleoid, np.asarray(edge * room * (distance < -10), np.float32))
     rim = style.membrane + 0.2 * (style.cytosol - style.membrane)
     canvas.paint(box, rim, np.float32(body.wall) * canvas.shell(distance, 8) * room)
     canvas.blocked[box] |= distance < 12

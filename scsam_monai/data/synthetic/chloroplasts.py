@@ -55,7 +55,7 @@ def _draw_thylakoids(canvas: Canvas, box: Box, level: Field, distance: Field, ro
     """Lamellae along the lens: single ones everywhere, packed to stacks here and there."""
     style, rng = canvas.style, canvas.rng
     bent = level + 40 * canvas.noise(900, box) + 12 * canvas.noise(300, box)
-    inner = np.clip((-distance - 45) / 20, 0, 1) * room
+    inner: Field = np.asarray(np.clip((-distance - 45) / 20, 0, 1) * room, np.float32)
     stacks = np.clip(
         (canvas.noise(330, box) + 0.3 * canvas.noise(900, box) - rng.uniform(0.1, 0.5)) * 5, 0, 1
     )
@@ -63,7 +63,7 @@ def _draw_thylakoids(canvas: Canvas, box: Box, level: Field, distance: Field, ro
     seen = float(np.exp(-2 * (np.pi * 0.42 * canvas.pixel / _THYLAKOID_NM) ** 2))
     stripes = 0.5 + 0.5 * seen * np.cos(2 * np.pi * bent / np.float32(_THYLAKOID_NM))
     dark = style.membrane - 0.02
-    canvas.paint(box, dark, (0.35 + 0.6 * stripes) * stacks * inner)
+    canvas.paint(box, dark, np.asarray((0.35 + 0.6 * stripes) * stacks * inner, np.float32))
     pitch = np.float32(rng.uniform(70, 130))
     phase = bent / pitch
     single = canvas.cover(np.abs(phase - np.round(phase)) * pitch - 8)
@@ -74,7 +74,7 @@ def _draw_inclusions(
     canvas: Canvas, box: Box, local: list[Field], axes: Point, distance: Field, room: Field
 ) -> None:
     rng, style = canvas.rng, canvas.style
-    inner = np.clip((-distance - 40) / 15, 0, 1) * room
+    inner: Field = np.asarray(np.clip((-distance - 40) / 15, 0, 1) * room, np.float32)
     starch = [0.45, 0.3, 0.45]
     kinds = [(rng.uniform(0.6, 1.0) * np.array(starch) * axes, style.lumen - 0.05)] * int(rng.integers(0, 3))
     kinds += [(np.full(3, rng.uniform(35, 90)), style.core)] * int(rng.integers(0, 6))

@@ -7,6 +7,7 @@ and detectors. The eight-class sample data set has narrower styles of its own, i
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -34,21 +35,21 @@ _STAIN: dict[str, tuple[Range, ...]] = {
     "nucleoplasm": ((0.6, 0.72), (0.62, 0.74), (0.6, 0.72), (0.6, 0.7)),
     "chromatin": ((0.34, 0.54), (0.34, 0.52), (0.3, 0.48), (0.34, 0.5)),
     "core_fraction": ((0.48, 0.72), (0.48, 0.72), (0.46, 0.7), (0.5, 0.72)),
-    "texture": ((0.04, 0.08), (0.04, 0.085), (0.06, 0.11), (0.06, 0.11)),
+    "texture": ((0.04, 0.08), (0.04, 0.09), (0.08, 0.15), (0.06, 0.11)),
 }
 
 _OPTICS: dict[str, tuple[Range, ...]] = {
-    "blur_nm": ((3.5, 9.0), (4.5, 13.0), (2.5, 5.0), (2.0, 4.0)),
+    "blur_nm": ((3.5, 9.0), (4.5, 13.0), (2.0, 4.5), (2.0, 4.0)),
     "imaged_fraction": ((0.9, 1.0), (0.3, 0.6), (0.8, 1.0), (0.9, 1.0)),
     "grain_px": ((0.35, 0.9), (0.3, 0.8), (0.3, 0.8), (0.5, 1.0)),
     # The following are in standard deviations of the clean picture.
-    "noise": ((0.05, 0.45), (0.08, 0.6), (0.12, 0.5), (0.2, 0.8)),
+    "noise": ((0.05, 0.45), (0.08, 0.6), (0.22, 0.75), (0.2, 0.8)),
     "drift": ((0.02, 0.08), (0.03, 0.12), (0.05, 0.2), (0.0, 0.05)),
     "shading": ((0.02, 0.2), (0.02, 0.2), (0.05, 0.3), (0.02, 0.15)),
     "curtaining": ((0.0, 0.12), (0.0, 0.02), (0.0, 0.02), (0.0, 0.0)),
     # Of the finished picture in [0, 1].
     "brightness": ((0.4, 0.62), (0.4, 0.62), (0.42, 0.6), (0.42, 0.6)),
-    "contrast": ((0.1, 0.2), (0.12, 0.22), (0.14, 0.22), (0.1, 0.2)),
+    "contrast": ((0.1, 0.2), (0.12, 0.22), (0.14, 0.23), (0.1, 0.2)),
     "gamma": ((0.8, 1.25), (0.8, 1.25), (0.85, 1.2), (0.85, 1.2)),
     # Of neighbouring sections against each other, in nm, in the specimen's place.
     "jitter_nm": ((0.0, 3.0), (0.0, 8.0), (2.0, 14.0), (0.0, 1.0)),
@@ -140,13 +141,16 @@ def draw_look(
     drawn = {name: float(rng.uniform(*row[column])) for name, row in (_STAIN | _OPTICS).items()}
     has = {name: bool(rng.random() < row[column]) for name, row in _CHANCES.items()}
     quality = float(rng.uniform(*COMPRESSION_QUALITY))
-    apart = {name: drawn.pop(name) for name in ("brightness", "contrast", "gamma", "jitter_nm")}
+    apart: dict[str, Any] = {
+        name: drawn.pop(name) for name in ("brightness", "contrast", "gamma", "jitter_nm")
+    }
+    compressed, sixteen = has.pop("compressed"), has.pop("sixteen_bits")
     return Look(
         style=Style(name=chosen, **drawn),
         shape=shape,
         voxel_size_nm=voxel,
-        compression=quality if has.pop("compressed") else 0.0,
-        dtype="uint16" if has.pop("sixteen_bits") else "uint8",
+        compression=quality if compressed else 0.0,
+        dtype="uint16" if sixteen else "uint8",
         **apart,
         **has,
     )
@@ -162,6 +166,9 @@ def _draw_sampling(
     section = round(float(rng.uniform(*_SAMPLING["section_nm"][column])), 1)
     if MODALITIES[column] == "fib-sem":
         section = pixel
-    sections = int(rng.integers(*_SAMPLING["sections"][column], endpoint=True))
-    side = 16 * int(rng.integers(_SAMPLING["side"][column][0] // 16, _SAMPLING["side"][column][1] // 16 + 1))
+    (fewest, most), (shortest, longest) = (
+        [round(bound) for bound in _SAMPLING[name][column]] for name in ("sections", "side")
+    )
+    sections = int(rng.integers(fewest, most, endpoint=True))
+    side = 16 * int(rng.integers(shortest // 16, longest // 16, endpoint=True))
     return (sections, side, side), (section, pixel, pixel)

@@ -126,9 +126,11 @@ class Packing:
         for _ in range(twigs):
             first = path[int(self.rng.integers(len(path)))]
             thin = radius * float(self.rng.uniform(0.2, 0.55))
-            way = self._walk(first, self.rng.standard_normal(3), thin, 0.4)[: int(self.rng.integers(2, 10))]
-            if len(way) > 1:
-                twig = np.stack([first, *way])
+            walked = self._walk(first, self.rng.standard_normal(3), thin, 0.4)[
+                : int(self.rng.integers(2, 10))
+            ]
+            if len(walked) > 1:
+                twig = np.stack([first, *walked])
                 ways.append((twig, self._radii(twig, thin, beads)))
         parts = []
         for way, widths in ways:
@@ -240,8 +242,8 @@ class Packing:
         owner = self.canvas.owner
         owner.fill(FILLER)
         for layer, numbers in zip(self._layers, self._numbers, strict=True):
-            layer = layer + rough_nm * (self._lattice.noise(420) + 0.5 * self._lattice.noise(170))
-            distance = self._refine(layer)
+            rough = rough_nm * (self._lattice.noise(420) + 0.5 * self._lattice.noise(170))
+            distance = self._refine(np.asarray(layer + rough, np.float32))
             closer = distance < nearest
             np.minimum(second, np.where(closer, nearest, distance), out=second)
             np.copyto(nearest, distance, where=closer)

@@ -28,12 +28,12 @@ def draw_synapses(canvas: Canvas, territories: Territories, per_um3: float, inse
     sites = np.flatnonzero((np.abs(territories.border) < 8) & (owner != FILLER))
     if not sites.size:
         return []
-    before = []
+    before: list[Point] = []
     for site in rng.choice(sites, min(4 * wanted + 4, sites.size), replace=False):
         if len(before) >= wanted:
             break
         index = np.unravel_index(int(site), owner.shape)
-        center = (np.array(index) + 0.5) * canvas.grid.spacing
+        center: Point = np.asarray((np.array(index) + 0.5) * canvas.grid.spacing, float)
         if (found := _draw_one(canvas, territories, center, insect)) is not None:
             before.append(found)
     return before

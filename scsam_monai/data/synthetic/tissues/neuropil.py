@@ -42,7 +42,7 @@ class _Kind:
 def _draw_kind(rng: np.random.Generator) -> _Kind:
     if rng.random() < 0.5:
         return _Kind(
-            True, rng.uniform(3, 12), rng.uniform(-0.22, -0.06), rng.uniform(30, 90), rng.uniform(0.7, 2.0)
+            True, rng.uniform(2, 8), rng.uniform(-0.22, -0.06), rng.uniform(30, 90), rng.uniform(0.7, 2.0)
         )
     wide = rng.uniform(18, 45) if rng.random() < 0.12 else rng.uniform(5, 15)
     return _Kind(False, wide, rng.uniform(-0.08, 0.12), rng.uniform(20, 70), rng.uniform(0.4, 1.5))
@@ -156,9 +156,9 @@ def _draw_cytosol(canvas: Canvas, count: int, kind: _Kind) -> np.ndarray:
     dense = np.clip(rng.normal(0.85, 0.45, count + 1), 0.1, 1.8).astype(np.float32)
     dense[FILLER] = 1.3 if kind.insect else 0.5
     density = dense[canvas.owner] * np.clip(1 + 0.5 * canvas.noise(700), 0.1, 2)
-    specks = np.minimum(np.maximum(canvas.grain - 0.5, 0), 1.5) + 0.55 * np.clip(canvas.noise(60), -0.6, 2.2)
+    specks = np.minimum(np.maximum(canvas.grain - 0.5, 0), 1.5) + 0.55 * np.clip(canvas.noise(60), -0.25, 2.2)
     ground = shade[canvas.owner] + 0.02 * canvas.noise(500) + 0.02 * canvas.noise(160)
-    canvas.grey[...] = ground - 1.9 * style.texture * density * (specks - 0.35)
+    canvas.grey[...] = ground - 1.9 * style.texture * density * (specks - 0.37)
     return shade
 
 

@@ -67,23 +67,24 @@ def _draw_walls(canvas: Canvas, border: Field, depth: Field) -> None:
 def _lay_chloroplasts(canvas: Canvas, depth: Field) -> Field:
     """Along the walls, flat against them; returns the distance in nm to the nearest of them or to the nucleus."""
     rng = canvas.rng
-    slope = np.stack(np.gradient(depth, *canvas.grid.spacing)) if min(depth.shape) > 1 else None
+    slope = [
+        np.gradient(depth, spacing, axis=axis) if depth.shape[axis] > 1 else np.zeros_like(depth)
+        for axis, spacing in enumerate(canvas.grid.spacing)
+    ]
     perimeter = float(np.count_nonzero(np.abs(depth - 300) < 150) * np.prod(canvas.grid.spacing)) / 300
     wanted = max(1, round(perimeter / canvas.grid.extent[0] / 4500 * rng.uniform(0.7, 1.6)))
     near = np.full(depth.shape, 1e3, np.float32)
     nucleus = canvas.labels == NUCLEUS
     if nucleus.any():
         near[...] = ndimage.distance_transform_edt(~nucleus, sampling=canvas.grid.spacing)
-    for _ in range(8 * wanted):
+    for _ in range(6 * wanted):
         axes = np.array([rng.uniform(450, 900), rng.uniform(900, 1700), rng.uniform(1100, 2200)])
         places = np.flatnonzero(np.abs(depth - axes[0] - 60) < 40)
         if not places.size or wanted == 0:
             break
         index = np.unravel_index(int(rng.choice(places)), depth.shape)
-        center = (np.array(index) + 0.5) * canvas.grid.spacing
-        normal: Point = (
-            np.array([0.0, 0.0, 1.0]) if slope is None else slope[(slice(None), *index)].astype(float)
-        )
+        center: Point = np.asarray((np.array(index) + 0.5) * canvas.grid.spacing, float)
+        normal: Point = np.array([float(part[index]) for part in slope])
         normal /= max(float(np.linalg.norm(normal)), 1e-6)
         found = draw_chloroplast(canvas, center, axes, normal, canvas.cell_at(center))
         if found is not None:

@@ -28,7 +28,9 @@ def check(folder: Annotated[Path, typer.Argument(help="Folder with dataset.json.
     from scsam_monai.data.dataset import load_dataset
 
     description = load_dataset(folder)
-    from scsam_monai.data.checks import inspect_dataset  # imports torch: what headers tell does not wait for it
+    from scsam_monai.data.checks import (
+        inspect_dataset,  # imports torch: what headers tell does not wait for it
+    )
 
     report = inspect_dataset(description)
     _print_report(report, description.class_names)

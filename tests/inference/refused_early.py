@@ -98,7 +98,9 @@ def main(root: Path) -> None:
         result = CliRunner().invoke(app, words)
         lines = result.stderr.splitlines() or [repr(result.exception)]
         rows.append((name, result.exit_code, lines[-1], time.process_time() - started))
-    print(json.dumps([rows, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, "torch" in sys.modules]))
+    print(
+        json.dumps([rows, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, "torch" in sys.modules])
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A training whose loss or weights are no numbers, or whose disk is full, ends with an error and keeps what was good."""
+"""A training whose loss is no number, or whose disk is full, ends with an error and keeps what was good."""
 
 from __future__ import annotations
 

@@ -133,5 +133,6 @@ def test_autocast_is_another_recording() -> None:
         half = graphed._key(x)
     with torch.autocast("cpu", torch.float16):
         other = graphed._key(x)
-    assert len({plain, half, other, graphed._key(x.to("meta"))}) == 4
+    assert len({plain, half, other}) == 3
+    assert x.device in plain
     assert graphed._key(x) == plain

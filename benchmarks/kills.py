@@ -2,6 +2,7 @@
 
     python benchmarks/kills.py --runner serial --kills 30
     python benchmarks/kills.py --runner dask --kills 30
+    python benchmarks/kills.py --kills 0 --full 10
 
 Each trial starts ``scsam predict`` as a process group of its own, ends all of it by SIGKILL at a random moment, and
 starts it again with ``--resume``; one resumed run in three is killed, too, at most twice. A moment lies in one of
@@ -9,6 +10,9 @@ three stages, chosen at random: before the run is on record; while blocks are co
 them; while pyramids are built and maps moved to their places. It lies anywhere in the time that the start, a block
 or the end took in the uninterrupted run. The network is a small ScSAM with random weights. Every file and folder of
 the output counts.
+
+A trial with a full disk gives the prediction files of at most some bytes, chosen at random below the largest of the
+uninterrupted run's. It has to end with one line that says so, or well, and is resumed with room.
 """
 
 from __future__ import annotations
@@ -17,6 +21,7 @@ import argparse
 import json
 import os
 import random
+import resource
 import signal
 import subprocess
 import sys
@@ -92,14 +97,15 @@ class Prediction:
         ]
         output.mkdir()
 
-    def start(self, *options: str) -> subprocess.Popen[str]:
-        """Start it as a group of its own."""
+    def start(self, *options: str, room: int = resource.RLIM_INFINITY) -> subprocess.Popen[str]:
+        """Start it as a group of its own, whose files may grow to so many bytes."""
         return subprocess.Popen(
             [*self.command, *options],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (room, room)),
         )
 
     def stage(self) -> str:
@@ -167,6 +173,29 @@ def trial(prediction: Prediction, seconds: dict[str, float], expected: Tree, cha
             _kill_at_random(prediction, process, seconds, chance, met)
         else:
             _expect_success(process)
+    met.identical, met.left = prediction.tree() == expected, prediction.left()
+    return met
+
+
+def full_disk(prediction: Prediction, expected: Tree, chance: random.Random) -> Trial:
+    """Run it without room and resume it; the error has to be one line.
+
+    Raises:
+        RuntimeError: if it ended in another way.
+    """
+    met = Trial()
+    largest = max(len(content) for content in expected.values() if content is not None)
+    room = chance.randrange(largest)
+    _clear(prediction)
+    process = prediction.start(room=room)
+    _, errors = process.communicate()
+    if process.returncode:
+        last = errors.splitlines()[-1]
+        if process.returncode != 2 or "disk full" not in last or "Traceback" in errors:
+            raise RuntimeError(f"with files of {room} bytes: {errors}")
+        met.kills.append((f"full at {room} bytes", prediction.blocks_done()[0]))
+        met.resumes = 1
+        _expect_success(prediction.start("--resume" if prediction.progress.exists() else "--threads=1"))
     met.identical, met.left = prediction.tree() == expected, prediction.left()
     return met
 
@@ -260,6 +289,7 @@ def main() -> None:
     )
     parser.add_argument("--runner", choices=("serial", "dask"), default="serial")
     parser.add_argument("--kills", type=int, default=30, help="runs that are killed, each at least once")
+    parser.add_argument("--full", type=int, default=0, help="runs that find the disk full")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     trials: list[Trial] = []
@@ -271,6 +301,9 @@ def main() -> None:
         )
         for _ in range(options.kills):
             trials.append(trial(prediction, seconds, expected, chance))
+            yield trials[-1]
+        for _ in range(options.full):
+            trials.append(full_disk(prediction, expected, chance))
             yield trials[-1]
 
     with tempfile.TemporaryDirectory() as name:

@@ -96,6 +96,7 @@ def check_overrides(argv: Sequence[str]) -> None:
     files = [str(file) for file in config_files(argv)]
     _check_nested_keys(files)
     config = ConfigParser.load_config_files(files)
+    _check_evaluation(config)
     for key, value in _overrides(argv):
         if _exists(config, _split(key)):
             _check_number(key, value, ConfigParser(config).get(key))
@@ -115,6 +116,22 @@ def _check_nested_keys(files: Sequence[str]) -> None:
             if len(path) > 1 and not _exists(config, path):
                 remedy = "correct the key, or add it to the first file"
                 raise InputError(file, expected="keys of the config before it", met=key, remedy=remedy)
+
+
+def _check_evaluation(config: Any) -> None:
+    """Refuse to evaluate with the config of several processes: one of the two would lose its ``initialize``.
+
+    The network would be scored with the weights that it was built with, and the run in ``run_dir`` moved away.
+    """
+    network = config.get("network") if isinstance(config, dict) else None
+    target = network.get("_target_", "") if isinstance(network, dict) else ""
+    if "evaluating" in config and str(target).endswith("DistributedDataParallel"):
+        raise InputError(
+            "--config_file",
+            expected="evaluate.json with the configs of one process",
+            met="multi_gpu_train.json beside it",
+            remedy="leave multi_gpu_train.json out: one process evaluates",
+        )
 
 
 def _check_number(key: str, value: Any, default: Any) -> None:

@@ -14,6 +14,7 @@ from torch import Tensor
 from scsam_monai.errors import InputError
 from scsam_monai.inference.maps import argmax_labels, check_logits
 from scsam_monai.inference.pixel_size import VOXEL_SIZE_KEY, network_pixel_size, scale_factors
+from scsam_monai.inference.windows import Windows
 from scsam_monai.progress import Progress
 
 
@@ -44,6 +45,10 @@ class SliceWiseInferer(Inferer):
             logits for images and label maps for stacks, whose logits may not fit into memory.
         progress: called with the number of slices done and in all.
 
+    Raises:
+        InputError: for windows that ``scsam predict`` refuses, too: no pixels, no windows at a time, or an overlap
+            outside [0, 1).
+
     Example:
         >>> inferer = SliceWiseInferer(roi_size=32)
         >>> inferer(torch.rand(1, 1, 40, 50, 3), lambda image: torch.cat([image, 1 - image], dim=1)).shape
@@ -65,6 +70,16 @@ class SliceWiseInferer(Inferer):
         argmax: bool | None = None,
         progress: Progress | None = None,
     ) -> None:
+        overlaps, edges = (
+            [value] if isinstance(value, int | float) else value for value in (overlap, roi_size)
+        )
+        Windows(overlap=max(overlaps), batch=sw_batch_size)
+        Windows(overlap=min(overlaps), batch=sw_batch_size)
+        if not all(isinstance(edge, int) and (edge > 0 or edge == -1) for edge in edges):
+            met, remedy = f"{roi_size}", "correct it"
+            raise InputError(
+                "window size", expected="pixels, or -1 for a whole slice", met=met, remedy=remedy
+            )
         self.windows = SlidingWindowInferer(
             roi_size=roi_size,
             sw_batch_size=sw_batch_size,

@@ -10,12 +10,17 @@ from torch import Tensor, nn
 
 _logger = logging.getLogger(__name__)
 
+Key = tuple[torch.Size, torch.dtype, torch.device, torch.dtype | None]
+"""Shape, type and device of the input, and autocast's type; None without autocast."""
+
 EAGER_CALLS = 3
 """Calls of a shape before it is recorded: libraries set themselves up in them, and short work never pays."""
 
 
 class GraphedNetwork:
     """Calls a network without gradients; from the fourth call of a shape on, a recorded graph is replayed.
+
+    Another type, device or autocast of an input is another shape here.
 
     For inference alone: weights are read where they were when the graph was recorded, so they may change in place
     but not move, and the network must not look at values to decide what to compute. Where recording fails, calls
@@ -35,13 +40,13 @@ class GraphedNetwork:
     def __init__(self, network: nn.Module) -> None:
         self.network = network
         self.failed = False
-        self._calls: dict[tuple[torch.Size, torch.dtype], int] = {}
-        self._recorded: dict[tuple[torch.Size, torch.dtype], _Recorded] = {}
+        self._calls: dict[Key, int] = {}
+        self._recorded: dict[Key, _Recorded] = {}
 
     @torch.inference_mode()
     def __call__(self, x: Tensor) -> Tensor:
         """Return what the network makes of ``x``, in memory of its own."""
-        key = (x.shape, x.dtype)
+        key = _key(x)
         if key not in self._recorded and not self._record(key, x):
             y: Tensor = self.network(x)
             return y
@@ -52,7 +57,7 @@ class GraphedNetwork:
         """Number of shapes that are replayed."""
         return len(self._recorded)
 
-    def _record(self, key: tuple[torch.Size, torch.dtype], x: Tensor) -> bool:
+    def _record(self, key: Key, x: Tensor) -> bool:
         if not x.is_cuda or self.failed:
             return False
         self._calls[key] = self._calls.get(key, 0) + 1
@@ -65,6 +70,13 @@ class GraphedNetwork:
             reason = (str(error) or type(error).__name__).splitlines()[0]
             _logger.warning("the network could not be recorded as a CUDA graph and runs eagerly: %s", reason)
         return not self.failed
+
+
+def _key(x: Tensor) -> Key:
+    """What a recording holds for: memory and kernels hang on the device and on autocast, too."""
+    kind = x.device.type
+    autocast = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
+    return x.shape, x.dtype, x.device, autocast
 
 
 class _Recorded:

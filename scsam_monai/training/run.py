@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ from monai.engines import Evaluator, Trainer
 
 from scsam_monai.data.dataset import DatasetDescription
 from scsam_monai.errors import InputError
-from scsam_monai.filesystem.atomic import check_writable
+from scsam_monai.filesystem.atomic import check_writable, write_errors
+from scsam_monai.filesystem.locks import holder, lease
 from scsam_monai.inference.pixel_size import network_pixel_size
 from scsam_monai.io.voxel_size import check_factor
 from scsam_monai.training.crops import BalancedCropDataset
@@ -26,6 +28,10 @@ from scsam_monai.weights.build import load_weights
 from scsam_monai.weights.record import recorded_class_names
 
 logger = logging.getLogger(__name__)
+
+LOCK = ".lock"
+"""In a run's folder: locked while a process trains there."""
+_held: dict[Path, ExitStack] = {}
 
 
 def prepare_run(
@@ -70,6 +76,7 @@ def train_and_test(
     load_weights(best.network, best.path)
     if test_items:
         tester.run()
+    release_run_dir(best.path.parent)
 
 
 def pixel_size_to_keep(network: Any, start_from: str | Path | None) -> float | None:
@@ -133,17 +140,47 @@ def check_recorded_classes(weights: str | Path | None, names: Sequence[str]) -> 
 
 
 def claim_run_dir(run_dir: str | Path, resume: bool | str = False) -> None:
-    """Make sure that a run can write its files, and that it overwrites no earlier run's.
+    """Make sure that a run can write its files, overwrites no earlier run's, and is alone in its folder.
+
+    The folder stays this process's until the run or the process ends, by whatever. Of several processes that train
+    together the first claims it.
 
     Args:
         run_dir: folder of the run.
         resume: unless False, the run in it is to go on.
 
     Raises:
-        InputError: if the folder cannot be written to.
+        InputError: if the folder cannot be written to, or another process trains in it.
     """
     check_writable(run_dir)
+    _hold(Path(run_dir))
     keep_earlier_run(run_dir, resume)
+    if not (Path(run_dir) / LOCK).exists():  # the earlier run took the lock with it
+        check_writable(run_dir)
+        _hold(Path(run_dir))
+
+
+def release_run_dir(run_dir: str | Path) -> None:
+    """Let others train in a folder that this process has claimed; nothing if it has not."""
+    if (held := _held.pop(Path(run_dir).absolute(), None)) is not None:
+        held.close()
+
+
+def _hold(run_dir: Path) -> None:
+    release_run_dir(run_dir)  # a notebook or a server may train in it again
+    if idist.get_rank():
+        return
+    stack = ExitStack()
+    with write_errors(run_dir):
+        mine = stack.enter_context(lease(run_dir / LOCK))
+    if not mine:
+        raise InputError(
+            run_dir,
+            expected="a run_dir in which nothing else trains",
+            met=f"one that {holder(run_dir / LOCK)} trains in",
+            remedy="name another --run_dir, or wait until that has ended",
+        )
+    _held[run_dir.absolute()] = stack
 
 
 def keep_earlier_run(run_dir: str | Path, resume: bool | str) -> None:

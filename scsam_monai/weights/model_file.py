@@ -40,13 +40,14 @@ class RecordedWeights:
 
     @property
     def sha256(self) -> str:
-        """Of the weights, which are as they were recorded.
+        """Of the weights as they were when this was first asked for, or when they were loaded.
 
         Raises:
-            InputError: if they are not, or have changed since they were hashed.
+            InputError: if they are not as they were recorded.
         """
-        with self.content():
-            pass
+        if self._hashed is None:
+            with self.content():
+                pass
         assert self._hashed is not None
         return self._hashed[0]
 

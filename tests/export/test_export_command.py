@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from typer.testing import CliRunner
 
 from scsam_monai.cli import app
 from scsam_monai.export import export_onnx, export_torchscript
+from scsam_monai.filesystem.atomic import sha256_of
 from scsam_monai.inference.model import Model
 from scsam_monai.networks.compose import compose_scsam
 
@@ -84,6 +86,9 @@ def own_model(tmp_path):
     state = torch.load(folder / "model.pt", weights_only=True)
     state["fusion.gamma"] += 0.01
     torch.save(state, folder / "model.pt")
+    record = json.loads((folder / "model.json").read_text())
+    record["model_sha256"] = sha256_of(folder / "model.pt")
+    (folder / "model.json").write_text(json.dumps(record))
     return folder / "model.pt"
 
 

@@ -207,3 +207,19 @@ def test_arguments_reach_the_network() -> None:
 
     image = volume(1, 1, 20, 20)
     torch.testing.assert_close(SliceWiseInferer(16)(image, network, 2.0, shift=1.0), image * 2 + 1)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"overlap": 1.0}, "window overlap: expected a fraction from 0 to below 1, met 1.0"),
+        ({"overlap": [0.25, -0.1]}, "window overlap: expected a fraction from 0 to below 1, met -0.1"),
+        ({"sw_batch_size": 0}, "window batch: expected 1 or more, met 0"),
+        ({"roi_size": 0}, "window size: expected pixels, or -1 for a whole slice, met 0"),
+        ({"roi_size": [64, -5]}, "window size: expected pixels, or -1 for a whole slice"),
+        ({"roi_size": 64.5}, "window size: expected pixels, or -1 for a whole slice"),
+    ],
+)
+def test_windows_that_predict_refuses_are_refused(options: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        SliceWiseInferer(**({"roi_size": 64} | options))

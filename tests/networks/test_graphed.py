@@ -124,3 +124,15 @@ def test_replay_on_cuda_equals_eager_calls(relative_error: Callable[..., float])
             kept.append((call(x), network(x)))
     assert call.recorded == 1, "see the log"
     assert all(relative_error(met, expected) < 2e-2 for met, expected in kept)
+
+
+def test_autocast_is_another_recording() -> None:
+    x = torch.rand(1, 2)
+    plain = graphed._key(x)
+    with torch.autocast("cpu", torch.bfloat16):
+        half = graphed._key(x)
+    with torch.autocast("cpu", torch.float16):
+        other = graphed._key(x)
+    assert len({plain, half, other}) == 3
+    assert x.device in plain
+    assert graphed._key(x) == plain

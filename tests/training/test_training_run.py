@@ -8,13 +8,16 @@ from torch import nn
 
 from scsam_monai.data.dataset import DatasetDescription
 from scsam_monai.errors import InputError
+from scsam_monai.filesystem.locks import lease
 from scsam_monai.training.run import (
     check_class_names,
     check_recorded_classes,
     check_scale,
+    claim_run_dir,
     keep_earlier_run,
     pixel_size_to_keep,
     prepare_run,
+    release_run_dir,
     train_and_test,
 )
 
@@ -94,3 +97,44 @@ def test_a_pixel_size_is_kept_only_where_weights_are():
     network = SimpleNamespace(pixel_size_nm=torch.tensor(8.0))
     assert pixel_size_to_keep(network, None) is None
     assert pixel_size_to_keep(network, "model.pt") == 8
+
+
+@pytest.mark.parametrize("resume", [False, True, "auto"])
+def test_a_folder_in_which_another_process_trains_is_refused_and_stays_as_it_is(tmp_path, resume):
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "last.pt").write_text("weights")
+    with lease(run / ".lock") as mine:  # as another process holds it
+        assert mine
+        with pytest.raises(
+            InputError, match=r"expected a run_dir in which nothing else trains, met one that proc"
+        ):
+            claim_run_dir(run, resume)
+        assert [path.name for path in tmp_path.iterdir()] == ["run"]
+        assert sorted(path.name for path in run.iterdir()) == [".lock", "last.pt"]
+    claim_run_dir(run, resume)  # it has ended
+    release_run_dir(run)
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_claimed_folder_is_held_until_it_is_released(tmp_path, resume):
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "last.pt").write_text("weights")
+    claim_run_dir(run, resume)
+    claim_run_dir(run, resume)  # a notebook trains again
+    with lease(run / ".lock") as free:
+        assert not free
+    release_run_dir(run)
+    with lease(run / ".lock") as free:
+        assert free
+
+
+def test_the_folder_that_was_moved_is_let_go(tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "last.pt").write_text("weights")
+    claim_run_dir(run)
+    claim_run_dir(tmp_path / "run.1", resume=True)
+    for folder in ("run", "run.1"):
+        release_run_dir(tmp_path / folder)

@@ -167,7 +167,8 @@ def run(named: Path, tmp_path: Path) -> Path:
     path = tmp_path / "run" / "model.pt"
     path.parent.mkdir()
     torch.save(network.state_dict(), path)
-    record = {"network": network.recipe, "class_names": ["a", "b", "c"], "model_sha256": "0" * 64}
+    record = {"network": network.recipe, "class_names": ["a", "b", "c"]}
+    record["model_sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
     path.with_suffix(".json").write_text(json.dumps(record))
     return path
 

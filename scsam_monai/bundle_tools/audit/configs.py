@@ -39,9 +39,9 @@ def _read_yaml(text: str) -> Any:
             return None
         if _all_entries(node) > MOST_ENTRIES:
             raise ValueError("too many entries")
-        return loader.construct_document(node)  # type: ignore[no-untyped-call]
+        return loader.construct_document(node)
     finally:
-        loader.dispose()  # type: ignore[no-untyped-call]
+        loader.dispose()
 
 
 def _all_entries(root: yaml.Node) -> int:

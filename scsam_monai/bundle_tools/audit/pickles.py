@@ -10,7 +10,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from numpy.lib import format as npy
 
@@ -194,7 +194,8 @@ def _imports_of(stream: IO[bytes], numbers: list[int], budget: _Budget) -> Itera
     """What one pickle imports that is not plain; whole numbers met are added to ``numbers``."""
     strings: list[str] = []
     try:
-        for opcode, argument, _ in pickletools.genops(_Limited(stream, budget)):
+        limited: Any = _Limited(stream, budget)
+        for opcode, argument, _ in pickletools.genops(limited):
             budget.opcodes -= 1
             if budget.opcodes < 0:
                 yield UNFINISHED

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from scsam_monai.errors import InputError
+from scsam_monai.filesystem.locks import holder, lease
 from scsam_monai.training.handlers.finite import FirstNotFinite
 from scsam_monai.weights.model_file import damaged_part
 from scsam_monai.weights.saving import whole, write_torch
@@ -98,7 +99,21 @@ class TimedTraining:
             self._restore()
 
     def run(self) -> dict[str, float]:
-        """Train; return the last line of figures."""
+        """Train; return the last line of figures.
+
+        Raises:
+            InputError: if another process trains this stage in the same folder, a loss is not finite, or the disk
+                is full; what was saved before stays.
+        """
+        lock = self.work / f"{self.stage.name}.lock"
+        with lease(lock) as mine:
+            if not mine:
+                met = f"one in which {holder(lock)} trains {self.stage.name}"
+                remedy = "name another folder, or wait until that has ended"
+                raise InputError(self.work, expected="a folder of its own", met=met, remedy=remedy)
+            return self._run()
+
+    def _run(self) -> dict[str, float]:
         line: dict[str, float] = {}
         last = saved = logged = self.clock()
         while self.elapsed < self.seconds:

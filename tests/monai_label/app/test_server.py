@@ -19,6 +19,7 @@ import torch
 from PIL import Image
 
 from scsam_monai.data.synthetic import CLASSES
+from scsam_monai.filesystem.atomic import sha256_of
 from scsam_monai.io import read_header, read_labels
 from tests.monai_label.app.conftest import SCRIPTS, predict
 
@@ -257,24 +258,36 @@ def cut_short(path):
     path.write_bytes(path.read_bytes()[:5000])
 
 
+def damaged(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0x40
+    path.write_bytes(content)
+
+
 @pytest.mark.parametrize(
-    ("spoil", "sentence"),
+    ("spoil", "recorded", "sentence"),
     [
-        (without_prototypes, "1 missing (prompt_encoder.prototypes)"),
-        (of_another_network, "1 unknown (weight)"),
-        (cut_short, "model.pt: expected a safetensors file or a PyTorch state dict"),
+        (without_prototypes, True, "1 missing (prompt_encoder.prototypes)"),
+        (of_another_network, True, "1 unknown (weight)"),
+        (cut_short, True, "model.pt: expected a safetensors file or a PyTorch state dict"),
+        (damaged, False, "model.pt: expected the weights that model.json describes"),
     ],
 )
-def test_a_model_that_is_not_whole_is_refused(server, tmp_path, spoil, sentence):
+def test_a_model_that_is_not_whole_is_refused(server, tmp_path, spoil, recorded, sentence):
     model = server.folder / "app" / "model" / "scsam" / "models" / "model.pt"
+    record = model.with_suffix(".json").read_text()
     for name in ("whole.pt", "spoilt.pt"):
         shutil.copy(model, tmp_path / name)
     spoil(tmp_path / "spoilt.pt")
+    if recorded:  # else the hash tells before anything else is looked at
+        own = json.loads(record) | {"model_sha256": sha256_of(tmp_path / "spoilt.pt")}
+        model.with_suffix(".json").write_text(json.dumps(own))
     (tmp_path / "spoilt.pt").replace(model)
     try:
         answer = server.call("POST", "/infer/scsam?image=plane&output=image")
     finally:
         (tmp_path / "whole.pt").replace(model)
+        model.with_suffix(".json").write_text(record)
     assert answer.status == 500
     assert sentence in answer.sentence
     assert server.call("POST", "/infer/scsam?image=plane&output=image").status == 200

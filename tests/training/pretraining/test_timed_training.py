@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from scsam_monai.errors import InputError
+from scsam_monai.filesystem.locks import lease
 from scsam_monai.training.pretraining.timed_training import TimedTraining
 
 
@@ -138,3 +139,13 @@ def test_it_ends_at_a_loss_that_is_no_number_and_keeps_what_was_saved(tmp_path: 
     ):
         run.run()
     assert torch.load(tmp_path / "line.pt", weights_only=True)["bias"].isfinite().all()
+
+
+def test_a_stage_that_another_process_trains_is_refused(tmp_path: Path) -> None:
+    run = training(Line(), tmp_path)
+    with (
+        lease(tmp_path / "work" / "line.lock"),
+        pytest.raises(InputError, match="expected a folder of its own, met"),
+    ):
+        run.run()
+    assert not (tmp_path / "line.jsonl").exists()

@@ -10,7 +10,7 @@ from setuptools.command.build_py import build_py
 ALONG = {
     "bundle": (
         *("LICENSE", "large_files.yml", "configs/*.json", "configs/*.conf", "docs/*"),
-        *("models/model.json", "models/model.pt", "models/scsam_*.safetensors"),
+        *("models/model.json", "models/model.pt", "models/scsam_*.safetensors", "samples/*"),
     ),
     "docs/monai_label": ("*.sh", "*.txt", "*.py"),
 }

@@ -15,6 +15,7 @@ from scsam_monai.cli.bundle import bundle_app
 from scsam_monai.cli.datasets import check, corpus, generate, import_app
 from scsam_monai.cli.export import export_app
 from scsam_monai.cli.predict import predict
+from scsam_monai.cli.report import demo, report
 from scsam_monai.cli.weights import weights_app
 from scsam_monai.errors import InputError
 
@@ -38,7 +39,9 @@ app = typer.Typer(
     help="Prompt-free segmentation of organelles in electron microscopy.",
 )
 app.add_typer(import_app, name="import")
+app.command()(demo)
 app.command()(predict)
+app.command()(report)
 app.command()(check)
 app.command()(generate)
 app.command()(corpus)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from scsam_monai._version import __version__
 from scsam_monai.errors import InputError
 from scsam_monai.filesystem.atomic import write_errors
 from scsam_monai.inference.blocks import Block
@@ -146,7 +148,9 @@ def _provenance(job: Job) -> dict[str, object]:
     """How the maps were made, without the paths of this machine."""
     described = job.as_json()
     described["source"]["path"] = Path(job.source.path).name
-    return {key: described[key] for key in described if key not in ("output", "model")}
+    versions = {"scsam-monai": __version__, "torch": version("torch"), "numpy": version("numpy")}
+    kept = {key: described[key] for key in described if key not in ("output", "model")}
+    return kept | {"versions": versions}
 
 
 def move_into_place(place: Path, target: Path) -> None:

@@ -16,6 +16,7 @@ from scsam_monai.cli.datasets import check, corpus, generate, import_app
 from scsam_monai.cli.export import export_app
 from scsam_monai.cli.predict import predict
 from scsam_monai.cli.report import demo, report
+from scsam_monai.cli.train import train
 from scsam_monai.cli.weights import weights_app
 from scsam_monai.errors import InputError
 
@@ -42,6 +43,7 @@ app.add_typer(import_app, name="import")
 app.command()(demo)
 app.command()(predict)
 app.command()(report)
+app.command()(train)
 app.command()(check)
 app.command()(generate)
 app.command()(corpus)

@@ -34,6 +34,9 @@ def report(
     voxel_size_nm: Annotated[
         str | None, typer.Option(metavar="Z,Y,X", help="Voxel size in nm, if the labels state none.")
     ] = None,
+    measured: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="What `scsam measure` wrote of these labels.")
+    ] = None,
 ) -> None:
     """Write one HTML file on labels or on a training run, with nothing to fetch: pictures, numbers, origin."""
     from scsam_monai.progress import progress_of, stage_bars
@@ -49,7 +52,12 @@ def report(
             raise InputError(source, expected="a run or labels", met="no such file", remedy="check the path")
         with stage_bars() as progress:
             page = labels_page(
-                source, image, dataset=dataset, voxel_size_nm=size, progress=progress_of("counting", progress)
+                source,
+                image,
+                dataset=dataset,
+                voxel_size_nm=size,
+                measured=measured,
+                progress=progress_of("counting", progress),
             )
         default = beside(source)
     typer.echo(write_page(page, target or default))

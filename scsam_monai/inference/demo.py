@@ -9,7 +9,7 @@ from scsam_monai.errors import InputError
 from scsam_monai.filesystem.atomic import write_errors
 from scsam_monai.inference.planning import plan_job
 from scsam_monai.inference.run import run_job
-from scsam_monai.io.palette import class_colours
+from scsam_monai.io.palette import colours_of
 from scsam_monai.progress import StageProgress
 from scsam_monai.weights.registry import check_model
 
@@ -63,5 +63,5 @@ def segment_sample(
         device=device,
         progress=progress,
     )
-    run_job(job, class_colours(len(job.class_names)), model=model, device=device, progress=progress)
+    run_job(job, colours_of(job.class_names), model=model, device=device, progress=progress)
     return labels

@@ -120,9 +120,8 @@ def open_work(
     closes = volume is None
     volume = volume or open_volume(job.source.path, job.source.dataset)
     predictors = job.windows.predictors(model.network, volume.shape, job.factors, job.intensity, model.device)
-    return OpenedJob(
-        volume if closes else None, Stream(volume, predictors, job.plan, Store(job), job.products, progress)
-    )
+    stream = Stream(volume, predictors, job.plan, Store(job), job.products, progress, job.selection)
+    return OpenedJob(volume if closes else None, stream)
 
 
 @dataclass(frozen=True)

@@ -18,21 +18,22 @@ SIZE = (4.2, 2.3)
 """Inches."""
 
 
-def size_histogram(areas: np.ndarray, colour: Sequence[int], unit: str) -> bytes:
-    """Draw how often profiles of each size occur, over a logarithmic axis.
+def size_histogram(sizes: np.ndarray, colour: Sequence[int], label: str, what: str = "profiles") -> bytes:
+    """Draw how often each size occurs, over a logarithmic axis.
 
     Args:
-        areas: of the profiles, above 0.
+        sizes: above 0.
         colour: red, green and blue, 0 to 255.
-        unit: of the areas.
+        label: of the sizes, with their unit.
+        what: is counted.
     """
     figure, axes = _axes()
-    low, high = np.log10(areas.min()), np.log10(areas.max())
+    low, high = np.log10(sizes.min()), np.log10(sizes.max())
     edges = np.logspace(low - 0.05, max(high, low + 0.1) + 0.05, BINS + 1)
-    axes.hist(areas, edges.tolist(), color=_rgb(colour), edgecolor="#444", linewidth=0.4)
+    axes.hist(sizes, edges.tolist(), color=_rgb(colour), edgecolor="#444", linewidth=0.4)
     axes.set_xscale("log")
-    axes.set_xlabel(f"area, {unit}")
-    axes.set_ylabel("profiles")
+    axes.set_xlabel(label)
+    axes.set_ylabel(what)
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     return _svg(figure)
 

@@ -22,6 +22,7 @@ from scsam_monai.io.voxel_size import as_voxel_size
 from scsam_monai.progress import Progress
 from scsam_monai.report.charts import size_histogram
 from scsam_monai.report.layers import class_layer, grey_layer, map_layer, svg_uri
+from scsam_monai.report.measured import measured_histograms, measured_tables
 from scsam_monai.report.page import Layer, LegendEntry, Page, Picture, Sheet, Table
 from scsam_monai.report.provenance import is_shipped, predict_command, segmentation_facts
 from scsam_monai.report.survey import Survey, evenly_spaced, survey
@@ -47,6 +48,7 @@ def labels_page(
     *,
     dataset: str | None = None,
     voxel_size_nm: Sequence[float] | None = None,
+    measured: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Page:
     """Gather what there is to say about labels.
@@ -57,6 +59,7 @@ def labels_page(
             directory.
         dataset: of the image, inside an HDF5 file or an OME-Zarr.
         voxel_size_nm: (z, y, x), where the labels state none.
+        measured: folder that ``scsam measure`` wrote of these labels, for sizes and contacts of objects.
         progress: called with sections counted and in all.
 
     Raises:
@@ -98,6 +101,9 @@ def labels_page(
     page.tables.append(_fractions(counted, legend, size, 2 if flat else 3))
     page.tables.append(_profiles(counted, legend, size))
     page.pictures += _histograms(counted, legend, size)
+    if measured is not None:
+        page.tables += measured_tables(measured)
+        page.pictures += measured_histograms(measured, list(legend.class_names))
     page.warnings = _warnings(job, counted, legend, size, sure)
     if job:
         page.provenance = segmentation_facts(job, source)
@@ -250,7 +256,7 @@ def _histograms(counted: Survey, legend: LabelLegend, size: Sequence[float] | No
     return [
         Picture(
             f"{_name(legend, index)}: area of {len(areas):,} profiles",
-            svg_uri(size_histogram(areas * scale, _colour(legend, index), unit)),
+            svg_uri(size_histogram(areas * scale, _colour(legend, index), f"area, {unit}")),
         )
         for index, areas in counted.areas.items()
         if len(areas) > 2
@@ -281,7 +287,12 @@ def _warnings(
     if size is None:
         found.append("No voxel size is known: sizes are in voxels. Give one with --voxel-size-nm.")
     total = max(1, int(counted.voxels.sum()))
-    absent = [n for index, n in enumerate(legend.class_names) if index and not counted.voxels[index]]
+    drawn = (job.get("selection") or {}).get("drawn", range(len(legend.class_names)))
+    absent = [
+        n
+        for index, n in enumerate(legend.class_names)
+        if index in drawn and index and not counted.voxels[index]
+    ]
     if absent:
         found.append(f"Nothing was drawn as {', '.join(absent)}.")
     found += [

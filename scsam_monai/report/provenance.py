@@ -65,7 +65,25 @@ def predict_command(job: Mapping[str, Any], image: Path, output: Path) -> str:
     words += ["--block", ",".join(map(str, job["block"])), "--threads", str(job["threads"])]
     words += [f"--{name}" for name in ("probabilities", "confidence") if name in job["products"]]
     words += ["--ome-zarr", job["ome_zarr"]]
-    return shlex.join(words)
+    words += ["--invert"] if job["intensity"][0] > job["intensity"][1] else []
+    return shlex.join(words + _selection(job))
+
+
+def _selection(job: Mapping[str, Any]) -> list[str]:
+    selected, names = job.get("selection"), job["class_names"]
+    if not selected:
+        return []
+    words = []
+    if len(selected["drawn"]) < len(names) - 1:
+        words += ["--classes", ",".join(names[index] for index in selected["drawn"])]
+    for option, key in (("--threshold", "thresholds"), ("--smallest-nm2", "smallest_nm2")):
+        words += [
+            word
+            for name, value in zip(names, selected[key], strict=True)
+            if value
+            for word in (option, f"{name}={value!r}")
+        ]
+    return words
 
 
 def image_hash(path: Path) -> str:

@@ -10,18 +10,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from scsam_monai.data.doubts import FEW_VOXELS
 from scsam_monai.errors import InputError
 from scsam_monai.filesystem.bundle_folder import bundle_folder
 from scsam_monai.report.charts import curves
 from scsam_monai.report.layers import png_uri, svg_uri
 from scsam_monai.report.page import Page, Picture, Table
-from scsam_monai.report.palette import class_colours
+from scsam_monai.report.palette import colours_of
 
 PICTURES = 4
 """Pictures of each kind that are shown."""
 LOSS = "loss_epoch/"
-FEW_VOXELS = 500
-"""Voxels of a class in the test part below which its score says little."""
 
 
 def is_run(folder: Path) -> bool:
@@ -110,9 +109,7 @@ def _score_curves(rows: list[dict[str, str]], record: Mapping[str, Any]) -> Pict
         points = [(float(row["epoch"]), float(row[key])) for row in rows if row.get(key)]
         if points:
             series[name] = [x for x, _ in points], [y for _, y in points]
-    colours = dict(
-        zip(record["class_names"], class_colours(len(record["class_names"])).tolist(), strict=True)
-    )
+    colours = dict(zip(record["class_names"], colours_of(record["class_names"]).tolist(), strict=True))
     drawn = curves(series, "IoU", {"mean": (0, 0, 0)} | colours)
     return Picture("IoU on the validation part", svg_uri(drawn), wide=True)
 

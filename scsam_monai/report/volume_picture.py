@@ -15,6 +15,7 @@ from torch import Tensor
 from scsam_monai.io.intensity import normalise
 from scsam_monai.io.volume import VolumeReader, open_volume
 from scsam_monai.report.figures import PANEL_CELL, grey_to_rgb, overlay, picture_grid, save_png
+from scsam_monai.report.palette import colours_of
 
 SIDE = 1536
 """Voxels along a side that are read at most; of longer ones the middle is shown."""
@@ -132,9 +133,12 @@ def volume_panel(
         boxes += [(depth, (y, y + 1), spans[1]), (depth, spans[0], (x, x + 1))]
     greys = [normalise(image.read(box).squeeze(axis), *intensity) for axis, box in enumerate(boxes)]
     drawn = [labels.read(box).squeeze(axis) for axis, box in enumerate(boxes)]
+    colours = colours_of(class_names)
     pictures = [
         _in_line([grey_to_rgb(grey) for grey in greys]),
-        _in_line([overlay(*pair, len(class_names)) for pair in zip(greys, drawn, strict=True)]),
+        _in_line(
+            [overlay(*pair, len(class_names), colours=colours) for pair in zip(greys, drawn, strict=True)]
+        ),
     ]
     cell = min(max(PANEL_CELL, pictures[0].shape[1] / FINEST), WIDEST)
     title = _title(name, cuts, spans, labels.shape)

@@ -243,3 +243,20 @@ def test_a_report_works_in_a_browser_without_a_network(tmp_path: Path) -> None:
     assert seen["console"] == []
     assert seen["requests"] == [report.as_uri()]
     assert screen.stat().st_size > 1000
+
+
+def test_measurements_are_taken_in(tmp_path: Path) -> None:
+    image, path, _ = make_labels(tmp_path)
+    folder = tmp_path / "measured"
+    with pytest.raises(InputError, match="scsam measure"):
+        labels_page(path, image, measured=folder)
+    folder.mkdir()
+    (folder / "classes.csv").write_text("class_id,class,objects,volume_nm3\n1,mitochondrion,12,123456.5\n")
+    (folder / "contacts.csv").write_text("class,near_class,within_nm,contact_nm2\nmitochondrion,er,0.0,nan\n")
+    (folder / "objects.csv").write_text(
+        "id,class,volume_nm3\n1,mitochondrion,5\n2,mitochondrion,9\n3,mitochondrion,7\n"
+    )
+    page = labels_page(path, image, measured=folder)
+    assert page.tables[-2].rows == [["1", "mitochondrion", "12", "123,456"]]
+    assert page.tables[-1].rows == [["mitochondrion", "er", "0", "-"]]
+    assert page.pictures[-1].caption == "mitochondrion: 3 objects, measured"

@@ -157,6 +157,11 @@ class ScoreStart:
             return
         self.sha256 = sha256_of(self.model)
         load_weights(self.network, self.model)
+        if not len(self.validator.data_loader):  # type: ignore[arg-type]
+            logger.warning(
+                "no validation part: nobody will know whether training makes %s better", self.model
+            )
+            return
         with self.validator.add_event_handler(Events.EPOCH_STARTED, _call_it_epoch_0):
             self.validator.run(1)
         score = float(self.validator.state.metrics[self.key_metric])

@@ -139,8 +139,14 @@ def test_start_up_imports_no_engine():
             ["cell.npy", "--voxel-size-nm", "8,8,8", "--model", "a.pt"],
             "expected a trained model.pt, met no such",
         ),
-        (["cell.npy", "--voxel-size-nm", "8,8,8", "--classes", "er,mito"], "--classes: expected some of membrane"),
-        (["cell.npy", "--voxel-size-nm", "8,8,8", "--threshold", "er=high"], "--threshold: expected a number"),
+        (
+            ["cell.npy", "--voxel-size-nm", "8,8,8", "--classes", "er,mito"],
+            "--classes: expected some of membrane",
+        ),
+        (
+            ["cell.npy", "--voxel-size-nm", "8,8,8", "--threshold", "er=high"],
+            "--threshold: expected a number",
+        ),
     ],
 )
 def test_slips_are_told_before_the_engine_is_imported(tmp_path, words, message):

@@ -80,7 +80,7 @@ def bioimageio_command(
 ) -> None:
     """Write MODEL.zip, a BioImage.IO package for Fiji, ilastik and napari; tested without a network."""
     from scsam_monai.export import export_bioimageio
-    from scsam_monai.report.palette import class_colours
+    from scsam_monai.report.palette import colours_of
 
     opened = _open(model)
     licence, authors = _provenance(opened, licence, author)
@@ -88,7 +88,7 @@ def bioimageio_command(
         if not value:
             remedy = f"add {option}, like {option} {example}"
             raise InputError(option, expected="that of your weights", met="nothing", remedy=remedy)
-    colours = class_colours(len(opened.class_names))
+    colours = colours_of(opened.class_names)
     _done(export_bioimageio(opened, output, colours, window=window, licence=licence or "", authors=authors))
 
 

@@ -104,6 +104,7 @@ NEXT_STEPS = (
         "scsam import files my_stacks my_dataset --image '*_raw.tif' --label '*_labels.tif' "
         "--class 1=mitochondrion --voxel-size-nm 5,5,5",
     ),
+    ("Train on it:", "scsam train my_dataset my_run"),
 )
 """What to type after the demo, each with what it does."""
 

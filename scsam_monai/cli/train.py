@@ -67,6 +67,7 @@ def train(
     overrides = {"dataset_dir": str(description.path), "run_dir": str(run), **settings["told"], **keys}
     overrides |= {} if model is None else {"start_from": str(model)}
     overrides |= {"resume": "auto"} if resume else {}
+    _check(overrides)
     _tell_time(description, report, overrides, settings)
     if dry_run:
         return
@@ -202,15 +203,28 @@ def _config() -> str:
     return str(bundle_folder() / "configs" / "train.json")
 
 
+def _words(overrides: Mapping[str, Any]) -> list[str]:
+    words = ["monai.bundle", "run", "training", "--config_file", _config()]
+    return words + [word for key, value in overrides.items() for word in (f"--{key}", str(value))]
+
+
+def _check(overrides: Mapping[str, Any]) -> None:
+    """Refuse keys that the config does not have, before anything takes time."""
+    from scsam_monai.command_line import check_overrides
+
+    check_overrides(_words(overrides))
+
+
 def _run(overrides: Mapping[str, Any], again: str) -> None:
     """Run MONAI's command in this process, as if it had been typed."""
     import runpy
+    import warnings
 
     from scsam_monai.command_line import input_error_in
 
-    words = ["monai.bundle", "run", "training", "--config_file", _config()]
-    words += [word for key, value in overrides.items() for word in (f"--{key}", str(value))]
-    before, sys.argv = sys.argv, words
+    # It warns of configs from strangers; this one is the bundle's own.
+    warnings.filterwarnings("ignore", message="parsing config_file")
+    before, sys.argv = sys.argv, _words(overrides)
     try:
         runpy.run_module("monai.bundle", run_name="__main__", alter_sys=True)
     except KeyboardInterrupt:

@@ -227,7 +227,8 @@ def parse_voxel_size(size: object, *, where: str | Path) -> list[float]:
 def _header(name: object, folder: Path, where: str) -> ImageHeader:
     if not isinstance(name, str | Path) or not str(name):
         raise InputError(where, expected="a path", met=repr(name), remedy="name the file")
-    return read_header((folder / Path(name).expanduser()).resolve())
+    read = read_label_header if where.endswith(": label") else read_header
+    return read((folder / Path(name).expanduser()).resolve())
 
 
 def _region(region: object, shape: tuple[int, ...], *, where: str) -> list[list[int]] | None:

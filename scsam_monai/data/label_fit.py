@@ -19,6 +19,8 @@ REACH = 8
 """Pixels within which edges that were drawn by hand count as those of the image."""
 FEW_EDGES = 1000
 """Pixels of edges below which nothing can be said."""
+LEAST_SIDE = 128
+"""Pixels along the shorter side below which shifts are too few to compare with."""
 FITS = 4.0
 """Standard deviations, over all shifts, above which labels fit."""
 ELSEWHERE = 8.0
@@ -35,17 +37,19 @@ class Fit:
         best: with the shift that fits best.
         shift: that shift (y, x): how far the labels would have to move.
         edges: pixels of edges in the labels.
+        side: pixels along the shorter side of what was looked at.
     """
 
     here: float
     best: float
     shift: tuple[int, int]
     edges: int
+    side: int
 
     @property
     def known(self) -> bool:
-        """Whether there are edges enough to say anything."""
-        return self.edges >= FEW_EDGES
+        """Whether there are edges and room enough to say anything."""
+        return self.edges >= FEW_EDGES and self.side >= LEAST_SIDE
 
     @property
     def fits(self) -> bool:
@@ -78,13 +82,13 @@ def fit_of(images: Sequence[np.ndarray], labels: Sequence[np.ndarray]) -> Fit:
         count += int(drawn.sum())
     spread = float(total.std())
     if not count or not spread:
-        return Fit(0.0, 0.0, (0, 0), count)
+        return Fit(0.0, 0.0, (0, 0), count, min(shape))
     scores = np.abs(total - total.mean()) / spread
     height, width = shape
     y, x = np.unravel_index(int(scores.argmax()), shape)
     near = np.roll(scores, (REACH, REACH), (0, 1))[: 2 * REACH + 1, : 2 * REACH + 1]
     shift = (int(y) if y <= height // 2 else int(y) - height, int(x) if x <= width // 2 else int(x) - width)
-    return Fit(float(near.max()), float(scores.max()), shift, count)
+    return Fit(float(near.max()), float(scores.max()), shift, count, min(shape))
 
 
 def _middle(section: np.ndarray) -> np.ndarray:

@@ -34,17 +34,16 @@ def write_contact_sheet(description: DatasetDescription, target: str | Path) -> 
     """
     items = [(part, item) for part, each in description.sections.items() for item in each]
     step = -(-len(items) // MOST)
+    sections = [(part, item, *_section(item)) for part, item in items[::step]]
+    shape = tuple(max(image.shape[axis] for _, _, image, _, _ in sections) for axis in (0, 1))
+    ignore, colours = description.ignore_label, colours_of(description.class_names)
     pictures: list[np.ndarray] = []
     captions: list[str] = []
-    unknown, ignore, colours = False, description.ignore_label, colours_of(description.class_names)
-    for part, item in items[::step]:
-        image, label, where = _section(item)
-        pictures += [
-            _on_white(grey_to_rgb(image)),
-            _on_white(overlay(image, label, len(colours), ignore_label=ignore, colours=colours)),
-        ]
+    for part, item, image, label, where in sections:
+        drawn = overlay(image, label, len(colours), ignore_label=ignore, colours=colours)
+        pictures += [_on_white(grey_to_rgb(image), shape), _on_white(drawn, shape)]
         captions += [f"{part}: {Path(item['image']).name}{where}", Path(item["label"]).name]
-        unknown = unknown or bool((label == ignore).any())
+    unknown = any(bool((label == ignore).any()) for _, _, _, label, _ in sections)
     columns = 2 if len(pictures) <= 4 else 4
     title = "Each image, and its labels over it: their outlines should lie on those of the image"
     names = description.class_names
@@ -62,9 +61,9 @@ def _section(item: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray, str]:
     return normalise(image[z][window], low, high), label[z][window].astype(np.int64), where
 
 
-def _on_white(picture: np.ndarray) -> np.ndarray:
-    canvas = np.full((SIDE, SIDE, 3), 255, np.uint8)
+def _on_white(picture: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    canvas = np.full((*shape, 3), 255, np.uint8)
     height, width = picture.shape[:2]
-    top, left = (SIDE - height) // 2, (SIDE - width) // 2
+    top, left = (shape[0] - height) // 2, (shape[1] - width) // 2
     canvas[top : top + height, left : left + width] = picture
     return canvas

@@ -174,7 +174,7 @@ def _sheets(
         if Product.CONFIDENCE in values:
             sure.append(float(values[Product.CONFIDENCE].mean()) / 255)
         pictures = {_MAP_NAMES[key]: map_layer(value, HIGHEST[key]) for key, value in values.items()}
-        where = f"section {z + 1} of {classes.shape[0]}" if classes.shape[0] > 1 else "the image"
+        where = f"z {z} of 0 to {classes.shape[0] - 1}" if classes.shape[0] > 1 else "the image"
         cut = " (its middle)" if tuple(b - a for a, b in spans) != classes.shape[1:] else ""
         height, width = drawn.shape
         sheets.append(Sheet(where + cut, width, height, grey_layer(image), layers, pictures))

@@ -9,12 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
+from PIL import Image
 
 from scsam_monai.data.checks import inspect_dataset
 from scsam_monai.data.dataset import load_dataset
 from scsam_monai.data.doubts import looks_like_labels
 from scsam_monai.data.label_fit import ELSEWHERE, FITS, fit_of
 from scsam_monai.data.synthetic import generate_volume
+from scsam_monai.errors import InputError
+from scsam_monai.io import read_labels
 
 SIZE = (16.0, 16.0, 16.0)
 CELLS = [generate_volume((1, 160, 160), SIZE, seed=seed) for seed in (100, 101)]
@@ -81,6 +84,9 @@ def test_a_few_edges_say_nothing() -> None:
     label[20:60, 20:60] = 1
     fit = fit_of([CELLS[0].image[0]], [label])
     assert not fit.known
+    strip = fit_of([CELLS[0].image[0, :100]], [CELLS[1].labels[0, :100]])
+    assert strip.edges > 1000
+    assert not strip.known
     assert not fit_of([np.zeros((64, 64))], [label[:64, :64]]).known
 
 
@@ -112,3 +118,17 @@ def test_real_pairs_fit_and_wrong_ones_do_not(raw: str, label: str, real_data: P
     assert moved.moved
     assert moved.best > ELSEWHERE
     assert moved.shift[0] == pytest.approx(-30, abs=3)
+
+
+def test_labels_in_colours_are_refused_with_what_helps(tmp_path: Path) -> None:
+    Image.fromarray(np.zeros((16, 16, 3), np.uint8)).save(tmp_path / "label.png")
+    tifffile.imwrite(tmp_path / "cell.tif", CELLS[0].image[0, :16, :16])
+    items = [{"image": "cell.tif", "label": "label.png"}]
+    content = {"labels": {"0": "background", "1": "er"}, "voxel_size_nm": [16, 16, 16], "training": items}
+    (tmp_path / "dataset.json").write_text(json.dumps(content))
+    with pytest.raises(
+        InputError, match=r"label\.png: expected labels as numbers.*give each colour a number"
+    ):
+        load_dataset(tmp_path)
+    with pytest.raises(InputError, match="give each colour a number"):
+        read_labels(tmp_path / "label.png")

@@ -6,16 +6,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 import torch
+from typer.testing import CliRunner
 
+from scsam_monai.cli import app
 from scsam_monai.errors import InputError
+from scsam_monai.filesystem.bundle_folder import bundle_folder
 from scsam_monai.inference.blocks import BlockPlan
 from scsam_monai.inference.maps import OnePlaneDrawing, ThreePlanesDrawing
 from scsam_monai.inference.products import Product
 from scsam_monai.inference.selection import Selection
 from scsam_monai.inference.small_profiles import remove_small
-from scsam_monai.io import LabelLegend, LabelVolume, create_labels
+from scsam_monai.io import LabelLegend, LabelVolume, create_labels, write_stack
 from scsam_monai.io.palette import class_colours
+from scsam_monai.report.labels_page import labels_page
+from scsam_monai.report.survey import profile_areas
 
 NAMES = ["background", "er", "golgi", "granule"]
 WHOLE = (slice(0, 1), slice(0, 1), slice(0, 4))
@@ -104,3 +110,32 @@ def test_classes_without_a_size_are_left_alone(tmp_path: Path) -> None:
     labels[0, 3, 3], labels[0, 9, 9] = 1, 2
     found = cleaned(tmp_path, labels, [0, 0, 2], (1, 8, 8))
     assert (found[0, 3, 3], found[0, 9, 9]) == (1, 0)
+
+
+def test_the_command_draws_what_was_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sample's corner: two classes alone, of which small profiles go, and the command that says so again."""
+    monkeypatch.chdir(tmp_path)
+    section = tifffile.imread(bundle_folder() / "samples" / "islet_5nm.tif")[:512, :512]
+    write_stack("cell.tif", section, (5.0, 5.0, 5.0))
+    write_stack("bright.tif", 255 - section, (5.0, 5.0, 5.0))
+    runner = CliRunner()
+
+    def drawn(name: str, *words: str) -> np.ndarray:
+        image = "bright.tif" if "--invert" in words else "cell.tif"
+        done = runner.invoke(app, ["predict", image, f"{name}.ome.zarr", "--threads", "1", *words])
+        assert done.exit_code == 0, done.output
+        return LabelVolume(f"{name}.ome.zarr").read(((0, 1), (0, 512), (0, 512)))[0]
+
+    whole = drawn("whole")
+    chosen = ["--classes", "mitochondrion,granule", "--smallest-nm2", "granule=2000"]
+    some = drawn("some", *chosen)
+    assert set(np.unique(some)) <= {0, 3, 4}
+    np.testing.assert_array_equal(some == 3, whole == 3)
+    assert 0 < (some == 4).sum() <= (whole == 4).sum()
+    assert min(profile_areas(some, 8)[4]) * 25 >= 2000
+    pyramid = LabelVolume("some.ome.zarr").read(((0, 1), (0, 256), (0, 256)), 1)
+    assert set(np.unique(pyramid)) <= {0, 3, 4}
+    np.testing.assert_array_equal(drawn("inverted", "--invert", *chosen), some)
+    (command,) = labels_page("inverted.ome.zarr").commands
+    for words in ("--classes mitochondrion,granule", "--smallest-nm2 granule=2000.0", "--invert"):
+        assert words in command

@@ -11,6 +11,7 @@ from skimage import data
 from skimage.io import imread
 from skimage.segmentation import find_boundaries
 
+from scsam_monai.io.palette import colours_of
 from scsam_monai.report import class_colours, comparison_panel, crop_sheet, overlay, save_png
 from scsam_monai.report.figures import inner_borders
 
@@ -69,7 +70,7 @@ def test_panel_shows_three_pictures_and_every_class() -> None:
     assert legend(figure) == NAMES[1:]
     shown = [np.asarray(axes.images[0].get_array()) for axes in figure.axes]
     np.testing.assert_array_equal(shown[0], shown[2])
-    np.testing.assert_array_equal(shown[1], overlay(image, labels(), 4))
+    np.testing.assert_array_equal(shown[1], overlay(image, labels(), 4, colours=colours_of(NAMES)))
 
 
 def test_legend_names_unknown_only_where_there_is_some() -> None:
@@ -108,7 +109,7 @@ def test_sheet_pairs_crops_with_their_labels() -> None:
     figure = crop_sheet(crops, np.stack([labels()] * 3), NAMES, max_crops=2)
     assert len(figure.axes) == 4
     shown = [np.asarray(axes.images[0].get_array()) for axes in figure.axes]
-    np.testing.assert_array_equal(shown[3], overlay(crops[1], labels(), 4))
+    np.testing.assert_array_equal(shown[3], overlay(crops[1], labels(), 4, colours=colours_of(NAMES)))
 
 
 def test_saves_png_whole_and_touches_no_global_figures(tmp_path: Path) -> None:

@@ -146,7 +146,7 @@ def test_file_patterns_that_do_not_fit(source, tmp_path, patterns, message):
         ({"classes": {}}, "classes: expected one or more"),
         ({"classes": {"x": "membrane"}}, "classes: expected one or more"),
         ({"voxel_size_nm": [50, 4.6]}, "three positive lengths"),
-        ({"z_ranges": {"training": (0, 1)}, "file_patterns": {"training": ["*"]}}, "met both"),
+        ({"z_ranges": {"training": (0, 1)}, "file_patterns": {"training": ["*"]}}, "met several"),
     ],
 )
 def test_options_that_do_not_fit(source, tmp_path, options, message):

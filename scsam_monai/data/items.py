@@ -10,6 +10,7 @@ import numpy as np
 
 from scsam_monai.errors import InputError
 from scsam_monai.io import ImageHeader, as_voxel_size, check_region, read_header, read_image, read_labels
+from scsam_monai.io.files import read_label_header
 
 IGNORE_LABEL = 255
 """Value of voxels of which nothing is known."""

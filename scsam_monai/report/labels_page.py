@@ -81,7 +81,11 @@ def labels_page(
             )
         counted = survey(classes, 256, progress)
         present = np.flatnonzero(counted.voxels).tolist()
-        legend = read_legend(path) or _numbered(max(present))
+        known = read_legend(path)
+        legend = known or _numbered(max(present))
+        names = {index: _name(legend, index) for index in present}
+        if known is not None:
+            names = dict(enumerate(known.class_names)) | names
         stated = voxel_size_nm or classes.voxel_size_nm or grey.voxel_size_nm
         size = None if stated is None else as_voxel_size(stated, classes.ndim, "--voxel-size-nm")
         maps = {
@@ -94,17 +98,15 @@ def labels_page(
     flat = classes.shape[0] == 1
     page = Page(f"{source.name}: what was found", _subtitle(classes.shape, size), sheets=sheets)
     page.legend = [
-        LegendEntry(index, name, _hex(colour))
-        for index, (name, colour) in enumerate(zip(legend.class_names, legend.colours.tolist(), strict=True))
-        if index
+        LegendEntry(index, name, _hex(_colour(legend, index))) for index, name in names.items() if index
     ]
-    page.tables.append(_fractions(counted, legend, size, 2 if flat else 3))
+    page.tables.append(_fractions(counted, names, size, 2 if flat else 3))
     page.tables.append(_profiles(counted, legend, size))
     page.pictures += _histograms(counted, legend, size)
     if measured is not None:
         page.tables += measured_tables(measured)
         page.pictures += measured_histograms(measured, list(legend.class_names))
-    page.warnings = _warnings(job, counted, legend, size, sure)
+    page.warnings = _warnings(job, counted, names, size, sure)
     if job:
         page.provenance = segmentation_facts(job, source)
         page.commands = [predict_command(job, source, path)]
@@ -209,7 +211,7 @@ def _subtitle(shape: Sequence[int], size: Sequence[float] | None) -> str:
     return f"{counts} {'voxels' if axes == 3 else 'pixels'} of {edges} ({', '.join('zyx'[-axes:])})"
 
 
-def _fractions(counted: Survey, legend: LabelLegend, size: Sequence[float] | None, ndim: int) -> Table:
+def _fractions(counted: Survey, names: Mapping[int, str], size: Sequence[float] | None, ndim: int) -> Table:
     total = int(counted.voxels.sum())
     unit = "voxels" if size is None else "µm²" if ndim == 2 else "µm³"
     scale = 1.0 if size is None else math.prod(size[-ndim:]) / 1000**ndim
@@ -220,7 +222,7 @@ def _fractions(counted: Survey, legend: LabelLegend, size: Sequence[float] | Non
             f"{counted.voxels[index] * scale:,.4g}",
             _percent(counted.voxels[index], total),
         ]
-        for index, name in enumerate(legend.class_names)
+        for index, name in sorted(names.items())
     ]
     note = "All voxels were counted."
     if counted.sections < counted.of:
@@ -266,7 +268,7 @@ def _histograms(counted: Survey, legend: LabelLegend, size: Sequence[float] | No
 def _warnings(
     job: Mapping[str, Any],
     counted: Survey,
-    legend: LabelLegend,
+    names: Mapping[int, str],
     size: Sequence[float] | None,
     sure: float | None,
 ) -> list[str]:
@@ -287,17 +289,13 @@ def _warnings(
     if size is None:
         found.append("No voxel size is known: sizes are in voxels. Give one with --voxel-size-nm.")
     total = max(1, int(counted.voxels.sum()))
-    drawn = (job.get("selection") or {}).get("drawn", range(len(legend.class_names)))
-    absent = [
-        n
-        for index, n in enumerate(legend.class_names)
-        if index in drawn and index and not counted.voxels[index]
-    ]
+    drawn = (job.get("selection") or {}).get("drawn", names)
+    absent = [n for index, n in names.items() if index in drawn and index and not counted.voxels[index]]
     if absent:
         found.append(f"Nothing was drawn as {', '.join(absent)}.")
     found += [
         f"{name} takes {counted.voxels[index] / total:.0%} of the volume, which is seldom so: look at the pictures."
-        for index, name in enumerate(legend.class_names)
+        for index, name in names.items()
         if index and counted.voxels[index] > MOST * total
     ]
     if sure is not None and sure < UNSURE:

@@ -56,7 +56,8 @@ def survey(labels: VolumeReader, n_classes: int, progress: Progress | None = Non
     profiles = set(evenly_spaced(depth, PROFILE_SECTIONS))
     voxels = np.zeros(256, np.int64)
     areas: dict[int, list[np.ndarray]] = {}
-    for done, z in enumerate(sorted({*counted, *profiles}), 1):
+    looked_at = sorted({*counted, *profiles})
+    for done, z in enumerate(looked_at, 1):
         section = _section(labels, z)
         if z in counted:
             voxels += np.bincount(section.reshape(-1), minlength=256)[:256]
@@ -64,7 +65,7 @@ def survey(labels: VolumeReader, n_classes: int, progress: Progress | None = Non
             for index, found in profile_areas(_middle(section), n_classes).items():
                 areas.setdefault(index, []).append(found)
         if progress is not None:
-            progress(done, len(counted))
+            progress(done, len(looked_at))
     joined = {index: np.concatenate(found) for index, found in sorted(areas.items())}
     return Survey(voxels, len(counted), depth, joined, len(profiles))
 

@@ -56,6 +56,15 @@ def test_labels_are_counted_and_named(tmp_path: Path) -> None:
     assert any("does not record how it was made" in warning for warning in page.warnings)
 
 
+def test_labels_without_names_show_what_is_there(tmp_path: Path) -> None:
+    image, _, labels = make_labels(tmp_path)
+    labels[0, 60:] = 255
+    write_stack(tmp_path / "plain.tif", labels, SIZE)
+    page = labels_page(tmp_path / "plain.tif", image)
+    assert [row[0] for row in page.tables[0].rows] == ["background", "class 1", "class 2", "class 255"]
+    assert [entry.index for entry in page.legend] == [1, 2, 255]
+
+
 def test_an_image_of_another_shape_is_refused(tmp_path: Path) -> None:
     image, path, _ = make_labels(tmp_path)
     write_stack(image, np.zeros((2, 32, 96), np.uint8), SIZE)

@@ -10,7 +10,7 @@ from setuptools.command.build_py import build_py
 ALONG = {
     "bundle": (
         *("LICENSE", "large_files.yml", "configs/*.json", "configs/*.conf", "docs/*"),
-        *("models/model.json", "models/model.pt"),
+        *("models/model.json", "models/model.pt", "samples/*"),
         *("models/scsam_*.safetensors", "models/tf_efficientnet_lite0.safetensors"),
     ),
     "docs/monai_label": ("*.sh", "*.txt", "*.py"),

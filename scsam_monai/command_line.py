@@ -192,7 +192,7 @@ def print_in_one_line(kind: type[BaseException], error: BaseException, trace: Tr
     """Exception hook: an :class:`InputError`, however deeply wrapped, is printed as its one line."""
     cause = input_error_in(error)
     if isinstance(error, KeyboardInterrupt):
-        print("stopped; a training goes on with the same command and --resume True", file=sys.stderr)
+        print("stopped; a training goes on with the same command and --resume auto", file=sys.stderr)
     elif cause is None:
         sys.__excepthook__(kind, error, trace)
     else:

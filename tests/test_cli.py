@@ -40,19 +40,21 @@ def test_version():
 
 def test_import_and_check(source):
     result = import_files(source, "--voxel-size-nm", "50,4.6,4.6", "--train-z", "0:4", "--test-z", "5:6")
-    assert (result.exit_code, result.stdout.strip()) == (0, str(source / "set" / "dataset.json"))
+    assert (result.exit_code, result.stdout.splitlines()[0]) == (0, str(source / "set" / "dataset.json"))
+    assert "no validation part: split by" in result.stdout
     description = load_dataset(source / "set")
     assert [len(items) for items in description.sections.values()] == [1, 0, 1]
     result = scsam("check", source / "set")
     assert result.exit_code == 0
-    header, training, test, summary = result.stdout.splitlines()
+    header, training, test, *warnings, summary = result.stdout.splitlines()
     assert header.split()[-4:] == ["background", "membrane", "mitochondrion", "unknown"]
     counts = np.bincount((RAW[:4] % 3).reshape(-1))
     assert training.split()[-4:] == [*map(str, counts), "0"]
     assert test.startswith("test ")
     assert "5, 8, 10" not in test
     assert "1, 8, 10" in test
-    assert summary == "2 items, 0 problems, 0 warnings"
+    assert [line.split(" too few")[0] for line in warnings] == ["warning: training:", "warning: test:"]
+    assert summary == "2 items, 0 problems, 2 warnings"
 
 
 def test_check_shows_problems_and_what_is_not_annotated(source):
@@ -72,6 +74,7 @@ def test_check_shows_problems_and_what_is_not_annotated(source):
         (["--voxel-size-nm", "50,4,4", "--train-z", "x"], "--train-z: expected a range"),
         (["--voxel-size-nm", "50,4,4", "--class", "membrane"], "--class: expected VALUE=NAME"),
         (["--voxel-size-nm", "50,4,4", "--train", "cell*"], "training: expected images matching"),
+        (["--voxel-size-nm", "50,4,4", "--train-y", "x"], "--train-y: expected a range"),
     ],
 )
 def test_errors_are_one_line_and_code_2(source, words, message):
@@ -152,6 +155,14 @@ def test_start_up_imports_no_engine():
         (
             ["cell.npy", "--voxel-size-nm", "8,8,8", "--model", "a.pt"],
             "expected a trained model.pt, met no such",
+        ),
+        (
+            ["cell.npy", "--voxel-size-nm", "8,8,8", "--classes", "er,mito"],
+            "--classes: expected some of membrane",
+        ),
+        (
+            ["cell.npy", "--voxel-size-nm", "8,8,8", "--threshold", "er=high"],
+            "--threshold: expected a number",
         ),
     ],
 )

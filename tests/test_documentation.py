@@ -146,13 +146,17 @@ def test_scsam_commands_run_as_written(words, tmp_path, monkeypatch):
     runner = CliRunner()
     if words[1:3] == ["weights", "pack"]:
         torch.save(PyramidEncoder(words[3]).model.state_dict(), words[4])
-    if words[1] == "predict":
+    if words[1] in ("predict", "report"):
         write_volumes(tmp_path)
     if words[1] in ("objects", "measure", "evaluate"):
         write_labels(tmp_path)
     if words[1] == "measure":
         find_objects(tmp_path / "labels.ome.zarr", tmp_path / "objects.ome.zarr")
-    if words[1] == "check":
+    if words[1] == "report":
+        assert runner.invoke(app, ["predict", "stack.tif", words[2]]).exit_code == 0
+    if words[1] == "train":
+        words = [*words, "--dry-run"]
+    if words[1] in ("check", "train"):
         files = next(w for w in starting_with("scsam") if w[1:3] == ["import", "files"])
         assert runner.invoke(app, files[1:]).exit_code == 0
     result = runner.invoke(app, words[1:])

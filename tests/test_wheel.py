@@ -162,7 +162,7 @@ def test_the_wheel_holds_the_bundle_and_nothing_else_of_its_folder(installed: In
     assert Path(file).parent == installed.package
     assert str(ROOT) not in path
     assert config(installed, "train").parents[1] == installed.package / "bundle"
-    for name in ("configs", "docs"):
+    for name in ("configs", "docs", "samples"):
         own = {entry.name for entry in (ROOT / "bundle" / name).iterdir()}
         assert {entry.name for entry in (installed.package / "bundle" / name).iterdir()} == own
     assert not (installed.package / "bundle" / "runs").exists()
@@ -173,6 +173,8 @@ def test_the_wheel_holds_the_bundle_and_nothing_else_of_its_folder(installed: In
 def test_predict_with_the_shipped_weights(installed: Installed, stack: Path) -> None:
     installed.run("scsam", "predict", stack, "labels.ome.zarr", "--voxel-size-nm", VOXEL_NM)
     assert (installed.here / "labels.ome.zarr").is_dir()
+    installed.run("scsam", "demo", "sample")
+    assert (installed.here / "sample" / "labels_report.html").is_file()
     assert "ok" in installed.run("scsam", "weights", "verify", "scsam_vit_t", "scsam_mae_tiny")
 
 

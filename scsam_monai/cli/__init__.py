@@ -17,6 +17,8 @@ from scsam_monai.cli.evaluate import evaluate
 from scsam_monai.cli.export import export_app
 from scsam_monai.cli.objects import measure, objects
 from scsam_monai.cli.predict import predict
+from scsam_monai.cli.report import demo, report
+from scsam_monai.cli.train import train
 from scsam_monai.cli.weights import weights_app
 from scsam_monai.errors import InputError
 from scsam_monai.threads import share_cores
@@ -46,10 +48,13 @@ app = typer.Typer(
     help="Prompt-free segmentation of organelles in electron microscopy.",
 )
 app.add_typer(import_app, name="import")
+app.command()(demo)
 app.command()(predict)
 app.command()(objects)
 app.command()(measure)
 app.command()(evaluate)
+app.command()(report)
+app.command()(train)
 app.command()(check)
 app.command()(generate)
 app.command()(corpus)

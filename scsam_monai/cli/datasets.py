@@ -26,6 +26,10 @@ Tissue = Annotated[
         metavar="NAMES", help="Tissues to draw, such as neuropil,plant, or all, looked at in many ways."
     ),
 ]
+YRange = Annotated[
+    str | None,
+    typer.Option(metavar="START:STOP", help="Range of rows, to split single sections; --gap in pixels."),
+]
 ZRanges = dict[str, tuple[int, int]] | None
 
 
@@ -36,7 +40,7 @@ def check(folder: Annotated[Path, typer.Argument(help="Folder with dataset.json.
     description = load_dataset(folder)  # what headers tell, before slow imports
     from scsam_monai.data.checks import inspect_dataset
 
-    report = inspect_dataset(description)
+    report = inspect_dataset(description, compare=True)
     _print_report(report, description.class_names)
     if report.problems:
         raise typer.Exit(2)
@@ -116,7 +120,10 @@ def import_files_command(
     image: Annotated[
         list[str], typer.Option(metavar="GLOB", help="Images below SOURCE; of HDF5 also FILE:/DATASET.")
     ],
-    label: Annotated[list[str], typer.Option(metavar="GLOB", help="Label files, paired in sorted order.")],
+    label: Annotated[
+        list[str],
+        typer.Option(metavar="GLOB", help="Label files, paired with images by the common part of names."),
+    ],
     class_: Annotated[
         list[str],
         typer.Option(
@@ -136,11 +143,20 @@ def import_files_command(
     train: Patterns = None,
     validation: Patterns = None,
     test: Patterns = None,
+    train_y: YRange = None,
+    validation_y: YRange = None,
+    test_y: YRange = None,
+    pair_in_order: Annotated[
+        bool, typer.Option("--pair-in-order", help="Pair by sorted order, whatever the names are.")
+    ] = False,
     overwrite: Overwrite = False,
 ) -> None:
-    """Any images and labels that scsam predict reads, also folders of slices."""
+    """Any images and labels that scsam predict reads; prints the pairs and draws them in pairs.png."""
+    from scsam_monai.data.importers.splits import parse_z_range
+
     patterns = {"training": train, "validation": validation, "test": test}
-    _import(
+    rows = {"training": train_y, "validation": validation_y, "test": test_y}
+    written = _import(
         "files",
         source,
         target,
@@ -151,10 +167,18 @@ def import_files_command(
         voxel_size_nm=numbers("--voxel-size-nm", voxel_size_nm, float, "three lengths like 50,4.6,4.6"),
         annotated=annotated or None,
         z_ranges=z_ranges,
+        y_ranges={
+            part: parse_z_range(text, where=f"--{part.replace('training', 'train')}-y")
+            for part, text in rows.items()
+            if text
+        }
+        or None,
         file_patterns={part: names for part, names in patterns.items() if names} or None,
         gap=gap,
+        in_order=pair_in_order,
         overwrite=overwrite,
     )
+    _show_pairs(written)
 
 
 @import_app.command("vnc")
@@ -197,10 +221,33 @@ def import_betaseg_command(
     _import("betaseg", source, target, split=split, validation=validation or (), overwrite=overwrite)
 
 
-def _import(kind: str, source: Path, target: Path, **options: Any) -> None:
+def _import(kind: str, source: Path, target: Path, **options: Any) -> Path:
     from scsam_monai.data.importers import import_dataset
 
-    typer.echo(import_dataset(kind, source, target, **options))
+    written = import_dataset(kind, source, target, **options)
+    typer.echo(written)
+    return written
+
+
+def _show_pairs(written: Path) -> None:
+    """Print which label goes with which image, draw them one over the other, and say what is missing."""
+    from scsam_monai.data.dataset import load_dataset
+    from scsam_monai.report.contact_sheet import write_contact_sheet
+
+    description = load_dataset(written)
+    rows = [
+        [part, Path(item["image"]).name, Path(item["label"]).name]
+        for part, items in description.sections.items()
+        for item in items
+    ]
+    print_table([["part", "image", "label"], *rows])
+    typer.echo(f"{write_contact_sheet(description, written.parent / 'pairs.png')}  <- look whether they fit")
+    absent = [part for part, items in description.sections.items() if not items]
+    if absent:
+        typer.echo(
+            f"no {' and no '.join(absent)} part: split by --train-z, --train-y or --train beside --validation-.. "
+            "and --test-.., or let `scsam train` set a part aside for validation"
+        )
 
 
 def _classes(pairs: list[str]) -> dict[str, str]:

@@ -87,10 +87,10 @@ def bioimageio_command(
             remedy = f"add {option}, like {option} {example}"
             raise InputError(option, expected="that of your weights", met="nothing", remedy=remedy)
     from scsam_monai.export import export_bioimageio
-    from scsam_monai.report.palette import class_colours
+    from scsam_monai.report.palette import colours_of
 
     opened = _open(file)
-    colours = class_colours(len(opened.class_names))
+    colours = colours_of(opened.class_names)
     _done(export_bioimageio(opened, output, colours, window=window, licence=licence or "", authors=authors))
 
 

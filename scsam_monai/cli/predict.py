@@ -74,6 +74,25 @@ def predict(
     empty_label: Annotated[
         int, typer.Option(help="Label of padding around the image: 0, background, or 255, unknown.")
     ] = 0,
+    classes: Annotated[
+        str | None,
+        typer.Option(metavar="NAME,NAME", help="Draw these classes alone; default: all of the model."),
+    ] = None,
+    threshold: Annotated[
+        list[str] | None,
+        typer.Option(metavar="[NAME=]P", help="Leave out voxels of less probability; may be repeated."),
+    ] = None,
+    smallest_nm2: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--smallest-nm2",
+            metavar="[NAME=]AREA",
+            help="Leave out profiles of less area in a section; may be repeated.",
+        ),
+    ] = None,
+    invert: Annotated[
+        bool, typer.Option("--invert", help="Membranes are bright: turn grey values round.")
+    ] = False,
     block: Annotated[
         str | None,
         typer.Option(metavar="Z,Y,X", help="Size of the blocks in voxels; default: what memory allows."),
@@ -115,7 +134,7 @@ def predict(
     from scsam_monai.inference.windows import Windows
     from scsam_monai.io.volume import open_volume
     from scsam_monai.progress import stage_bars
-    from scsam_monai.report.palette import class_colours
+    from scsam_monai.report.palette import colours_of
 
     size: Sequence[float] | None = numbers(
         "--voxel-size-nm", voxel_size_nm, float, "numbers (z, y, x) like 50,4.6,4.6"
@@ -156,6 +175,10 @@ def predict(
                 voxel_size_nm=size,
                 windows=Windows(window, overlap, batch, planes),
                 products=products,
+                classes=None if classes is None else [name.strip() for name in classes.split(",")],
+                thresholds=_by_name("--threshold", threshold),
+                smallest_nm2=_by_name("--smallest-nm2", smallest_nm2),
+                invert=invert,
                 block=edges,
                 memory_gb=memory_gb,
                 ome_zarr=ome_zarr.value,
@@ -180,7 +203,7 @@ def predict(
             )
             finished = run_job(
                 job,
-                class_colours(len(job.class_names)),
+                colours_of(job.class_names),
                 resume=resume,
                 shard=share,
                 runner=runner.value,
@@ -206,6 +229,21 @@ def _untyped(context: typer.Context) -> set[str]:
         for name in context.params
         if getattr(context.get_parameter_source(name), "name", "") in ("DEFAULT", "DEFAULT_MAP")
     }
+
+
+def _by_name(option: str, texts: list[str] | None) -> dict[str, float]:
+    """Read ``NAME=NUMBER``, and a number alone as that of all classes that are not named."""
+    found: dict[str, float] = {}
+    for text in texts or ():
+        name, _, number = text.rpartition("=")
+        try:
+            found[name] = float(number)
+        except ValueError:
+            example = "mitochondrion=0.7" if option == "--threshold" else "mitochondrion=20000"
+            raise InputError(
+                option, expected=f"a number, or {example}", met=repr(text), remedy="correct it"
+            ) from None
+    return found
 
 
 def _threads_of_workers(runner: RunnerName, workers: int | None, scheduler: str | None) -> int | None:

@@ -13,6 +13,7 @@ import ignite.distributed as idist
 import numpy as np
 
 from scsam_monai.data.dataset import DatasetDescription, load_dataset
+from scsam_monai.data.doubts import misfits, rare_classes, unequal_voxels
 from scsam_monai.data.items import IGNORE_LABEL, as_uint8, volume_shape
 from scsam_monai.errors import InputError
 from scsam_monai.io import crop, intensity_range, read_header, read_image, read_labels
@@ -74,8 +75,17 @@ def check_dataset(description: DatasetDescription, deep: bool = True) -> Dataset
     return report
 
 
-def inspect_dataset(description: DatasetDescription, deep: bool = True) -> DatasetReport:
-    """Count the classes of every item of a data set, and collect problems and warnings."""
+def inspect_dataset(
+    description: DatasetDescription, deep: bool = True, compare: bool = False
+) -> DatasetReport:
+    """Count the classes of every item of a data set, and collect problems and warnings.
+
+    Args:
+        description: whose files' headers were checked when it was loaded.
+        deep: read every image and label.
+        compare: also see whether labels lie on their images, a second or so for each of a dozen items, and which
+            classes have too few voxels.
+    """
     read = _Files()
     reports = [
         _inspect(section, item, description.labels, read if deep else None)
@@ -83,7 +93,13 @@ def inspect_dataset(description: DatasetDescription, deep: bool = True) -> Datas
         for item in items
     ]
     warnings = _contradictions(reports) + _overlaps(description)
-    warnings += _never_seen(description, reports) if deep else []
+    items = [report.item for report in reports if not report.problems]
+    warnings += unequal_voxels(items)
+    if deep:
+        warnings += _never_seen(description, reports)
+    if deep and compare:
+        warnings += rare_classes(voxels_by_section(reports), description.class_names)
+        warnings += misfits(items, read.item)
     return DatasetReport(reports, warnings)
 
 
@@ -98,6 +114,15 @@ class _Files:
 
     def label(self, path: str) -> np.ndarray:
         return self._read("label", path, lambda: as_uint8(read_labels(path).array, where=path))
+
+    def item(self, item: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+        """Image and label (z, y, x) of the part that is used."""
+        paths = (item["image"], item["label"])
+        image, label = (
+            crop(array, item["region"], where=path)
+            for array, path in zip((self.image(paths[0]), self.label(paths[1])), paths, strict=True)
+        )
+        return (image, label) if image.ndim == 3 else (image[None], label[None])
 
     def _read(self, kind: str, path: str, read: Callable[[], np.ndarray]) -> np.ndarray:
         if kind not in self._kept or self._kept[kind][0] != path:
@@ -162,6 +187,14 @@ def _label_problems(
             )
         )
     return problems
+
+
+def voxels_by_section(reports: Sequence[ItemReport]) -> dict[str, Counter[int]]:
+    """Return how many voxels each class has in each part of the data set that has items."""
+    total: dict[str, Counter[int]] = {}
+    for report in reports:
+        total.setdefault(report.section, Counter()).update(report.voxels)
+    return total
 
 
 def _count(label: np.ndarray) -> Counter[int]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from scsam_monai.errors import InputError
 from scsam_monai.io import as_voxel_size, check_region, read_header, read_image, read_labels
+from scsam_monai.io.files import read_label_header
 from scsam_monai.io.image import as_volume
 from scsam_monai.io.voxel_size import choose_voxel_size
 
@@ -123,7 +124,7 @@ def complete_item(
             remedy="remove or correct it",
         )
     paths = [_path(item[key], folder, f"{where}: {key}") for key in ("image", "label")]
-    image, label = map(read_header, paths)
+    image, label = read_header(paths[0]), read_label_header(paths[1])
     if volume_shape(image.shape) != volume_shape(label.shape):
         raise InputError(
             f"{where}: {paths[1]}",

@@ -149,9 +149,10 @@ def list_unlabelled(
 def items_hash(items: Sequence[Mapping[str, Any]]) -> str:
     """SHA-256 of the names, regions and contents of images, for a run's record."""
     named = ((Path(item["image"]), item.get("region")) for item in items)
-    return sha256_over(
-        part for path, region in named for part in (json.dumps([path.name, region]), *files_of(path))
-    )
+    parts: list[str | Path] = []
+    for path, region in named:
+        parts += [json.dumps([path.name, region]), *files_of(path)]
+    return sha256_over(parts)
 
 
 def _of_sections(folder: Path, sections: Sequence[str]) -> list[dict[str, Any]]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from scsam_monai.inference.blocks import Block, BlockPlan
 from scsam_monai.inference.model import Model
 from scsam_monai.inference.predictor import Readable
 from scsam_monai.inference.products import Product
+from scsam_monai.inference.selection import Selection
 from scsam_monai.inference.streaming import Sink, Stream
 from scsam_monai.inference.windows import Windows
 from scsam_monai.io.empty import MIRRORED, Bounds, EmptyParts, fill_empty
@@ -151,7 +153,8 @@ class WholeSink:
             )
             for product, values in products.items():
                 wide = self._all_empty(product, values.shape[:-3], empty.shape)
-                wide[(..., *part)] = np.where(empty[part], wide[(..., *part)], values)
+                inside: Any = (..., *part)
+                wide[inside] = np.where(empty[part], wide[inside], values)
                 products[product] = wide
         self.sink.write(whole, products)
 
@@ -214,6 +217,7 @@ def content_stream(
     wanted: Sequence[Product],
     label: int = 0,
     progress: Progress | None = None,
+    selection: Selection | None = None,
 ) -> ContentStream:
     """Return what draws the blocks of a volume.
 
@@ -230,12 +234,13 @@ def content_stream(
         wanted: all maps to make.
         label: of empty voxels, 0 or 255.
         progress: called with the voxels of content drawn and asked for.
+        selection: which classes are drawn; None for all.
     """
     plan = ContentPlan(blocks, empty.content)
     content = ContentVolume(volume, empty, sum(intensity) / 2, dtype)
     predictors = windows.predictors(model.network, plan.shape, factors, intensity, model.device)
     whole = WholeSink(sink, plan, content, label)
-    stream = Stream(content, predictors, plan, whole, wanted, progress)
+    stream = Stream(content, predictors, plan, whole, wanted, progress, selection)
     return ContentStream(stream, whole, wanted, len(model.class_names))
 
 

@@ -29,7 +29,7 @@ def stream_volumes(
     volumes: Sequence[str | Path],
     output_dir: str | Path,
     model: str | Path,
-    colours: Callable[[int], np.ndarray],
+    colours: Callable[[Sequence[str]], np.ndarray],
     bars: Callable[[], AbstractContextManager[StageProgress]],
     *,
     postfix: str = "_labels",
@@ -46,7 +46,7 @@ def stream_volumes(
         volumes: anything that :func:`scsam_monai.io.open_volume` reads.
         output_dir: made if missing.
         model: a trained ``model.pt``.
-        colours: returns the colours (K', 3) uint8 of K' classes.
+        colours: returns the colours (K', 3) uint8 of classes by their names.
         bars: shows progress.
         postfix: behind the name of each volume.
         voxel_size_nm: (z, y, x), goes before what the files state.
@@ -82,7 +82,7 @@ def stream_volumes(
             )
             run_job(
                 job,
-                colours(len(job.class_names)),
+                colours(job.class_names),
                 resume=True,
                 device=device,
                 model=opened,

@@ -11,6 +11,7 @@ from typing import Any
 from scsam_monai.errors import InputError
 from scsam_monai.inference.blocks import BlockPlan
 from scsam_monai.inference.products import Product
+from scsam_monai.inference.selection import Selection
 from scsam_monai.inference.windows import Windows
 
 Bounds = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
@@ -62,6 +63,7 @@ class Job:
         block: of the computation, (z, y, x), whole chunks.
         ome_zarr: version of the format, 0.4 or 0.5.
         threads: of torch in each process; with another number sums differ in the last bit.
+        selection: which classes are drawn and from what on; None for all.
     """
 
     source: Source
@@ -81,6 +83,7 @@ class Job:
     block: tuple[int, int, int]
     ome_zarr: str
     threads: int
+    selection: Selection | None = None
 
     @property
     def plan(self) -> BlockPlan:
@@ -124,6 +127,9 @@ class Job:
         products = tuple(Product(name) for name in values["products"])
         plain["content"] = tuple((first, last) for first, last in values["content"])
         plain |= {"source": Source(**source), "windows": Windows(**values["windows"]), "products": products}
+        if values.get("selection") is not None:
+            selected = {name: tuple(numbers) for name, numbers in values["selection"].items()}
+            plain["selection"] = Selection(**selected)
         return cls(**plain)
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from scsam_monai.errors import InputError
 from scsam_monai.inference.products import Product
+from scsam_monai.inference.selection import Selection
 
 Where = tuple[slice, slice, slice]
 
@@ -81,15 +82,22 @@ class OnePlaneDrawing:
     Args:
         shape: of the block, (z, y, x).
         wanted: maps to make.
+        selection: what is drawn; None for all.
     """
 
-    def __init__(self, shape: tuple[int, ...], wanted: Iterable[Product]) -> None:
-        self.shape, self.wanted = shape, frozenset(wanted)
+    def __init__(
+        self, shape: tuple[int, ...], wanted: Iterable[Product], selection: Selection | None = None
+    ) -> None:
+        self.shape, self.wanted, self.selection = shape, frozenset(wanted), selection
         self.maps: dict[Product, np.ndarray] = {}
 
     def add(self, where: Where, logits: Tensor, plane: int = 0) -> None:
         """Take the logits (K', z, y, x) of a part of the block."""
-        self._put(Product.LABELS, where, argmax_labels(logits))
+        labels = argmax_labels(logits)
+        if self.selection is not None:
+            sure = torch.softmax(logits, dim=0).amax(dim=0) if self.selection.asks_confidence else None
+            labels = self.selection.apply(labels, sure)
+        self._put(Product.LABELS, where, labels)
         if self.wanted & {Product.PROBABILITIES, Product.CONFIDENCE}:
             probabilities = _as_bytes(torch.softmax(logits, dim=0))
             if Product.CONFIDENCE in self.wanted:
@@ -116,12 +124,15 @@ class ThreePlanesDrawing:
     Args:
         shape: of the block, (z, y, x).
         wanted: maps to make.
+        selection: what is drawn; None for all.
     """
 
     STEPS = 10922  # three times it is the largest int16
 
-    def __init__(self, shape: tuple[int, ...], wanted: Iterable[Product]) -> None:
-        self.shape, self.wanted = shape, frozenset(wanted)
+    def __init__(
+        self, shape: tuple[int, ...], wanted: Iterable[Product], selection: Selection | None = None
+    ) -> None:
+        self.shape, self.wanted, self.selection = shape, frozenset(wanted), selection
         self.total: Tensor | None = None
         self.own: Tensor | None = None
 
@@ -139,7 +150,7 @@ class ThreePlanesDrawing:
         """Return the block's maps."""
         assert self.total is not None
         labels = argmax_labels(self.total)
-        maps = {Product.LABELS: labels}
+        maps = {Product.LABELS: self._selected(labels)}
         if Product.CONFIDENCE in self.wanted:
             maps[Product.CONFIDENCE] = self._share(self.total.amax(dim=0))
         if Product.PROBABILITIES in self.wanted:
@@ -147,6 +158,13 @@ class ThreePlanesDrawing:
         if self.own is not None:
             maps[Product.DISAGREEMENT] = (self.own != labels).sum(0, dtype=torch.uint8)
         return {product: values.cpu().numpy() for product, values in maps.items()}
+
+    def _selected(self, labels: Tensor) -> Tensor:
+        if self.selection is None or self.total is None:
+            return labels
+        asked = self.selection.asks_confidence
+        sure = self.total.amax(dim=0).float() / (3 * self.STEPS) if asked else None
+        return self.selection.apply(labels, sure)
 
     def _share(self, total: Tensor) -> Tensor:
         return _as_bytes(total.float() / (3 * self.STEPS))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +23,7 @@ from scsam_monai.inference.manifest import JOB, Manifest, sweep
 from scsam_monai.inference.model import Model, ModelFile, check_device_name, open_model
 from scsam_monai.inference.pixel_size import volume_factors
 from scsam_monai.inference.products import Product, as_products
+from scsam_monai.inference.selection import Selection
 from scsam_monai.inference.store import holds
 from scsam_monai.inference.windows import Windows
 from scsam_monai.io.empty import describe_empty, find_empty
@@ -54,6 +55,10 @@ def plan_job(
     voxel_size_nm: Sequence[float] | None = None,
     windows: Windows | None = None,
     products: Sequence[str] = (),
+    classes: Sequence[str] | None = None,
+    thresholds: Mapping[str, float] | None = None,
+    smallest_nm2: Mapping[str, float] | None = None,
+    invert: bool = False,
     block: Sequence[int] | None = None,
     memory_gb: float = 4.0,
     ome_zarr: str = "0.5",
@@ -77,6 +82,10 @@ def plan_job(
         voxel_size_nm: (z, y, x), goes before what the file states; None relies on that.
         windows: how the network looks at the volume.
         products: further maps: ``probabilities``, ``confidence``, and with three planes ``disagreement``.
+        classes: names of the classes to draw; None for all. The others compete for voxels all the same.
+        thresholds: probability below which a voxel is left out, by class; that of ``""`` holds for all others.
+        smallest_nm2: area of a profile in a section, in nm2, below which it is left out, the same way.
+        invert: turn grey values round, where membranes are bright.
         block: voxels (z, y, x) that are computed at a time, rounded up to whole chunks; None for as many as
             ``memory_gb`` allows.
         memory_gb: memory for blocks and for a piece of the source, which is unpacked whole; the network's own not
@@ -103,6 +112,8 @@ def plan_job(
         )
     output_suffix(output)
     target, file = Path(output).absolute(), _file_of(model)
+    if names := file.record.get("class_names"):
+        Selection.of(names, classes, thresholds, smallest_nm2)
     opening = open_volume(source, dataset, axes) if isinstance(source, str | Path) else nullcontext(source)
     with opening as volume:
         size = voxel_size_of(volume, voxel_size_nm)
@@ -122,14 +133,16 @@ def plan_job(
             logger.warning("%s", describe_empty(empty, empty_label))
         sampling = progress_of("sampling grey values", progress)
         intensity = intensity_range_of(volume, progress=sampling, empty=empty)
+        if invert:
+            intensity = intensity[1], intensity[0]
         opened = model if isinstance(model, Model) else open_model(file, device)
         if opened.pixel_size_nm != file.pixel_size_nm:  # the weights have the last word
             factors = volume_factors(size, opened.pixel_size_nm, windows.planes)
         warn_if_thin([last - first for first, last in empty.content], factors, windows)
         from scsam_monai.inference.sizing import divide
 
-        classes = len(opened.class_names)
-        chunk, largest = divide(volume.shape, volume.dtype, classes, windows, factors, wanted, memory)
+        count = len(opened.class_names)
+        chunk, largest = divide(volume.shape, volume.dtype, count, windows, factors, wanted, memory)
         job = Job(
             source=Source(
                 str(volume.path.absolute()),
@@ -155,6 +168,7 @@ def plan_job(
             block=largest if block is None else _whole_chunks(block, chunk),
             ome_zarr=ome_zarr,
             threads=threads or _recorded_threads(progress_folder(target)) or default_threads(),
+            selection=Selection.of(opened.class_names, classes, thresholds, smallest_nm2),
         )
         _warn_if_coarse(volume, job.block)
     return job, opened

@@ -149,6 +149,7 @@ def open_work(
             job.products,
             job.empty_label,
             progress,
+            job.selection,
         )
         stack.pop_all()
     return OpenedJob(opened if volume is None else None, stream)

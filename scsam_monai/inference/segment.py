@@ -246,14 +246,14 @@ def _to_file(
 ) -> Path:
     from scsam_monai.inference.planning import plan_job
     from scsam_monai.inference.run import run_job
-    from scsam_monai.io.palette import class_colours
+    from scsam_monai.io.palette import colours_of
 
     def stage(name: str, done: float, total: float) -> None:
         if progress is not None and name == "segmenting":
             progress(done, total)
 
     job, opened = plan_job(source, output, model, device=device, progress=stage, **planned)
-    colours = class_colours(len(job.class_names))
+    colours = colours_of(job.class_names)
     if not run_job(job, colours, resume=resume, model=opened, progress=stage, cancel=cancel):
         raise InterruptedError("segmentation was cancelled; resume=True goes on with it")
     return output

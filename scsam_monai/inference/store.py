@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from scsam_monai._version import __version__
 from scsam_monai.errors import InputError
 from scsam_monai.filesystem.atomic import write_errors
 from scsam_monai.inference.blocks import Block
 from scsam_monai.inference.job import Job, is_zarr, output_suffix
 from scsam_monai.inference.products import Product
 from scsam_monai.inference.runners.local import Cancel
+from scsam_monai.inference.small_profiles import remove_small
 from scsam_monai.io.label_export import export_labels
 from scsam_monai.io.ome_zarr import LabelLegend
 from scsam_monai.io.ome_zarr_volume import ImageVolume, LabelVolume, create_image, create_labels
@@ -54,7 +57,7 @@ class Store:
             if product not in self._volumes:
                 kind = LabelVolume if product == Product.LABELS else ImageVolume
                 self._volumes[product] = kind(self._place(product))
-            if self._is_exported(product):
+            if self._is_exported(product) or (product == Product.LABELS and self._cleans()):
                 self._volumes[product].write(block, values)
             else:
                 write_block(self._volumes[product], block, values)
@@ -74,6 +77,9 @@ class Store:
         """
         for product in self.job.products:
             place, target = self._place(product), self.job.path(product)
+            cleans = product == Product.LABELS and self._cleans() and place.exists()
+            if cleans and not self._clean(progress, cancel):
+                return False
             if self._is_exported(product):
                 self._export(progress)
             elif place.exists():  # else moved before a kill
@@ -82,6 +88,21 @@ class Store:
                     return False
                 move_into_place(place, target)
         return True
+
+    def _cleans(self) -> bool:
+        """Whether small profiles are left out, which takes whole sections: then the labels change at the end."""
+        return self.job.selection is not None and self.job.selection.asks_size
+
+    def _clean(self, progress: StageProgress | None, cancel: Cancel | None) -> bool:
+        assert self.job.selection is not None
+        _, y, x = self.job.voxel_size_nm
+        return remove_small(
+            LabelVolume(self._place(Product.LABELS)),
+            self.job.plan,
+            [area / (y * x) for area in self.job.selection.smallest_nm2],
+            progress_of("leaving out small profiles", progress),
+            cancel,
+        )
 
     def _export(self, progress: StageProgress | None) -> None:
         place, exported, target = self._place(Product.LABELS), self._exported(), self.job.path(Product.LABELS)
@@ -146,7 +167,9 @@ def _provenance(job: Job) -> dict[str, object]:
     """How the maps were made, without the paths of this machine."""
     described = job.as_json()
     described["source"]["path"] = Path(job.source.path).name
-    return {key: described[key] for key in described if key not in ("output", "model")}
+    versions = {"scsam-monai": __version__, "torch": version("torch"), "numpy": version("numpy")}
+    kept = {key: described[key] for key in described if key not in ("output", "model")}
+    return kept | {"versions": versions}
 
 
 def move_into_place(place: Path, target: Path) -> None:

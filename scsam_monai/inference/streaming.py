@@ -17,6 +17,7 @@ from scsam_monai.inference.blocks import Block
 from scsam_monai.inference.maps import Drawing, OnePlaneDrawing, ThreePlanesDrawing
 from scsam_monai.inference.predictor import Blended, PlanePredictor, Readable, one_thread
 from scsam_monai.inference.products import Product
+from scsam_monai.inference.selection import Selection
 from scsam_monai.inference.sizing import release_freed
 from scsam_monai.progress import Progress
 
@@ -48,6 +49,7 @@ class Stream:
         sink: where they go; its ``write`` is called from one thread.
         wanted: maps to make besides the labels.
         progress: called with the voxels that this stream has drawn, and that :meth:`run` was asked for.
+        selection: which classes are drawn; None for all.
     """
 
     def __init__(
@@ -58,9 +60,10 @@ class Stream:
         sink: Sink,
         wanted: Sequence[Product] = (),
         progress: Progress | None = None,
+        selection: Selection | None = None,
     ) -> None:
         self.volume, self.predictors, self.plan, self.sink = volume, predictors, plan, sink
-        self.wanted, self.progress = wanted, progress
+        self.wanted, self.progress, self.selection = wanted, progress, selection
         self._drawn = self._asked = 0.0
 
     def run(self, blocks: Sequence[int], cancel: Callable[[], bool] | None = None) -> Iterator[int]:
@@ -143,7 +146,7 @@ class Stream:
     def _drawing(self, block: Block) -> Drawing:
         shape = tuple(last - first for first, last in block)
         kind = ThreePlanesDrawing if len(self.predictors) == 3 else OnePlaneDrawing
-        return kind(shape, self.wanted)
+        return kind(shape, self.wanted, self.selection)
 
     @torch.inference_mode()
     def _write(self, number: int, drawing: Drawing) -> int:

@@ -67,9 +67,13 @@ def check_grey(header: ImageHeader) -> None:
         )
 
 
+class ColourError(InputError):
+    """A file has colour channels."""
+
+
 def colour_error(path: Path, met: str) -> InputError:
     """Return the error for a file with colour channels."""
-    return InputError(
+    return ColourError(
         path, expected="one grey channel", met=met, remedy="convert it to grey, or save one channel alone"
     )
 

@@ -267,7 +267,7 @@ def _border_values(volume: VolumeReader, span: tuple[int, int]) -> list[float]:
         along = strip if x == (0, width) else strip.swapaxes(1, 2)
         enough = CELL * _enough(-(-along.shape[2] // CELL))
         line = along[:, 0]
-        flat = _alike(along, line[:, None]).all(axis=1)
+        flat = np.asarray(_alike(along, line[:, None]).all(axis=1))
         for section in range(len(line)):
             for value in _long_runs(line[section], flat[section], min(enough, line.shape[1])):
                 if not any(_same(value, other) for other in found):

@@ -10,6 +10,7 @@ import numpy as np
 from scsam_monai.errors import InputError
 from scsam_monai.filesystem.atomic import atomic_path
 from scsam_monai.io.checks import (
+    ColourError,
     as_label_array,
     check_dtype,
     check_grey,
@@ -80,12 +81,30 @@ def read_image(
     return EMImage(array, source.header)
 
 
+def read_label_header(path: str | Path, axes: str | None = None) -> ImageHeader:
+    """Read the header of a label image.
+
+    Raises:
+        InputError: as :func:`read_header`; of colours it says what labels are to be instead.
+    """
+    try:
+        return read_header(path, axes)
+    except ColourError as error:
+        remedy = (
+            "give each colour a number: save it with a palette (PNG: indexed colours) or as a mask of numbers"
+        )
+        raise InputError(
+            path, expected="labels as numbers, one channel", met=f"colours ({error.met})", remedy=remedy
+        ) from None
+
+
 def read_labels(path: str | Path, region: Region | None = None, axes: str | None = None) -> EMImage:
     """Read a label image: integers, where any values, one value only and palettes are all right.
 
     Raises:
         InputError: as :func:`read_header`, or the values are not whole numbers.
     """
+    read_label_header(path, axes)
     with closing(_open(path, axes)) as source:
         return EMImage(as_label_array(path, _pixels(path, source, region)), source.header)
 

@@ -1,8 +1,10 @@
-"""A fixed colour for every class id."""
+"""A fixed colour for every organelle, by its name, or for every class id."""
 
 from __future__ import annotations
 
 import colorsys
+import zlib
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -46,6 +48,69 @@ def class_colours(n_classes: int) -> np.ndarray:
     """
     spun = (_spun(index) for index in range(max(0, n_classes - 1 - len(NAMED))))
     return np.array([(0, 0, 0), *NAMED, *spun][:n_classes], dtype=np.uint8)
+
+
+KNOWN = {
+    "membrane": 0,
+    "nucleus": 1,
+    "mitochondrion": 2,
+    "granule": 3,
+    "golgi": 4,
+    "er": 5,
+    "vacuole": 6,
+    "synapse": 7,
+    "glia": 8,
+}
+"""Place in :data:`NAMED` of organelles by name; those of other names get what is left."""
+SAME = {
+    "plasma membrane": "membrane",
+    "membranes": "membrane",
+    "nuclei": "nucleus",
+    "mitochondria": "mitochondrion",
+    "mito": "mitochondrion",
+    "granules": "granule",
+    "secretory granule": "granule",
+    "golgi apparatus": "golgi",
+    "endoplasmic reticulum": "er",
+    "vacuoles": "vacuole",
+    "synapses": "synapse",
+}
+
+
+def colours_of(class_names: Sequence[str]) -> np.ndarray:
+    """Return the colours of classes by their names: an organelle has the same in every model and data set.
+
+    A name that is not known always asks for the same colour, too, and gets the next free one if another class of
+    these has it.
+
+    Args:
+        class_names: background first.
+
+    Returns:
+        (K', 3) uint8.
+
+    Example:
+        >>> bool((colours_of(["background", "golgi"])[1] == colours_of(["background", "er", "Golgi"])[2]).all())
+        True
+    """
+    keys = [_key(name) for name in class_names[1:]]
+    taken: dict[int, int] = {}
+    for place, key in enumerate(keys):
+        if key in KNOWN and KNOWN[key] not in taken.values():
+            taken[place] = KNOWN[key]
+    count = max(len(NAMED), len(keys))
+    for place, key in enumerate(keys):
+        if place not in taken:
+            wish = len(KNOWN) + zlib.crc32(key.encode()) % (len(NAMED) - len(KNOWN))
+            ring = [*range(wish, count), *range(wish)]
+            taken[place] = next(colour for colour in ring if colour not in taken.values())
+    every = class_colours(count + 1)
+    return every[[0, *(1 + taken[place] for place in range(len(keys)))]]
+
+
+def _key(name: str) -> str:
+    plain = " ".join(name.lower().replace("_", " ").replace("-", " ").split())
+    return SAME.get(plain, plain)
 
 
 def _spun(index: int) -> tuple[int, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from scsam_monai.report.palette import UNKNOWN, class_colours
+from scsam_monai.report.palette import UNKNOWN, class_colours, colours_of
 from scsam_monai.report.sheet import Sheet
 
 PANEL_CELL = 3.4
@@ -21,6 +21,7 @@ def overlay(
     *,
     alpha: float = 0.4,
     ignore_label: int = 255,
+    colours: np.ndarray | None = None,
 ) -> np.ndarray:
     """Paint each class over the image, half transparent and with a crisp border.
 
@@ -30,6 +31,7 @@ def overlay(
         n_classes: K', background included.
         alpha: opacity of the inside of a region; its border, one pixel within it, is opaque.
         ignore_label: marks unknown pixels.
+        colours: (K', 3) uint8, of the classes; None takes those of their ids.
 
     Returns:
         (y, x, 3) uint8.
@@ -37,7 +39,8 @@ def overlay(
     grey = grey_to_rgb(image).astype(np.float32)
     unknown = labels == ignore_label
     ids = np.where(unknown, 0, labels)
-    colour = class_colours(n_classes)[ids].astype(np.float32)
+    chosen = class_colours(n_classes) if colours is None else colours
+    colour = chosen[ids].astype(np.float32)
     opacity = np.where(ids > 0, np.where(inner_borders(labels), 1.0, alpha), 0.0)
     colour[unknown] = UNKNOWN
     opacity[unknown] = np.where(_hatching(labels.shape)[unknown], 1.0, alpha)
@@ -92,7 +95,7 @@ def picture_grid(
         unknown: whether the legend names unknown pixels.
         cell: width of a picture in inches.
     """
-    colours = [(red, green, blue) for red, green, blue in class_colours(len(class_names)).tolist()]
+    colours = [(red, green, blue) for red, green, blue in colours_of(class_names).tolist()]
     legend = list(zip(class_names, colours, strict=True))[1:]
     legend += [("unknown", UNKNOWN)] if unknown else []
     return Sheet(pictures, captions, columns, legend, title, cell)
@@ -119,11 +122,11 @@ def comparison_panel(
     Returns:
         A sheet with one legend of all foreground classes, in the order of their ids.
     """
-    n_classes = len(class_names)
+    n_classes, colours = len(class_names), colours_of(class_names)
     pictures = [
         grey_to_rgb(image),
-        overlay(image, truth, n_classes, ignore_label=ignore_label),
-        overlay(image, prediction, n_classes, ignore_label=ignore_label),
+        overlay(image, truth, n_classes, ignore_label=ignore_label, colours=colours),
+        overlay(image, prediction, n_classes, ignore_label=ignore_label, colours=colours),
     ]
     unknown = bool((truth == ignore_label).any())
     return picture_grid(
@@ -135,7 +138,8 @@ def prediction_panel(
     image: np.ndarray, prediction: np.ndarray, class_names: Sequence[str], title: str = ""
 ) -> Sheet:
     """Set image and prediction side by side; arguments as in :func:`comparison_panel`."""
-    pictures = [grey_to_rgb(image), overlay(image, prediction, len(class_names))]
+    drawn = overlay(image, prediction, len(class_names), colours=colours_of(class_names))
+    pictures = [grey_to_rgb(image), drawn]
     return picture_grid(pictures, ["image", "prediction"], 2, class_names, title, False, PANEL_CELL)
 
 
@@ -160,7 +164,10 @@ def crop_sheet(
     shown = list(zip(crops, labels, strict=True))[:max_crops]
     pictures = []
     for crop, label in shown:
-        pictures += [grey_to_rgb(crop), overlay(crop, label, len(class_names), ignore_label=ignore_label)]
+        drawn = overlay(
+            crop, label, len(class_names), ignore_label=ignore_label, colours=colours_of(class_names)
+        )
+        pictures += [grey_to_rgb(crop), drawn]
     columns = 2 * min(len(shown), 2 if len(shown) <= 4 else 4)
     unknown = bool((labels[: len(shown)] == ignore_label).any())
     return picture_grid(pictures, [], columns, class_names, title, unknown, SHEET_WIDTH / columns)

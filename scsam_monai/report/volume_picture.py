@@ -15,6 +15,7 @@ from scsam_monai.io.image import as_volume
 from scsam_monai.io.intensity import normalise
 from scsam_monai.io.volume import VolumeReader, open_volume
 from scsam_monai.report.figures import PANEL_CELL, grey_to_rgb, overlay, picture_grid
+from scsam_monai.report.palette import colours_of
 from scsam_monai.report.sheet import Sheet, save_png
 
 SIDE = 1536
@@ -134,9 +135,12 @@ def volume_panel(
         np.nan_to_num(normalise(image.read(box).squeeze(axis), *intensity)) for axis, box in enumerate(boxes)
     ]
     drawn = [labels.read(box).squeeze(axis) for axis, box in enumerate(boxes)]
+    colours = colours_of(class_names)
     pictures = [
         _in_line([grey_to_rgb(grey) for grey in greys]),
-        _in_line([overlay(*pair, len(class_names)) for pair in zip(greys, drawn, strict=True)]),
+        _in_line(
+            [overlay(*pair, len(class_names), colours=colours) for pair in zip(greys, drawn, strict=True)]
+        ),
     ]
     cell = min(max(PANEL_CELL, pictures[0].shape[1] / FINEST), WIDEST)
     title = _title(name, cuts, spans, labels.shape)

@@ -71,12 +71,32 @@ def train_and_test(
     """
     trainer.run()
     best.keep_last()
+    if best.metric is not None and best.epoch == 0:
+        logger.warning(
+            "no epoch was better than the start: %s holds the weights that the run started from, unchanged",
+            best.path,
+        )
     if idist.get_world_size() > 1:
         idist.barrier()  # the first process writes the weights that all load
     load_weights(best.network, best.path)
     if test_items:
         tester.run()
     release_run_dir(best.path.parent)
+
+
+def validation_interval(interval: int, epochs: int, start_from: str | Path | None) -> int:
+    """Return the epochs between two validations, so that a short run is validated at all.
+
+    Args:
+        interval: as configured.
+        epochs: of the run.
+        start_from: weights that training goes on from; the best epoch may then be any.
+
+    Example:
+        >>> [validation_interval(8, epochs, None) for epochs in (5, 12)], validation_interval(8, 12, "model.pt")
+        ([1, 8], 1)
+    """
+    return 1 if epochs < (interval if start_from is None else 2 * interval) else interval
 
 
 def pixel_size_to_keep(network: Any, start_from: str | Path | None) -> float | None:
@@ -195,6 +215,6 @@ def keep_earlier_run(run_dir: str | Path, resume: bool | str) -> None:
         free = (folder.with_name(f"{folder.name}.{number}") for number in count(1))
         target = next(path for path in free if not path.exists())
         folder.rename(target)
-        logger.warning("an earlier run was moved to %s; --resume True would have gone on with it", target)
+        logger.warning("an earlier run was moved to %s; --resume auto would have gone on with it", target)
     if idist.get_world_size() > 1:
         idist.barrier()

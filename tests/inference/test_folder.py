@@ -16,7 +16,7 @@ from scsam_monai.errors import InputError
 from scsam_monai.inference import Model, Windows, segment
 from scsam_monai.inference.folder import stream_volumes
 from scsam_monai.progress import stage_bars
-from scsam_monai.report.palette import class_colours
+from scsam_monai.report.palette import colours_of
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def volumes(tmp_path: Path) -> list[Path]:
 
 def stream(volumes: list[Path], output: Path, model: Path, **options: Any) -> list[Path]:
     named = {"voxel_size_nm": VOXEL_NM, "windows": WINDOWS, "device": "cpu"} | options
-    return stream_volumes(volumes, output, model, class_colours, stage_bars, **named)
+    return stream_volumes(volumes, output, model, colours_of, stage_bars, **named)
 
 
 def test_a_folder_goes_on_where_it_was_stopped(

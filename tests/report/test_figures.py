@@ -9,6 +9,7 @@ from skimage import data
 from skimage.io import imread
 from skimage.segmentation import find_boundaries
 
+from scsam_monai.io.palette import colours_of
 from scsam_monai.report import class_colours, comparison_panel, crop_sheet, overlay, save_png
 from scsam_monai.report.figures import inner_borders, picture_sheet
 from scsam_monai.report.sheet import Sheet
@@ -59,9 +60,9 @@ def test_panel_shows_three_pictures_and_every_class() -> None:
     image = np.random.default_rng(0).random((40, 60)).astype(np.float32)
     sheet = comparison_panel(image, labels(), np.zeros_like(labels()), NAMES, "cell, epoch 1")
     assert list(sheet.captions) == ["image", "ground truth", "prediction"]
-    assert list(sheet.legend) == list(zip(NAMES, map(tuple, class_colours(4).tolist()), strict=True))[1:]
+    assert list(sheet.legend) == list(zip(NAMES, map(tuple, colours_of(NAMES).tolist()), strict=True))[1:]
     np.testing.assert_array_equal(sheet.pictures[0], sheet.pictures[2])
-    np.testing.assert_array_equal(sheet.pictures[1], overlay(image, labels(), 4))
+    np.testing.assert_array_equal(sheet.pictures[1], overlay(image, labels(), 4, colours=colours_of(NAMES)))
 
 
 def test_every_pixel_of_a_picture_becomes_a_square_of_dots() -> None:
@@ -128,7 +129,9 @@ def test_sheet_pairs_crops_with_their_labels() -> None:
     crops = np.random.default_rng(0).random((3, 40, 60)).astype(np.float32)
     sheet = crop_sheet(crops, np.stack([labels()] * 3), NAMES, max_crops=2)
     assert len(sheet.pictures) == 4
-    np.testing.assert_array_equal(sheet.pictures[3], overlay(crops[1], labels(), 4))
+    np.testing.assert_array_equal(
+        sheet.pictures[3], overlay(crops[1], labels(), 4, colours=colours_of(NAMES))
+    )
 
 
 def test_saves_png_whole(tmp_path: Path) -> None:

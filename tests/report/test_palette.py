@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 from skimage.color import rgb2lab
 
+from scsam_monai.io.palette import colours_of
 from scsam_monai.report import class_colours
 
 # Machado et al. 2009, severity 1: how a colour is seen without red, green or blue cones (linear RGB).
@@ -45,3 +46,19 @@ def test_default_classes_differ_for_all_kinds_of_colour_vision() -> None:
     for matrix in DEFICIENCIES:
         # A difference of 2.3 is just noticeable.
         assert smallest_distance(seen_without(colours, matrix)) > 9
+
+
+def test_an_organelle_keeps_its_colour_whatever_the_model():
+    one = colours_of(["background", "golgi", "mitochondria", "peroxisome"])
+    other = colours_of(["background", "peroxisome", "Mitochondrion", "er", "Golgi apparatus"])
+    assert one[1].tolist() == other[4].tolist()
+    assert one[2].tolist() == other[2].tolist()
+    assert one[3].tolist() == other[1].tolist()
+    names = ["background", "membrane", "nucleus", "mitochondrion", "granule", "golgi", "er", "vacuole"]
+    np.testing.assert_array_equal(colours_of(names), class_colours(8))
+
+
+def test_no_two_classes_share_a_colour():
+    names = ["background", "mito", "mitochondria", *(f"thing {index}" for index in range(30))]
+    assert len(np.unique(colours_of(names), axis=0)) == len(names)
+    assert colours_of(["background"]).tolist() == [[0, 0, 0]]

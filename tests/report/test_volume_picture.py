@@ -18,6 +18,7 @@ from scsam_monai.io import (
     export_labels,
     write_stack,
 )
+from scsam_monai.io.palette import colours_of
 from scsam_monai.report import class_colours, volume_panel, write_volume_picture
 from scsam_monai.report import volume_picture as module
 from scsam_monai.report.figures import grey_to_rgb, overlay
@@ -75,7 +76,9 @@ def test_shows_the_richest_section_with_its_labels(drawn: list[tuple]) -> None:
     pictures, captions, columns, names, title = drawn[0][:5]
     assert (captions, columns, names, title) == (["image", "prediction"], 2, NAMES, "cell.tif, z 5")
     np.testing.assert_array_equal(pictures[0], grey_to_rgb(grey(image[5])))
-    np.testing.assert_array_equal(pictures[1], overlay(grey(image[5]), labels[5], len(NAMES)))
+    np.testing.assert_array_equal(
+        pictures[1], overlay(grey(image[5]), labels[5], len(NAMES), colours=colours_of(NAMES))
+    )
 
 
 def test_three_planes_meet_in_the_richest_row_and_column(drawn: list[tuple]) -> None:
@@ -141,7 +144,9 @@ def test_reads_finished_outputs_of_every_format(tmp_path: Path, suffix: str, dra
     if suffix != ".ome.zarr":
         export_labels(tmp_path / "labels.ome.zarr", output)
     target = write_volume_picture(tmp_path / "p.png", tmp_path / "cell.tif", output, NAMES, INTENSITY)
-    np.testing.assert_array_equal(drawn[0][0][1], overlay(grey(image[5]), labels[5], len(NAMES)))
+    np.testing.assert_array_equal(
+        drawn[0][0][1], overlay(grey(image[5]), labels[5], len(NAMES), colours=colours_of(NAMES))
+    )
     assert min(Image.open(target).size) > 300
 
 

@@ -19,6 +19,7 @@ from scsam_monai.training.run import (
     prepare_run,
     release_run_dir,
     train_and_test,
+    validation_interval,
 )
 
 
@@ -85,12 +86,32 @@ def test_a_run_is_prepared_before_anything_is_written(tmp_path):
 @pytest.mark.parametrize("items", [[], [{"image": "test.tif"}]])
 def test_the_best_weights_are_scored_on_test_items_if_there_are_any(tmp_path, items):
     done, network = [], nn.Linear(1, 1)
-    best = SimpleNamespace(network=network, path=tmp_path / "model.pt")
+    best = SimpleNamespace(network=network, path=tmp_path / "model.pt", metric=0.5, epoch=1)
     best.keep_last = lambda: (done.append("kept"), torch.save(nn.Linear(1, 1).state_dict(), best.path))
     step, score = (SimpleNamespace(run=lambda word=word: done.append(word)) for word in ("trained", "scored"))
     train_and_test(step, best, score, items)
     assert done == ["trained", "kept", *["scored"][: len(items)]]
     assert torch.equal(network.weight, torch.load(best.path)["weight"])
+
+
+def test_a_run_that_changed_nothing_says_so(tmp_path, caplog):
+    path, nothing = tmp_path / "model.pt", SimpleNamespace(run=lambda: None)
+    torch.save(nn.Linear(1, 1).state_dict(), path)
+    for metric, epoch in ((0.5, 1), (None, 0), (0.5, 0)):
+        assert "unchanged" not in caplog.text
+        best = SimpleNamespace(
+            network=nn.Linear(1, 1), path=path, metric=metric, epoch=epoch, keep_last=lambda: None
+        )
+        train_and_test(nothing, best, nothing, [])
+    assert "model.pt holds the weights that the run started from, unchanged" in caplog.text
+
+
+def test_short_runs_are_validated():
+    assert validation_interval(8, 7, None) == 1
+    assert validation_interval(8, 8, None) == 8
+    assert validation_interval(8, 15, "model.pt") == 1
+    assert validation_interval(8, 16, "model.pt") == 8
+    assert validation_interval(100000, 100000, None) == 100000
 
 
 def test_a_pixel_size_is_kept_only_where_weights_are():

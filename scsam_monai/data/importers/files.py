@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from scsam_monai.data.importers.splits import Item, Sections, ZRanges, split_by_file, split_by_z
+from scsam_monai.data.importers.splits import Item, Sections, ZRanges, split_along, split_by_file
 from scsam_monai.data.importers.target import ValueMap, prepare_target, source_folder, write_description
 from scsam_monai.data.items import class_ids
+from scsam_monai.data.pairing import pair_by_name
 from scsam_monai.errors import InputError
 from scsam_monai.io import read_header, read_image, read_labels, write_stack
 from scsam_monai.io.formats import WITH_DATASETS
@@ -30,7 +31,9 @@ def import_files(
     annotated: Sequence[str] | None = None,
     z_ranges: ZRanges | None = None,
     file_patterns: Mapping[str, Sequence[str]] | None = None,
+    y_ranges: ZRanges | None = None,
     gap: int = 1,
+    in_order: bool = False,
     overwrite: bool = False,
 ) -> Path:
     """Import image and label files; images stay where they are.
@@ -43,14 +46,16 @@ def import_files(
         target: folder to write.
         images: names or glob patterns of anything that :func:`scsam_monai.io.open_volume` reads, folders of slices
             and ``cell.h5:/volumes/raw`` among them; sorted with numbers counted as numbers.
-        labels: as many, paired with the images in this order.
+        labels: as many, paired with the images by what their names have in common.
         classes: class name by label value, range of them, or ``others``; see :meth:`ValueMap.parse`.
         axes: letters of the stored axes where the files do not say, see :func:`scsam_monai.io.open_volume`.
         voxel_size_nm: (z, y, x); needed where the image files state none, and stronger than they.
         annotated: classes that are annotated, by default all.
-        z_ranges: split along z, see :func:`split_by_z`.
+        z_ranges: split along z, see :func:`split_along`.
         file_patterns: split by image file names, see :func:`split_by_file`.
-        gap: sections left out between z ranges.
+        y_ranges: split along y: for a single section.
+        gap: sections or rows left out between the ranges.
+        in_order: pair images and labels in the order in which they are named and sorted, whatever their names.
         overwrite: replace a data set in ``target``.
 
     Returns:
@@ -69,10 +74,10 @@ def import_files(
             "voxel_size_nm": size,
             "annotated": [value_map.labels[class_id] for class_id in known],
         }
-        for index, (image, label) in enumerate(_pairs(base, images, labels))
+        for index, (image, label) in enumerate(_pairs(base, images, labels, in_order))
         for size in [_voxel_size(image, axes, voxel_size_nm)]
     ]
-    return write_description(folder, value_map.labels, _split(items, z_ranges, file_patterns, gap))
+    return write_description(folder, value_map.labels, _split(items, z_ranges, y_ranges, file_patterns, gap))
 
 
 def find_files(base: Path, patterns: Sequence[str]) -> list[Path]:
@@ -95,8 +100,19 @@ def find_files(base: Path, patterns: Sequence[str]) -> list[Path]:
     return found
 
 
-def _pairs(base: Path, images: Sequence[str], labels: Sequence[str]) -> list[tuple[Path, Path]]:
+def _pairs(
+    base: Path, images: Sequence[str], labels: Sequence[str], in_order: bool
+) -> list[tuple[Path, Path]]:
     image_files, label_files = find_files(base, images), find_files(base, labels)
+    if same := set(image_files) & set(label_files):
+        raise InputError(
+            sorted(same)[0],
+            expected="images and labels apart",
+            met="one file as both",
+            remedy="narrow the patterns",
+        )
+    if not in_order:
+        return pair_by_name(base, image_files, label_files)
     if len(image_files) != len(label_files):
         raise InputError(
             base,
@@ -138,14 +154,21 @@ def _voxel_size(image: Path, axes: str | None, given: Sequence[float] | None) ->
 
 
 def _split(
-    items: list[Item], z_ranges: ZRanges | None, patterns: Mapping[str, Sequence[str]] | None, gap: int
+    items: list[Item],
+    z_ranges: ZRanges | None,
+    y_ranges: ZRanges | None,
+    patterns: Mapping[str, Sequence[str]] | None,
+    gap: int,
 ) -> Sections:
-    if z_ranges and patterns:
+    if sum(map(bool, (z_ranges, y_ranges, patterns))) > 1:
         raise InputError(
-            "split", expected="z ranges or file patterns", met="both", remedy="split by one of them"
+            "split",
+            expected="z ranges, y ranges or file patterns",
+            met="several",
+            remedy="split by one of them",
         )
-    if z_ranges:
-        return split_by_z(items, z_ranges, gap)
+    if z_ranges or y_ranges:
+        return split_along(items, z_ranges or y_ranges or {}, gap, axis=0 if z_ranges else 1)
     return split_by_file(items, patterns) if patterns else {"training": items}
 
 

@@ -14,16 +14,23 @@ from scsam_monai.io.formats import place_of
 Item = dict[str, Any]
 Sections = dict[str, list[Item]]
 ZRanges = Mapping[str, tuple[int, int]]
+WORDS = ("sections", "rows")
 
 
 def split_by_z(items: Sequence[Item], ranges: ZRanges, gap: int = 1) -> Sections:
-    """Give every item's sections along z to training, validation and test.
+    """Give every item's sections along z to training, validation and test; see :func:`split_along`."""
+    return split_along(items, ranges, gap)
+
+
+def split_along(items: Sequence[Item], ranges: ZRanges, gap: int = 1, axis: int = 0) -> Sections:
+    """Give every item's sections, or its rows, to training, validation and test.
 
     Args:
         items: to be split alike.
         ranges: (first, last + 1) by "training", "validation", "test".
         gap: sections to leave out between two ranges: neighbouring sections are nearly the same image, so a
             score on the neighbour of a training section flatters.
+        axis: 0 for sections, 1 for rows.
 
     Raises:
         InputError: an empty range, or ranges nearer than ``gap``.
@@ -34,10 +41,12 @@ def split_by_z(items: Sequence[Item], ranges: ZRanges, gap: int = 1) -> Sections
             raise _range_error(section, f"{start}:{stop}", "a range START:STOP with START < STOP")
     for (before, (_, stop)), (after, (start, end)) in pairwise(ordered):
         if start - stop < gap:
-            expected = f"a start of {stop + gap} or more, {gap} sections behind {before}"
+            expected = f"a start of {stop + gap} or more, {gap} {WORDS[axis]} behind {before}"
             raise _range_error(after, f"{start}:{end}", expected)
     return {
-        section: [item | {"region": [[*ranges[section]], None, None]} for item in items]
+        section: [
+            item | {"region": [[*ranges[section]] if n == axis else None for n in range(3)]} for item in items
+        ]
         for section in SECTIONS
         if section in ranges
     }

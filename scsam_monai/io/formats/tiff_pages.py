@@ -107,7 +107,7 @@ def stored_pages(path: Path, tif: tifffile.TiffFile) -> StoredPages:
         if len(tif.series) == 1
         else _alike(path, tif)
     )
-    compressions = {page.keyframe.compression for page in found.pages}
+    compressions = {_keyframe(page).compression for page in found.pages}
     for compression in (one for one in compressions if one not in tifffile.TIFF.DECOMPRESSORS):
         raise InputError(
             path,
@@ -244,7 +244,7 @@ class TiffPlanes:
 
     def __init__(self, tif: tifffile.TiffFile, pages: list[_Page], dtype: np.dtype[Any]) -> None:
         self._open, self._pages, self._dtype, self._lock = tif, pages, dtype, threading.Lock()
-        planes, _, rows, columns, samples = pages[0].keyframe.shaped
+        planes, _, rows, columns, samples = _keyframe(pages[0]).shaped
         self.shape: tuple[int, ...] = (len(pages), planes, rows, columns, samples)
         self._mappable = [_is_contiguous(page) for page in pages]
         segments = [
@@ -292,7 +292,7 @@ class TiffPlanes:
 
     def _decoded(self, page: _Page, index: int) -> np.ndarray:
         """Values (row, column, sample) of one strip or tile."""
-        keyframe = page.keyframe
+        keyframe = _keyframe(page)
         offset, count = page.dataoffsets[index], page.databytecounts[index]
         if not count:  # a tile without information is left out
             return np.full((*_segment(page), self.shape[4]), keyframe.nodata)
@@ -310,17 +310,22 @@ class TiffPlanes:
         return np.asarray(values)[0]
 
 
+def _keyframe(page: _Page) -> Any:
+    """The page whose layout a page shares; pages that are there have one."""
+    return page.keyframe
+
+
 def _is_contiguous(page: _Page) -> bool:
     """Whether a page's values stand in the file as such, in one piece; not all pages need do as the first."""
     ends = [offset + count for offset, count in zip(page.dataoffsets, page.databytecounts, strict=True)]
-    return page.keyframe.is_final and all(
+    return _keyframe(page).is_final and all(
         end == start for end, start in zip(ends, page.dataoffsets[1:], strict=False)
     )
 
 
 def _segment(page: _Page) -> tuple[int, int]:
     """Rows and columns of a page's strips or tiles."""
-    keyframe = page.keyframe
+    keyframe = _keyframe(page)
     if keyframe.is_tiled:
         return keyframe.tilelength, keyframe.tilewidth
     return min(keyframe.rowsperstrip, keyframe.imagelength), keyframe.imagewidth

@@ -161,6 +161,11 @@ class ScoreStart:
         if self.model is None or getattr(engine.state, "resumed", False):
             return
         self.sha256 = load_weights(self.network, self.model)
+        if not len(self.validator.data_loader):  # type: ignore[arg-type]
+            logger.warning(
+                "no validation part: nobody will know whether training makes %s better", self.model
+            )
+            return
         with self.validator.add_event_handler(Events.EPOCH_STARTED, _call_it_epoch_0):
             self.validator.run(1)
         score = float(self.validator.state.metrics[self.key_metric])

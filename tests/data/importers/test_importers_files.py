@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import tifffile
+from PIL import Image
 from typer.testing import CliRunner
 
 from scsam_monai.cli import app
@@ -144,7 +146,7 @@ def test_file_patterns_that_do_not_fit(source, tmp_path, patterns, message):
         ({"classes": {}}, "classes: expected one or more"),
         ({"classes": {"x": "membrane"}}, "classes: expected one or more"),
         ({"voxel_size_nm": [50, 4.6]}, "three positive lengths"),
-        ({"z_ranges": {"training": (0, 1)}, "file_patterns": {"training": ["*"]}}, "met both"),
+        ({"z_ranges": {"training": (0, 1)}, "file_patterns": {"training": ["*"]}}, "met several"),
     ],
 )
 def test_options_that_do_not_fit(source, tmp_path, options, message):
@@ -312,3 +314,57 @@ def test_many_strange_values_are_taken_for_numbers_of_objects(source, tmp_path):
             images=["cell1_raw.tif"],
             labels=["cell1_label.tif"],
         )
+
+
+def test_pairs_follow_from_names_and_not_from_order(source, tmp_path):
+    (source / "cell2_label.tif").rename(source / "cell20_label.tif")
+    with pytest.raises(InputError, match=r"no label for cell2_raw\.tif; no image for cell20_label\.tif"):
+        run(source, tmp_path / "set")
+    description = load_dataset(run(source, tmp_path / "set", in_order=True))
+    assert Path(description.training[2]["image"]).name == "cell10_raw.tif"
+    assert Path(description.training[2]["label"]).name == "cell20_label.tif"
+    with pytest.raises(InputError, match="one file as both"):
+        run(source, tmp_path / "other", images=["cell1_*"], labels=["cell1_*"])
+
+
+def test_a_single_section_is_split_along_y(tmp_path):
+    for name in ("raw", "label"):
+        tifffile.imwrite(tmp_path / f"{name}.tif", RAW[0] % 3)
+    ranges = {"training": (0, 5), "validation": (6, 8)}
+    files = {"images": ["raw.tif"], "labels": ["label.tif"]}
+    description = load_dataset(run(tmp_path, tmp_path / "set", y_ranges=ranges, **files))
+    assert description.training[0]["region"] == [[0, 1], [0, 5], [0, 10]]
+    assert description.validation[0]["region"] == [[0, 1], [6, 8], [0, 10]]
+    with pytest.raises(InputError, match="1 rows behind training"):
+        run(tmp_path, tmp_path / "near", y_ranges={"training": (0, 5), "test": (5, 8)}, **files)
+    with pytest.raises(InputError, match="met several"):
+        run(tmp_path, tmp_path / "both", y_ranges=ranges, z_ranges={"training": (0, 1)}, **files)
+
+
+def test_the_command_prints_pairs_draws_them_and_says_what_is_missing(source, tmp_path):
+    options = [
+        "--class",
+        "1=membrane",
+        "--class",
+        "2=mitochondrion",
+        "--class",
+        "10=granule",
+        "--class",
+        "20=granule",
+    ]
+    words = [
+        "import",
+        "files",
+        str(source),
+        str(tmp_path / "set"),
+        "--image",
+        "*_raw.tif",
+        "--label",
+        "*_label.tif",
+    ]
+    done = CliRunner().invoke(app, [*words, *options, "--voxel-size-nm", "50,4.6,4.6"])
+    assert done.exit_code == 0, done.output
+    assert re.search(r"training +cell2_raw\.tif +cell2_label\.tif", done.output)
+    assert "no validation and no test part" in done.output
+    with Image.open(tmp_path / "set" / "pairs.png") as picture:
+        assert picture.width > 500

@@ -76,3 +76,16 @@ def test_no_number_is_no_score(network, model):
     handler = ScoreStart(Scored(network, math.nan).engine, network, model)
     start(handler)
     assert handler.score is None
+
+
+def test_without_a_validation_part_nothing_is_scored_but_the_weights_are_those_of_the_start(
+    network, model, caplog
+):
+    scored = Scored(network)
+    scored.engine.data_loader = []
+    handler = ScoreStart(scored.engine, network, model)
+    start(handler)
+    assert handler.score is None
+    assert scored.epochs == []
+    assert float(network.weight) == 0.5
+    assert "no validation part" in caplog.text

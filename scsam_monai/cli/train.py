@@ -1,0 +1,253 @@
+"""``scsam train``: the bundle's training with settings that follow from the data, told before it starts."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from scsam_monai.cli.options import print_table
+from scsam_monai.errors import InputError
+
+if TYPE_CHECKING:
+    from scsam_monai.data.checks import DatasetReport
+    from scsam_monai.data.dataset import DatasetDescription
+
+SPLIT = "split/dataset.json"
+"""In the run's folder: the data set with the part that was set aside."""
+
+
+def train(
+    dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="Folder with dataset.json.")],
+    run_dir: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[RUN]", help="Folder for weights, scores and pictures; default: DATASET_run here."
+        ),
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="Length; default: by how much is labelled.")
+    ] = None,
+    start_from: Annotated[
+        Path | None,
+        typer.Option(metavar="MODEL", help="Go on from a model of the same classes: model.pt or its folder."),
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="Any other key of bundle/configs/train.json; may be repeated."
+        ),
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and stop.")] = False,
+) -> None:
+    """Train on a data set; without a validation part, a part of the training data is set aside for it."""
+    from scsam_monai.data.dataset import load_dataset
+
+    keys = _keys(set_ or [])
+    description = load_dataset(dataset)
+    run = run_dir or Path(f"{description.path.parent.name}_run")
+    model = None if start_from is None else _model(start_from)
+    from scsam_monai.data.checks import inspect_dataset  # brings torch
+
+    if not dry_run:
+        from scsam_monai.training.run import claim_run_dir
+
+        claim_run_dir(run, "auto" if resume else False)
+    description = _with_validation(description, run, dry_run)
+    report = inspect_dataset(description, compare=True)
+    if report.problems:
+        raise report.problems[0]
+    settings = _settings(report, keys, epochs, model)
+    _tell(description, report, settings)
+    overrides = {"dataset_dir": str(description.path), "run_dir": str(run), **settings["told"], **keys}
+    overrides |= {} if model is None else {"start_from": str(model)}
+    overrides |= {"resume": "auto"} if resume else {}
+    _check(overrides)
+    _tell_time(description, report, overrides, settings)
+    if dry_run:
+        return
+    _run(overrides, shlex.join(["scsam", *sys.argv[1:], *([] if resume else ["--resume"])]))
+    _finish(run)
+
+
+def _keys(pairs: Sequence[str]) -> dict[str, str]:
+    parts = [pair.partition("=") for pair in pairs]
+    for pair, (key, equals, _) in zip(pairs, parts, strict=True):
+        if not equals or not key or key.startswith("-"):
+            raise InputError(
+                "--set", expected="KEY=VALUE like epochs=20", met=repr(pair), remedy="correct it"
+            )
+    return {key: value for key, _, value in parts}
+
+
+def _model(path: Path) -> Path:
+    from scsam_monai.weights.registry import check_model
+
+    return check_model(path)
+
+
+def _with_validation(description: DatasetDescription, run: Path, dry_run: bool) -> DatasetDescription:
+    """Set a part aside where nothing is to be validated on, and say which."""
+    import tempfile
+
+    from scsam_monai.data.hold_out import hold_out
+
+    if description.validation:
+        return description
+    with tempfile.TemporaryDirectory() as scratch:
+        target = Path(scratch) / "dataset.json" if dry_run else run / SPLIT
+        held = hold_out(description, target)
+    typer.echo(f"no validation part: set aside {held.told}" + ("" if dry_run else f", see {target}"))
+    return held.description
+
+
+def _settings(
+    report: DatasetReport, keys: Mapping[str, str], epochs: int | None, model: Path | None
+) -> dict[str, Any]:
+    """Return the config's own values, and beside them what the data tell (``told``)."""
+    import json
+
+    from scsam_monai.filesystem.bundle_folder import bundle_folder
+    from scsam_monai.training.length import length_for
+    from scsam_monai.weights.record import check_pixel_size, read_record
+
+    config = json.loads((bundle_folder() / "configs" / "train.json").read_text("utf-8"))
+    names = ("crop_size", "crops_per_epoch", "batch_size")
+    own = {name: _whole(name, keys[name]) if name in keys else config[name] for name in names}
+    pixel = None if model is None else check_pixel_size(read_record(model).get("pixel_size_nm"))
+    told: dict[str, Any] = length_for(report, own["crop_size"], own["crops_per_epoch"], pixel).keys
+    if epochs is not None:
+        told |= {"epochs": epochs, "val_interval": max(1, epochs // 8)}
+    told |= {name: _whole(name, keys[name]) for name in told if name in keys and keys[name].isdigit()}
+    return {**own, **told, "told": told, "pixel_size_nm": pixel}
+
+
+def _whole(name: str, text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise InputError(f"--set {name}", expected="a whole number", met=repr(text), remedy="correct it")
+    return int(text)
+
+
+def _tell(description: DatasetDescription, report: DatasetReport, settings: Mapping[str, Any]) -> None:
+    from scsam_monai.data.checks import voxels_by_section
+
+    counts = voxels_by_section(report.items)
+    parts = list(counts)
+    rows = [
+        [name, *(f"{counts[part][index]:,}" for part in parts)]
+        for index, name in enumerate(description.class_names)
+    ]
+    print_table([["voxels", *parts], *rows])
+    for warning in report.warnings:
+        typer.echo(f"warning: {warning}")
+    scored = (
+        "validated" if not description.test else "validated, and the best weights are tested once at the end"
+    )
+    typer.echo(
+        f"{settings['epochs']} epochs of {settings['crops_per_epoch']} crops from a pool of "
+        f"{settings['pool_size']}, every {settings['val_interval']} {scored}"
+    )
+
+
+def _tell_time(
+    description: DatasetDescription,
+    report: DatasetReport,
+    overrides: Mapping[str, Any],
+    settings: Mapping[str, Any],
+) -> None:
+    """Time the network that the config builds, and say how long the run takes."""
+    from monai.bundle import ConfigParser
+
+    from scsam_monai.command_line import default_device
+    from scsam_monai.progress import duration
+    from scsam_monai.training.length import expected_seconds, measure_speed, windows_of
+
+    parser = ConfigParser(ConfigParser.load_config_file(_config()))
+    parser.update({key: _literal(value) for key, value in overrides.items()})
+    parser["n_classes"] = len(description.labels)
+    speed = measure_speed(
+        parser.get_parsed_content("network_def"),
+        settings["crop_size"],
+        settings["batch_size"],
+        default_device(),
+    )
+    shapes = {
+        part: [item.shape for item in report.items if item.section == part] for part in description.sections
+    }
+    windows = [
+        windows_of(description.sections[part], shapes[part], settings["crop_size"], settings["pixel_size_nm"])
+        for part in ("validation", "test")
+    ]
+    seconds = expected_seconds(speed, settings, *windows)
+    typer.echo(f"about {duration(seconds)} on {default_device()}, by {speed.step:.2g} s for a step just now")
+
+
+def _literal(value: Any) -> Any:
+    import ast
+
+    try:
+        return ast.literal_eval(value) if isinstance(value, str) else value
+    except (ValueError, SyntaxError):
+        return value
+
+
+def _config() -> str:
+    from scsam_monai.filesystem.bundle_folder import bundle_folder
+
+    return str(bundle_folder() / "configs" / "train.json")
+
+
+def _words(overrides: Mapping[str, Any]) -> list[str]:
+    words = ["monai.bundle", "run", "training", "--config_file", _config()]
+    return words + [word for key, value in overrides.items() for word in (f"--{key}", str(value))]
+
+
+def _check(overrides: Mapping[str, Any]) -> None:
+    """Refuse keys that the config does not have, before anything takes time."""
+    from scsam_monai.command_line import check_overrides
+
+    check_overrides(_words(overrides))
+
+
+def _run(overrides: Mapping[str, Any], again: str) -> None:
+    """Run MONAI's command in this process, as if it had been typed."""
+    import runpy
+    import warnings
+
+    from scsam_monai.command_line import input_error_in
+
+    # It warns of configs from strangers; this one is the bundle's own.
+    warnings.filterwarnings("ignore", message="parsing config_file")
+    before, sys.argv = sys.argv, _words(overrides)
+    try:
+        runpy.run_module("monai.bundle", run_name="__main__", alter_sys=True)
+    except KeyboardInterrupt:
+        typer.echo(f"stopped; this goes on with it: {again}", err=True)
+        raise typer.Exit(130) from None
+    except Exception as error:
+        cause = input_error_in(error)
+        if cause is None:
+            raise
+        raise cause from None
+    finally:
+        sys.argv = before
+
+
+def _finish(run: Path) -> None:
+    from scsam_monai.report.page import write_page
+    from scsam_monai.report.run_page import run_page
+
+    page = run_page(run)
+    written = write_page(page, run / "report.html")
+    for warning in page.warnings:
+        typer.echo(f"note: {warning}")
+    typer.echo(f"weights: {run / 'model.pt'}")
+    typer.echo(f"report:  {written}")
+    typer.echo("next:")
+    typer.echo(f"  scsam predict IMAGE LABELS.ome.zarr --model {shlex.quote(str(run))}")
+    typer.echo(f"  scsam train DATASET --start-from {shlex.quote(str(run))}   # after more labels")

@@ -1,0 +1,93 @@
+"""What a segmentation was made from and with, in words, and the command that makes it again."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from scsam_monai.filesystem.atomic import sha256_of
+from scsam_monai.weights.record import read_record
+from scsam_monai.weights.registry import check_model
+
+HASHED_BYTES = 2**30
+"""Images up to this size are hashed for the record; larger ones are told by size and shape."""
+
+
+def is_shipped(model_sha256: str | None) -> bool:
+    """Whether weights of that hash are those that come with the package."""
+    return model_sha256 is not None and model_sha256 == read_record(check_model()).get("model_sha256")
+
+
+def segmentation_facts(job: Mapping[str, Any], image: Path) -> dict[str, str]:
+    """Tell how labels were made.
+
+    Args:
+        job: what the labels' own attributes say, see :class:`scsam_monai.inference.Job`.
+        image: the file that was segmented.
+    """
+    windows = job.get("windows", {})
+    facts = {
+        "image": f"{image.name}, {' x '.join(map(str, job['source']['shape']))} voxels (z, y, x), "
+        f"{job['source']['dtype']}",
+        "image, SHA-256": image_hash(image),
+        "voxel size": f"{', '.join(f'{edge:g}' for edge in job['voxel_size_nm'])} nm (z, y, x)",
+        "grey values shown as black and white": ", ".join(f"{value:g}" for value in job["intensity"]),
+        "model, SHA-256": job["model_sha256"] + (" (shipped)" if is_shipped(job["model_sha256"]) else ""),
+        "classes": ", ".join(job["class_names"]),
+        "windows": f"{windows.get('size')} pixels, overlap {windows.get('overlap')}, {windows.get('batch')} at a "
+        f"time, {windows.get('planes')} plane(s)",
+        "network pixels per voxel": ", ".join(f"{factor:g}" for factor in job["factors"]),
+        "block": " x ".join(map(str, job["block"])),
+        "threads": str(job.get("threads")),
+    }
+    return facts | {name: str(number) for name, number in job.get("versions", {}).items()}
+
+
+def predict_command(job: Mapping[str, Any], image: Path, output: Path) -> str:
+    """Return the line that segments an image as it was done.
+
+    Args:
+        job: what the labels' own attributes say.
+        image: the file.
+        output: where the labels were written.
+    """
+    windows = job["windows"]
+    words = ["scsam", "predict", image.name, output.name]
+    if not is_shipped(job["model_sha256"]):
+        words += ["--model", "model.pt"]
+    if job["source"].get("dataset"):
+        words += ["--dataset", job["source"]["dataset"]]
+    words += ["--voxel-size-nm", ",".join(f"{edge!r}" for edge in job["voxel_size_nm"])]
+    words += ["--window", str(windows["size"]), "--overlap", str(windows["overlap"])]
+    words += ["--batch", str(windows["batch"]), "--planes", str(windows["planes"])]
+    words += ["--block", ",".join(map(str, job["block"])), "--threads", str(job["threads"])]
+    words += [f"--{name}" for name in ("probabilities", "confidence") if name in job["products"]]
+    words += ["--ome-zarr", job["ome_zarr"]]
+    words += ["--invert"] if job["intensity"][0] > job["intensity"][1] else []
+    return shlex.join(words + _selection(job))
+
+
+def _selection(job: Mapping[str, Any]) -> list[str]:
+    selected, names = job.get("selection"), job["class_names"]
+    if not selected:
+        return []
+    words = []
+    if len(selected["drawn"]) < len(names) - 1:
+        words += ["--classes", ",".join(names[index] for index in selected["drawn"])]
+    for option, key in (("--threshold", "thresholds"), ("--smallest-nm2", "smallest_nm2")):
+        words += [
+            word
+            for name, value in zip(names, selected[key], strict=True)
+            if value
+            for word in (option, f"{name}={value!r}")
+        ]
+    return words
+
+
+def image_hash(path: Path) -> str:
+    """Return the SHA-256 of a file, or why there is none."""
+    if not path.is_file():
+        return "not taken: it is a folder"
+    return sha256_of(path) if path.stat().st_size <= HASHED_BYTES else "not taken: beyond 1 GB"

@@ -1,0 +1,257 @@
+"""The report on a training: scores, how it went, pictures of what it draws, and what it takes to do it again."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from scsam_monai.data.doubts import FEW_VOXELS
+from scsam_monai.errors import InputError
+from scsam_monai.filesystem.bundle_folder import bundle_folder
+from scsam_monai.report.charts import curves
+from scsam_monai.report.layers import png_uri, svg_uri
+from scsam_monai.report.page import Page, Picture, Table
+from scsam_monai.report.palette import colours_of
+
+PICTURES = 4
+"""Pictures of each kind that are shown."""
+LOSS = "loss_epoch/"
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a folder holds a training run."""
+    return (folder / "run.json").is_file()
+
+
+def run_page(folder: str | Path) -> Page:
+    """Gather what a run left.
+
+    Args:
+        folder: of the run.
+
+    Raises:
+        InputError: it holds no run, or a file in it is damaged.
+    """
+    folder = Path(folder)
+    if not is_run(folder):
+        remedy = "name the folder of a run, or a label file"
+        raise InputError(folder, expected="a run.json", met="none", remedy=remedy)
+    record, model = _json(folder / "run.json"), _json(folder / "model.json")
+    rows = _rows(folder / "metrics.csv")
+    test = _rows(folder / "test" / "metrics.csv")
+    page = Page(f"{folder.resolve().name}: how the training went", _subtitle(record, model, rows))
+    if test:
+        page.tables.append(_scores("Scores on the test part", test))
+    if rows:
+        page.tables.append(_best_epoch(rows, model, record))
+        page.pictures.append(_score_curves(rows, record))
+    if losses := _losses(folder / "events"):
+        page.pictures.append(
+            Picture("Loss of each epoch, in all and by term", svg_uri(curves(losses, "loss")), wide=True)
+        )
+    page.pictures += _panels(folder)
+    page.warnings = _warnings(folder, model, rows, test)
+    page.provenance = _facts(record, model)
+    page.commands = [_command(record)]
+    page.details = {
+        "configuration, as it ran (paths cut to their last name)": _indented(record.get("config"))
+    }
+    page.next_steps = [
+        (
+            "Segment an image with this model:",
+            f"scsam predict IMAGE.tif LABELS.ome.zarr --model {folder.name}/model.pt",
+        )
+    ]
+    return page
+
+
+def _subtitle(record: Mapping[str, Any], model: Mapping[str, Any], rows: list[dict[str, str]]) -> str:
+    names = ", ".join(record.get("class_names", [])[1:])
+    validated = f"{len(rows)} validation{'' if len(rows) == 1 else 's'}"
+    pixel = model.get("pixel_size_nm")
+    return f"{names}; {validated}" + (f"; {pixel:g} nm per pixel" if pixel else "")
+
+
+def _scores(title: str, rows: list[dict[str, str]]) -> Table:
+    cells = [
+        [
+            row["name"],
+            *(_score(row[key]) for key in row if key not in ("name", "voxels")),
+            _count(row["voxels"]),
+        ]
+        for row in rows
+    ]
+    header = ["class", *(_word(key) for key in rows[0] if key not in ("name", "voxels")), "voxels"]
+    note = "Of all voxels of the test part together. 1 is perfect; a dash means that the class is not there."
+    return Table(title, header, cells, note, numeric=len(header) - 1)
+
+
+def _best_epoch(rows: list[dict[str, str]], model: Mapping[str, Any], record: Mapping[str, Any]) -> Table:
+    epoch = model.get("epoch")
+    best = next((row for row in rows if row["epoch"] == str(epoch)), rows[-1])
+    cells = [
+        [name, _score(best.get(f"iou_{name}", "")), _score(best.get(f"dice_{name}", ""))]
+        for name in record["class_names"]
+    ]
+    cells.append(["mean foreground", _score(best.get("mean_iou", "")), _score(best.get("mean_dice", ""))])
+    note = f"After epoch {best['epoch']}, whose weights are in model.pt."
+    return Table("Scores on the validation part", ["class", "IoU", "Dice"], cells, note, numeric=2)
+
+
+def _score_curves(rows: list[dict[str, str]], record: Mapping[str, Any]) -> Picture:
+    series: dict[str, tuple[list[float], list[float]]] = {}
+    for key, name in [("mean_iou", "mean"), *((f"iou_{n}", n) for n in record["class_names"][1:])]:
+        points = [(float(row["epoch"]), float(row[key])) for row in rows if row.get(key)]
+        if points:
+            series[name] = [x for x, _ in points], [y for _, y in points]
+    colours = dict(zip(record["class_names"], colours_of(record["class_names"]).tolist(), strict=True))
+    drawn = curves(series, "IoU", {"mean": (0, 0, 0)} | colours)
+    return Picture("IoU on the validation part", svg_uri(drawn), wide=True)
+
+
+def _losses(events: Path) -> dict[str, tuple[list[float], list[float]]]:
+    """Return the loss terms by epoch from TensorBoard's files; empty where there are none."""
+    if not events.is_dir():
+        return {}
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    read = EventAccumulator(str(events), size_guidance={"scalars": 0})
+    read.Reload()
+    names = [name for name in read.Tags()["scalars"] if name.startswith(LOSS) and "rank_" not in name]
+    return {
+        name.removeprefix(LOSS): (
+            [float(event.step) for event in read.Scalars(name)],
+            [event.value for event in read.Scalars(name)],
+        )
+        for name in names
+    }
+
+
+def _panels(folder: Path) -> list[Picture]:
+    shown = [(path, f"Test: {path.stem}") for path in sorted((folder / "test").glob("*.png"))[:PICTURES]]
+    validation = sorted((folder / "validation").glob("*.png"))
+    last = validation[-1].stem.rpartition("_epoch")[2] if validation else ""
+    latest = [path for path in validation if path.stem.endswith(f"_epoch{last}")]
+    shown += [(path, f"Validation: {path.stem.replace('_', ' ')}") for path in latest[:PICTURES]]
+    if (folder / "first_batch.png").is_file():
+        shown.append((folder / "first_batch.png", "What the network saw first: crops and their labels"))
+    return [Picture(caption, png_uri(path.read_bytes()), wide=True) for path, caption in shown]
+
+
+def _warnings(
+    folder: Path, model: Mapping[str, Any], rows: list[dict[str, str]], test: list[dict[str, str]]
+) -> list[str]:
+    found = []
+    if not model:
+        found.append("The run has no model.pt yet: it was stopped before the first weights were kept.")
+    elif model.get("metric", {}).get("value") is None:
+        found.append(
+            "Nothing was validated: model.pt holds the last weights, not the best, and their score is unknown."
+        )
+    elif model.get("epoch") == 0:
+        found.append(
+            "No epoch was better than the weights that the run started from: model.pt holds these, unchanged."
+        )
+    elif rows and len(rows) > 1 and str(model.get("epoch")) == rows[-1]["epoch"]:
+        found.append("The last epoch was the best: a longer run may be better still.")
+    if model and not test:
+        found.append(
+            "Nothing was kept for a test: the validation part has chosen the weights, so its scores flatter."
+        )
+    few = [row["name"] for row in test if row["voxels"] and 0 < int(row["voxels"]) < FEW_VOXELS]
+    if few:
+        found.append(
+            f"Fewer than {FEW_VOXELS} voxels of {', '.join(few)} in the test part: their scores say little."
+        )
+    zero = [row["name"] for row in test if _number(row.get("iou", "")) == 0]
+    if zero:
+        found.append(f"Nothing of {', '.join(zero)} was found in the test part.")
+    if (folder / "last.pt").exists() and not model:
+        found.append("It goes on with `--resume auto`.")
+    return found
+
+
+def _facts(record: Mapping[str, Any], model: Mapping[str, Any]) -> dict[str, str]:
+    facts = {
+        "model.pt, SHA-256": str(model.get("model_sha256", "none yet")),
+        "data set, SHA-256": str(record.get("data_sha256")),
+        "configuration, SHA-256": str(record.get("config_sha256")),
+        "classes": ", ".join(record.get("class_names", [])),
+        "network": ", ".join(f"{key} {value}" for key, value in record.get("network", {}).items()),
+    }
+    facts |= dict(record.get("versions", {}).items())
+    facts |= {key: str(value) for key, value in record.get("platform", {}).items() if value is not None}
+    return facts
+
+
+def _command(record: Mapping[str, Any]) -> str:
+    """Return the line that starts the same run: what its configuration has other than the bundle's."""
+    words = ["python", "-m", "monai.bundle", "run", "training", "--config_file", "bundle/configs/train.json"]
+    ran = _loads(record.get("config"))
+    shipped = json.loads((bundle_folder() / "configs" / "train.json").read_text("utf-8"))
+    for key, value in _differences(shipped, ran):
+        words += [f"--{key}", value if isinstance(value, str) else repr(value)]
+    return shlex.join(words)
+
+
+def _differences(shipped: Any, ran: Any, prefix: str = "") -> list[tuple[str, Any]]:
+    found = []
+    for key, value in ran.items() if isinstance(ran, dict) else ():
+        if key not in shipped:
+            continue
+        if isinstance(value, dict) and isinstance(shipped[key], dict):
+            found += _differences(shipped[key], value, f"{prefix}{key}::")
+        elif value != shipped[key]:
+            found.append((f"{prefix}{key}", value))
+    return found
+
+
+def _indented(config: str | None) -> str:
+    return json.dumps(_loads(config), indent=1, sort_keys=True)
+
+
+def _loads(config: str | None) -> dict[str, Any]:
+    loaded = json.loads(config) if config else {}
+    return loaded if isinstance(loaded, dict) else {}
+
+
+def _json(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        content: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        raise InputError(path, expected="JSON", met=str(error), remedy="restore it or remove it") from error
+    return content
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    if not path.is_file():
+        return []
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def _score(text: str) -> str:
+    value = _number(text)
+    return "-" if math.isnan(value) else f"{value:.3f}"
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
+def _count(text: str) -> str:
+    return f"{int(text):,}" if text.isdigit() else text
+
+
+def _word(key: str) -> str:
+    return {"iou": "IoU", "dice": "Dice"}.get(key, key)

@@ -1,0 +1,271 @@
+"""Reports on labels and on runs: what they count and show, and that they need nothing but themselves."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from scsam_monai.cli import app
+from scsam_monai.errors import InputError
+from scsam_monai.filesystem.bundle_folder import bundle_folder
+from scsam_monai.io import LabelLegend, LabelVolume, create_labels, export_labels, write_stack
+from scsam_monai.io.label_legend import read_legend
+from scsam_monai.io.palette import class_colours
+from scsam_monai.io.volume import ArrayVolume
+from scsam_monai.report.labels_page import labels_page
+from scsam_monai.report.page import Page, render, write_page
+from scsam_monai.report.run_page import run_page
+from scsam_monai.report.survey import profile_areas, survey
+
+NAMES = ("background", "mitochondrion", "<b>granule</b>")
+SIZE = (40.0, 5.0, 5.0)
+
+
+def make_labels(folder: Path) -> tuple[Path, Path, np.ndarray]:
+    """An image of two sections, and its labels as OME-Zarr: a square of each class."""
+    labels = np.zeros((2, 64, 96), np.uint8)
+    labels[:, 10:20, 10:30] = 1
+    labels[1, 40:44, 50:55] = 2
+    grey = np.random.default_rng(0).integers(0, 255, labels.shape, dtype=np.uint8)
+    write_stack(folder / "cell.tif", grey, SIZE)
+    legend = LabelLegend(NAMES, class_colours(3))
+    create_labels(folder / "found.ome.zarr", labels.shape, SIZE, legend)
+    LabelVolume(folder / "found.ome.zarr").write([(0, length) for length in labels.shape], labels)
+    return folder / "cell.tif", folder / "found.ome.zarr", labels
+
+
+def test_labels_are_counted_and_named(tmp_path: Path) -> None:
+    image, path, _ = make_labels(tmp_path)
+    page = labels_page(path, image)
+    fractions, profiles = page.tables
+    assert fractions.rows[1] == ["mitochondrion", "400", "0.0004", "3.26 %"]
+    assert fractions.rows[2][:2] == ["<b>granule</b>", "20"]
+    assert profiles.rows[0] == ["mitochondrion", "2", "5,000", "5,000", "5,000"]
+    assert [entry.name for entry in page.legend] == list(NAMES[1:])
+    assert [[layer.index for layer in sheet.layers] for sheet in page.sheets] == [[1], [1, 2]]
+    assert any("does not record how it was made" in warning for warning in page.warnings)
+
+
+def test_labels_without_names_show_what_is_there(tmp_path: Path) -> None:
+    image, _, labels = make_labels(tmp_path)
+    labels[0, 60:] = 255
+    write_stack(tmp_path / "plain.tif", labels, SIZE)
+    page = labels_page(tmp_path / "plain.tif", image)
+    assert [row[0] for row in page.tables[0].rows] == ["background", "class 1", "class 2", "class 255"]
+    assert [entry.index for entry in page.legend] == [1, 2, 255]
+
+
+def test_an_image_of_another_shape_is_refused(tmp_path: Path) -> None:
+    image, path, _ = make_labels(tmp_path)
+    write_stack(image, np.zeros((2, 32, 96), np.uint8), SIZE)
+    with pytest.raises(InputError, match="shape of the labels"):
+        labels_page(path, image)
+    with pytest.raises(InputError, match="--image"):
+        labels_page(path)
+
+
+def test_exported_labels_keep_their_legend(tmp_path: Path) -> None:
+    _, path, _ = make_labels(tmp_path)
+    export_labels(path, tmp_path / "found.tif")
+    for file in (path, tmp_path / "found.tif"):
+        legend = read_legend(file)
+        assert legend is not None
+        assert legend.class_names == NAMES
+        np.testing.assert_array_equal(legend.colours, class_colours(3))
+    assert read_legend(tmp_path / "cell.tif") is None
+
+
+def test_profiles_are_counted_apart_and_large_volumes_in_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    section = np.zeros((8, 8), np.uint8)
+    section[0, 0] = section[1, 1] = section[5, 5] = 1
+    assert profile_areas(section, 2)[1].tolist() == [2, 1]
+    monkeypatch.setattr("scsam_monai.report.survey.COUNTED_WHOLE", 100)
+    counted = survey(ArrayVolume(np.repeat(section[None], 200, axis=0)), 2)
+    assert (counted.sections, counted.of) == (64, 200)
+    assert counted.voxels[1] == 3 * 64
+
+
+def test_a_report_holds_all_it_shows_and_escapes_what_it_says(tmp_path: Path) -> None:
+    image, path, _ = make_labels(tmp_path)
+    text = render(labels_page(path, image))
+    assert "&lt;b&gt;granule&lt;/b&gt;" in text
+    assert "<b>" not in text
+    sources = re.findall(r"""(?:src|href|url)\s*[=(]\s*["']?([^"'\s)>]+)""", text)
+    assert sources
+    assert all(source.startswith("data:") for source in sources)
+    assert "default-src 'none'" in text
+
+
+def test_a_report_appears_whole(tmp_path: Path) -> None:
+    written = write_page(Page("A title"), tmp_path / "report.html")
+    assert "<h1>A title</h1>" in written.read_text("utf-8")
+    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
+
+
+def make_run(folder: Path, *, epoch: int = 2, value: float | None = 0.5) -> Path:
+    """What a run leaves, in small."""
+    config = json.loads((bundle_folder() / "configs" / "train.json").read_text("utf-8"))
+    config |= {"epochs": 4, "dataset_dir": "my cells"}
+    config["network_def"] |= {"tokens": 2}
+    record = {
+        "class_names": ["background", "mitochondrion", "granule"],
+        "versions": {"torch": "2.9"},
+        "platform": {"system": "Linux"},
+        "network": {"preset": "plus"},
+        "data_sha256": "ab",
+        "config_sha256": "cd",
+        "config": json.dumps(config),
+    }
+    (folder / "test").mkdir(parents=True)
+    (folder / "run.json").write_text(json.dumps(record))
+    model = {"metric": {"name": "mean_iou", "value": value}, "epoch": epoch, "model_sha256": "ef"}
+    (folder / "model.json").write_text(json.dumps(model))
+    (folder / "metrics.csv").write_text(
+        "epoch,mean_iou,mean_dice,iou_mitochondrion,iou_granule\n1,0.2,0.3,0.4,\n2,0.5,0.6,0.5,0.5\n"
+    )
+    (folder / "test" / "metrics.csv").write_text(
+        "name,iou,dice,voxels\nbackground,0.9,0.95,9000\nmitochondrion,0.0,0.0,600\ngranule,0.5,0.6,499\n"
+    )
+    return folder
+
+
+def test_a_run_is_told_with_its_scores_and_what_to_mind(tmp_path: Path) -> None:
+    page = run_page(make_run(tmp_path / "run"))
+    assert page.tables[0].rows[2] == ["granule", "0.500", "0.600", "499"]
+    told = " ".join(page.warnings)
+    assert "Fewer than 500 voxels of granule" in told
+    assert "Nothing of mitochondrion was found" in told
+    assert "The last epoch was the best" in told
+    words = shlex.split(page.commands[0])
+    assert words[words.index("--dataset_dir") + 1] == "my cells"
+    assert words[words.index("--network_def::tokens") + 1] == "2"
+    assert words[words.index("--epochs") + 1] == "4"
+    assert len([word for word in words if word.startswith("--")]) == 4  # the config file, and what differs
+    assert "IoU on the validation part" in render(page)
+
+
+def test_a_run_that_changed_or_validated_nothing_is_told(tmp_path: Path) -> None:
+    assert any("unchanged" in text for text in run_page(make_run(tmp_path / "a", epoch=0)).warnings)
+    assert any(
+        "Nothing was validated" in text for text in run_page(make_run(tmp_path / "b", value=None)).warnings
+    )
+    with pytest.raises(InputError, match=r"run\.json"):
+        run_page(tmp_path)
+
+
+def test_the_command_of_a_report_makes_the_same_labels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    grey = np.random.default_rng(0).integers(0, 255, (2, 48, 48), dtype=np.uint8)
+    write_stack(tmp_path / "cell.tif", grey, (16, 16, 16))
+    runner = CliRunner()
+    first = ["predict", "cell.tif", "found.ome.zarr", "--window", "64", "--confidence", "--threads", "1"]
+    assert runner.invoke(app, first).exit_code == 0
+    done = runner.invoke(app, ["report", "found.ome.zarr"])
+    assert done.exit_code == 0, done.output
+    assert done.stdout.strip() == "found_report.html"
+    page = labels_page("found.ome.zarr")
+    assert any("drawn cells" in warning for warning in page.warnings)
+    assert list(page.sheets[0].maps) == ["confidence (bright: sure)"]
+    words = shlex.split(page.commands[0])
+    words[words.index("found.ome.zarr")] = "again.ome.zarr"
+    assert runner.invoke(app, words[1:]).exit_code == 0
+    box = ((0, 2), (0, 48), (0, 48))
+    again, found = (LabelVolume(tmp_path / f"{name}.ome.zarr").read(box) for name in ("again", "found"))
+    np.testing.assert_array_equal(again, found)
+
+
+def test_the_demo_makes_a_report_from_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(app, ["demo", "--threads", "1"])
+    assert done.exit_code == 0, done.output
+    text = Path("scsam_demo/labels_report.html").read_text("utf-8")
+    assert "Arrojo e Drigo Lab" in text
+    assert "scsam predict my_image.tif" in text
+    assert Path("scsam_demo/islet_license.txt").is_file()
+    found = LabelVolume("scsam_demo/labels.ome.zarr")
+    drawn = found.read(((0, 1), (0, 1024), (0, 1024)))
+    share = np.bincount(drawn.reshape(-1), minlength=8) / drawn.size
+    assert share[found.legend.class_names.index("mitochondrion")] > 0.05
+    assert share[found.legend.class_names.index("granule")] > 0.1
+    again = CliRunner().invoke(app, ["demo"])
+    assert again.exit_code == 2
+    assert "name another one" in again.output
+
+
+def browser_python() -> str | None:
+    """A Python that has Qt's browser: this one, or that of SCSAM_TEST_BROWSER."""
+    named = os.environ.get("SCSAM_TEST_BROWSER")
+    if (
+        named is None
+        and importlib.util.find_spec("PyQt6")
+        and importlib.util.find_spec("PyQt6.QtWebEngineCore")
+    ):
+        return sys.executable
+    return named
+
+
+def test_a_report_works_in_a_browser_without_a_network(tmp_path: Path) -> None:
+    python = browser_python()
+    if python is None:
+        pytest.skip(
+            "no browser: pip install PyQt6-WebEngine, or name a Python that has it in SCSAM_TEST_BROWSER"
+        )
+    image, path, _ = make_labels(tmp_path)
+    report, screen = write_page(labels_page(path, image), tmp_path / "report.html"), tmp_path / "screen.png"
+    script = """
+        const slider = document.querySelector(".cut"), over = document.querySelector(".over");
+        const before = getComputedStyle(over).clipPath;
+        slider.value = 50; slider.dispatchEvent(new Event("input"));
+        const box = document.querySelector(".switch");
+        box.click();
+        const layers = [...document.querySelectorAll(".layer")];
+        [before, getComputedStyle(over).clipPath, layers.map(one => one.hidden && one.dataset.class === "1").join(),
+         [...document.images].every(one => one.complete && one.naturalWidth > 0)]
+    """
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    done = subprocess.run(
+        [python, str(Path(__file__).with_name("browser.py")), str(report), str(screen), script],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env=environment,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    seen = json.loads(done.stdout.strip().splitlines()[-1])
+    before, after, hidden, drawn = seen["value"]
+    assert before != after
+    assert "50%" in after
+    assert hidden == "true,true,false"
+    assert drawn is True
+    assert seen["console"] == []
+    assert seen["requests"] == [report.as_uri()]
+    assert screen.stat().st_size > 1000
+
+
+def test_measurements_are_taken_in(tmp_path: Path) -> None:
+    image, path, _ = make_labels(tmp_path)
+    folder = tmp_path / "measured"
+    with pytest.raises(InputError, match="scsam measure"):
+        labels_page(path, image, measured=folder)
+    folder.mkdir()
+    (folder / "classes.csv").write_text("class_id,class,objects,volume_nm3\n1,mitochondrion,12,123456.5\n")
+    (folder / "contacts.csv").write_text("class,near_class,within_nm,contact_nm2\nmitochondrion,er,0.0,nan\n")
+    (folder / "objects.csv").write_text(
+        "id,class,volume_nm3\n1,mitochondrion,5\n2,mitochondrion,9\n3,mitochondrion,7\n"
+    )
+    page = labels_page(path, image, measured=folder)
+    assert page.tables[-2].rows == [["1", "mitochondrion", "12", "123,456"]]
+    assert page.tables[-1].rows == [["mitochondrion", "er", "0", "-"]]
+    assert page.pictures[-1].caption == "mitochondrion: 3 objects, measured"

@@ -1,0 +1,116 @@
+"""``scsam train``: what it says, what it hands on, and that what it advises works."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from typer.testing import CliRunner
+
+from scsam_monai.cli import app
+from scsam_monai.data.synthetic import generate_volume
+
+door = importlib.import_module("scsam_monai.cli.train")  # the package has a command of that name
+
+NAMES = ["background", "membrane", "nucleus", "mitochondrion", "granule", "golgi", "er", "vacuole"]
+
+
+@pytest.fixture
+def dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """One section with labels and no validation part, in the working directory."""
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "cells"
+    folder.mkdir()
+    volume = generate_volume((1, 96, 96), (16.0, 16.0, 16.0), seed=0)
+    tifffile.imwrite(folder / "raw.tif", volume.image[0])
+    tifffile.imwrite(folder / "label.tif", volume.labels[0])
+    content = {
+        "labels": {str(index): name for index, name in enumerate(NAMES)},
+        "voxel_size_nm": [16, 16, 16],
+        "training": [{"image": "raw.tif", "label": "label.tif"}],
+    }
+    (folder / "dataset.json").write_text(json.dumps(content))
+    return folder
+
+
+def small(*words: str) -> list[str]:
+    """A run of seconds."""
+    sizes = {"crop_size": 64, "crops_per_epoch": 2, "pool_size": 2, "prototype_crops": 2, "batch_size": 2}
+    return [*words, *(word for key, value in sizes.items() for word in ("--set", f"{key}={value}"))]
+
+
+def test_it_says_what_will_happen_and_hands_that_on(dataset, monkeypatch) -> None:
+    handed = []
+    monkeypatch.setattr(door, "_run", lambda overrides, again: handed.append((overrides, again)))
+    monkeypatch.setattr(door, "_finish", lambda run: None)
+    monkeypatch.setattr(door, "_tell_time", lambda *_: None)
+    monkeypatch.setattr(sys, "argv", ["scsam", "train", "cells", "--epochs", "9"])
+    done = CliRunner().invoke(app, ["train", "cells", "--epochs", "9", "--set", "learning_rate=0.01"])
+    assert done.exit_code == 0, done.output
+    assert "no validation part: set aside" in done.output
+    assert "too few voxels to be learnt" in done.output
+    ((overrides, again),) = handed
+    assert overrides["dataset_dir"] == str(Path("cells_run/split/dataset.json").resolve())
+    assert (overrides["epochs"], overrides["val_interval"]) == (9, 1)
+    assert (overrides["pool_size"], overrides["learning_rate"]) == (32, "0.01")
+    assert again == "scsam train cells --epochs 9 --resume"
+    split = json.loads(Path("cells_run/split/dataset.json").read_text())
+    assert split["validation"]
+
+
+def test_a_dry_run_writes_nothing(dataset) -> None:
+    done = CliRunner().invoke(app, ["train", "cells", "run", "--dry-run", *small()])
+    assert done.exit_code == 0, done.output
+    assert "for a step just now" in done.output
+    assert [path.name for path in Path.cwd().iterdir()] == ["cells"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--set", "epochs"], "--set: expected KEY=VALUE"),
+        (["--set", "crop_size=wide"], "--set crop_size: expected a whole number"),
+        (["--set", "learning_rat=1"], "did you mean --learning_rate?"),
+        (["--start-from", "nowhere"], "expected a trained model.pt"),
+    ],
+)
+def test_slips_are_one_line(dataset, words, message) -> None:
+    done = CliRunner().invoke(app, ["train", "cells", "run", *words])
+    assert done.exit_code == 2
+    assert message in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("error: ")
+
+
+def test_a_run_and_its_continuation(dataset) -> None:
+    """From a data set to a report, then on from that model, which a run at rate 0 leaves unchanged."""
+    runner = CliRunner()
+    first = runner.invoke(app, ["train", "cells", "one", "--epochs", "1", *small("--set", "cache=off")])
+    assert first.exit_code == 0, first.output
+    assert Path("one/model.pt").is_file()
+    assert "how the training went" in Path("one/report.html").read_text("utf-8")
+    assert "scsam predict IMAGE LABELS.ome.zarr --model one" in first.output
+    still = ["--epochs", "1", "--start-from", "one", "--set", "learning_rate=0", "--set", "cache=off"]
+    again = runner.invoke(app, ["train", "cells", "two", *small(*still)])
+    assert again.exit_code == 0, again.output
+    assert json.loads(Path("two/model.json").read_text())["epoch"] == 0
+    assert "model.pt holds these, unchanged" in again.output
+    grey = np.zeros((1, 32, 32), np.uint8)
+    grey[:, ::3] = 200
+    tifffile.imwrite("grey.tif", grey)
+    words = [
+        "predict",
+        "grey.tif",
+        "labels.tif",
+        "--model",
+        "two",
+        "--voxel-size-nm",
+        "16,16,16",
+        "--window",
+        "64",
+    ]
+    assert runner.invoke(app, words).exit_code == 0

@@ -18,7 +18,7 @@ def command(*names: str) -> list[str]:
     return ["monai/bundle/__main__.py", "run", "evaluating", "--config_file", str(files)]
 
 
-@pytest.mark.parametrize("others", permutations(["evaluate", "multi_gpu_train"]))
+@pytest.mark.parametrize("others", list(permutations(["evaluate", "multi_gpu_train"])))
 def test_evaluation_with_several_processes_is_refused(others: tuple[str, ...]) -> None:
     with pytest.raises(InputError, match=r"leave multi_gpu_train\.json out: one process evaluates"):
         check_overrides(command("train", *others))

@@ -185,7 +185,7 @@ def _draw_membranes(canvas: Canvas, territories: Territories, kind: _Kind, shade
 def _draw_small_parts(canvas: Canvas, kind: _Kind, tubes: list[Tube]) -> None:
     rng = canvas.rng
     many = kind.clutter
-    for path in _short_paths(canvas, tubes, 2.5 * many):
+    for path in _short_paths(canvas, tubes, 20 * (0.5 + many)):
         draw_tubule(canvas, path, float(rng.uniform(17, 38)), ER, content=float(rng.uniform(0.3, 0.8)))
     draw_vesicles(
         canvas, scattered(canvas, 1.2 * many), (95, 35), VACUOLE, content=float(rng.uniform(0.2, 0.9))
@@ -201,11 +201,15 @@ def _short_paths(canvas: Canvas, tubes: list[Tube], per_um3: float) -> list[np.n
     """Wavy pieces of lines inside neurites, along them."""
     rng = canvas.rng
     paths = []
-    wide = [tube for tube in tubes if tube.radius > 90]
-    for _ in range(rng.poisson(per_um3 * float(np.prod(canvas.grid.extent)) / 1e9 * 4) if wide else 0):
-        tube = wide[int(rng.integers(len(wide)))]
-        first = int(rng.integers(0, max(1, len(tube.path) - 3)))
-        piece = tube.path[first : first + 3]
+    extent = canvas.grid.extent
+    seen = [tube.path[np.all((tube.path > -100) & (tube.path < extent + 100), axis=1)] for tube in tubes]
+    wide = [
+        (tube, path) for tube, path in zip(tubes, seen, strict=True) if tube.radius > 90 and len(path) > 1
+    ]
+    for _ in range(rng.poisson(per_um3 * float(np.prod(extent)) / 1e9) if wide else 0):
+        tube, path = wide[int(rng.integers(len(wide)))]
+        first = int(rng.integers(0, max(1, len(path) - 3)))
+        piece = path[first : first + 3]
         paths.append(piece + _aside(rng, tube.radius * 0.75) + 18 * rng.standard_normal(piece.shape))
     return paths
 

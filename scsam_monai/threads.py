@@ -98,7 +98,7 @@ def share_cores() -> None:
     At best it is called before torch is imported, as OpenMP reads its settings once. Later on the number can still
     be changed, and waiting where OpenMP is GCC's, as in torch's own packages for Linux.
     """
-    if "torch" not in sys.modules:
+    if sys.modules.get("torch") is None:
         _set_variables()
         return
     import torch

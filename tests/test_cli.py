@@ -69,7 +69,7 @@ def test_check_shows_problems_and_what_is_not_annotated(source):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([], "--voxel-size-nm Z,Y,X"),
+        ([], "--voxel-size-nm 50,4.6,4.6"),
         (["--voxel-size-nm", "a,b"], "--voxel-size-nm: expected three lengths"),
         (["--voxel-size-nm", "50,4,4", "--train-z", "x"], "--train-z: expected a range"),
         (["--voxel-size-nm", "50,4,4", "--class", "membrane"], "--class: expected VALUE=NAME"),

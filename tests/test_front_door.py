@@ -157,7 +157,7 @@ def test_a_file_that_was_cancelled_is_gone_on_with(model: Model, image: np.ndarr
 def test_a_voxel_size_is_asked_for(model: Model, image: np.ndarray, tmp_path: Path) -> None:
     np.save(tmp_path / "stack.npy", image)
     for source in (image, tmp_path / "stack.npy"):
-        with pytest.raises(InputError, match=r"expected a voxel size in nm, met none; give"):
+        with pytest.raises(InputError, match=r"expected a voxel size in nm, met none in the file; give"):
             segment(source, model)
         with pytest.raises(InputError, match=r"expected a voxel size in nm, met none"):
             segment(source, model, output=tmp_path / "a.ome.zarr")

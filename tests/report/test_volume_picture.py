@@ -126,7 +126,8 @@ def test_a_single_image_has_no_section_number(drawn: list[tuple]) -> None:
 @pytest.mark.parametrize("shape", [(1, 1, 1), (1, 20, 1), (3, 1, 9)])
 def test_volumes_of_any_shape_are_drawn(shape: tuple[int, ...], planes: int, drawn: list[tuple]) -> None:
     array = np.ones(shape, np.uint8)
-    volume_panel(ArrayVolume(array), ArrayVolume(array), NAMES, INTENSITY, planes=planes)
+    image, labels = (ArrayVolume(array, axes="zyx") for _ in range(2))
+    volume_panel(image, labels, NAMES, INTENSITY, planes=planes)
     z, y, x = shape
     expected = (y, x, 3) if planes == 1 else (y + module.GAP + z, x + module.GAP + z, 3)
     assert drawn[0][0][0].shape == expected

@@ -67,7 +67,8 @@ def _draw_thylakoids(canvas: Canvas, box: Box, level: Field, distance: Field, ro
     pitch = np.float32(rng.uniform(70, 130))
     phase = bent / pitch
     single = canvas.cover(np.abs(phase - np.round(phase)) * pitch - 8)
-    canvas.paint(box, dark, 0.75 * single * (1 - stacks) * inner * np.clip(1 + canvas.noise(300, box), 0, 1))
+    broken = np.clip(1 + canvas.noise(300, box), 0, 1)
+    canvas.paint(box, dark, np.asarray(0.75 * single * (1 - stacks) * inner * broken, np.float32))
 
 
 def _draw_inclusions(

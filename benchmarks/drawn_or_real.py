@@ -15,6 +15,7 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -102,12 +103,11 @@ def drawn_crops(options: argparse.Namespace, rng: np.random.Generator) -> tuple[
     for number in range(options.volumes):
         look = draw_look(options.modality, rng)
         depth = options.pixel_nm if options.modality == "fib-sem" else look.voxel_size_nm[0]
-        look = replace(
-            look,
-            shape=(3, 384, 384),
-            voxel_size_nm=(depth, options.pixel_nm, options.pixel_nm),
-            **dict.fromkeys(("inverted", "charging", "knife_marks", "folds", "margin", "tiles"), False),
+        faults: dict[str, Any] = dict.fromkeys(
+            ("inverted", "charging", "knife_marks", "folds", "margin", "tiles"), False
         )
+        size = (depth, options.pixel_nm, options.pixel_nm)
+        look = replace(look, shape=(3, 384, 384), voxel_size_nm=size, **faults)
         volume = generate_tissue(options.tissue, options.seed + number, look)
         for _ in range(-(-options.crops // options.volumes)):
             z, y, x = (int(rng.integers(edge)) for edge in (3, 384 - CROP, 384 - CROP))

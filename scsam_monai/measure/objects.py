@@ -28,7 +28,7 @@ SPLITS = ("none", "distance", "map")
 """How touching objects are told apart: not at all, by their shape, by a map of the network."""
 
 SPLIT_BYTES = 80
-"""Memory that splitting takes for each voxel of a component's bounding box, measured."""
+"""Memory counted for each voxel of the bounding box in which a component is split; 36 to 50 were measured."""
 
 
 @dataclass(frozen=True)

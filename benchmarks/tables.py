@@ -135,7 +135,10 @@ def figure(place: str) -> str:
     """
     name, *rest = place.split("/")
     if name == "train":
-        return str(json.loads(CONFIG.read_text(encoding="utf-8"))[rest[0]])
+        value = json.loads(CONFIG.read_text(encoding="utf-8"))
+        for key in rest:
+            value = value[key]
+        return str(value)
     results = read(name)
     if len(rest) == 1:
         return str(results[rest[0]])

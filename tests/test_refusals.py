@@ -46,7 +46,12 @@ MEASURED = """
 import atexit, resource
 def tell():
     used = resource.getrusage(resource.RUSAGE_SELF)
-    print("used", used.ru_utime + used.ru_stime, used.ru_maxrss)
+    try:  # what the process that started this one took does not count
+        lines = open("/proc/self/status").read().splitlines()
+        most = int(next(line.split()[1] for line in lines if line.startswith("VmHWM:")))
+    except OSError:
+        most = used.ru_maxrss
+    print("used", used.ru_utime + used.ru_stime, most)
 atexit.register(tell)
 from scsam_monai.cli import app
 app(prog_name="scsam")

@@ -34,6 +34,10 @@ def axis_letters(stated: Sequence[str | None]) -> str:
     return "".join(UNKNOWN if letters.count(letter) > 1 else letter for letter in letters)
 
 
+class ColourError(InputError):
+    """A file has colour channels."""
+
+
 @dataclass(frozen=True)
 class AxisOrder:
     """Where an image's axes stand in the array that its file stores.
@@ -184,7 +188,8 @@ def _other_axis(where: str | Path, stored: tuple[int, ...], names: str, axis: in
     guess = "".join("z" if other == axis else letter for other, letter in enumerate(names))
     several = [other for other in guess if other in "zyx"]
     sections = UNKNOWN not in guess and len(set(several)) == len(several) == 3
-    return InputError(
+    kind = ColourError if name == "s" else InputError
+    return kind(
         where,
         expected=one,
         met=f"{stored[axis]} along its axis {name} ({NAMES[name]}): {_described(stored, names)}",

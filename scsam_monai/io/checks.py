@@ -11,6 +11,7 @@ from typing import TypeVar
 import numpy as np
 
 from scsam_monai.errors import InputError
+from scsam_monai.io.axes import ColourError
 from scsam_monai.io.image import ImageHeader
 
 _Result = TypeVar("_Result")
@@ -65,10 +66,6 @@ def check_grey(header: ImageHeader) -> None:
             met=f"{header.photometric} colours",
             remedy="save it as 8- or 16-bit grey",
         )
-
-
-class ColourError(InputError):
-    """A file has colour channels."""
 
 
 def colour_error(path: Path, met: str) -> InputError:

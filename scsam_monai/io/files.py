@@ -9,8 +9,8 @@ import numpy as np
 
 from scsam_monai.errors import InputError
 from scsam_monai.filesystem.atomic import atomic_path
+from scsam_monai.io.axes import ColourError
 from scsam_monai.io.checks import (
-    ColourError,
     as_label_array,
     check_dtype,
     check_grey,

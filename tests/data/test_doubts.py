@@ -121,7 +121,9 @@ def test_real_pairs_fit_and_wrong_ones_do_not(raw: str, label: str, real_data: P
 
 
 def test_labels_in_colours_are_refused_with_what_helps(tmp_path: Path) -> None:
-    Image.fromarray(np.zeros((16, 16, 3), np.uint8)).save(tmp_path / "label.png")
+    red = np.zeros((16, 16, 3), np.uint8)
+    red[..., 0] = 200
+    Image.fromarray(red).save(tmp_path / "label.png")
     tifffile.imwrite(tmp_path / "cell.tif", CELLS[0].image[0, :16, :16])
     items = [{"image": "cell.tif", "label": "label.png"}]
     content = {"labels": {"0": "background", "1": "er"}, "voxel_size_nm": [16, 16, 16], "training": items}

@@ -47,7 +47,11 @@ def light(network: ScSAM) -> dict[str, Tensor]:
 
 
 def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [record.getMessage() for record in caplog.records if record.name == "scsam_monai.weights.build"]
+    return [
+        record.getMessage()
+        for record in caplog.records
+        if (record.name, record.levelname) == ("scsam_monai.weights.build", "WARNING")
+    ]
 
 
 def test_all_but_the_prototypes_arrive_in_a_network_of_other_classes(

@@ -2,7 +2,7 @@
 
 from scsam_monai.training.batches import SetEpoch
 from scsam_monai.training.distributed import events_of_first
-from scsam_monai.training.handlers.averaging import WeightAverage
+from scsam_monai.training.handlers.averaging import AverageSteps, WeightAverage
 from scsam_monai.training.handlers.best import BestWeights, SavePart, ScoreStart
 from scsam_monai.training.handlers.checkpoint import RunCheckpoint
 from scsam_monai.training.handlers.finite import FiniteLoss
@@ -13,6 +13,7 @@ from scsam_monai.training.handlers.prototypes import PrototypeInit
 from scsam_monai.training.handlers.record import RunRecord
 
 __all__ = [
+    "AverageSteps",
     "BestWeights",
     "ClipGradients",
     "FiniteLoss",

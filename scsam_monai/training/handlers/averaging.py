@@ -99,3 +99,18 @@ class WeightAverage:
             raise ValueError("ema is on in one of the two runs and off in the other")
         if self._average is not None:
             self._average.load_state_dict(state)
+
+
+class AverageSteps:
+    """Has an average follow the trainer: an entry of its own, as MONAI looks for mappings among these handlers.
+
+    Args:
+        average: shared with the evaluator of the validation.
+    """
+
+    def __init__(self, average: WeightAverage) -> None:
+        self.average = average
+
+    def attach(self, engine: Workflow) -> None:
+        """Register with the trainer."""
+        self.average.attach(engine)

@@ -77,14 +77,16 @@ class Store:
         """
         for product in self.job.products:
             place, target = self._place(product), self.job.path(product)
-            cleans = product == Product.LABELS and self._cleans() and place.exists()
-            if cleans and not self._clean(progress, cancel):
+            cleans = product == Product.LABELS and self._cleans()
+            if cleans and place.exists() and not self._clean(progress, cancel):
                 return False
             if self._is_exported(product):
                 self._export(progress)
             elif place.exists():  # else moved before a kill
                 named = progress_of(f"pyramid of {product.value}", progress)
-                if not build_pyramid(place, block=self.job.block, progress=named, cancel=cancel):
+                # Labels that change at the end were written without what lies in one block of the next level.
+                block = None if cleans else self.job.block
+                if not build_pyramid(place, block=block, progress=named, cancel=cancel):
                     return False
                 move_into_place(place, target)
         return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +15,13 @@ from scsam_monai.cli import app
 from scsam_monai.errors import InputError
 from scsam_monai.filesystem.bundle_folder import bundle_folder
 from scsam_monai.inference.blocks import BlockPlan
+from scsam_monai.inference.job import Job, Source
 from scsam_monai.inference.maps import OnePlaneDrawing, ThreePlanesDrawing
 from scsam_monai.inference.products import Product
 from scsam_monai.inference.selection import Selection
 from scsam_monai.inference.small_profiles import remove_small
+from scsam_monai.inference.store import Store
+from scsam_monai.inference.windows import Windows
 from scsam_monai.io import LabelLegend, LabelVolume, create_labels, write_stack
 from scsam_monai.io.palette import class_colours
 from scsam_monai.report.labels_page import labels_page
@@ -110,6 +114,31 @@ def test_classes_without_a_size_are_left_alone(tmp_path: Path) -> None:
     labels[0, 3, 3], labels[0, 9, 9] = 1, 2
     found = cleaned(tmp_path, labels, [0, 0, 2], (1, 8, 8))
     assert (found[0, 3, 3], found[0, 9, 9]) == (1, 0)
+
+
+def test_the_pyramid_shows_what_is_left(tmp_path: Path) -> None:
+    shape, block = (4, 600, 600), (4, 768, 768)
+    whole = ((0, 4), (0, 600), (0, 600))
+    source = Source("/cell.npy", None, shape, "uint8", "now")
+    output = str(tmp_path / "labels.ome.zarr")
+    drawn = Selection((1,), (0.0, 0.0), (0.0, 100.0))
+    job = Job(
+        source, output, "m", "h", ("background", "er"), (8.0, 8.0, 8.0), (1.0, 1.0, 1.0), (0.0, 1.0), whole, 0.0,
+        0, Windows(), (Product.LABELS,), (4, 256, 256), block, "0.5", 1, drawn,
+    )  # fmt: skip
+    job.folder.mkdir()
+    store = Store(job)
+    store.create(class_colours(2))
+    labels = np.zeros(shape, np.uint8)
+    labels[:, 64:400, 48:496] = 1
+    store.write(whole, {Product.LABELS: labels})
+    assert store.finish()
+    levels = [np.asarray(level) for level in LabelVolume(output).levels]
+    assert len(levels) > 1
+    for fine, coarse in pairwise(levels):
+        steps = tuple(slice(None, None, -(-a // b)) for a, b in zip(fine.shape, coarse.shape, strict=True))
+        assert coarse.any()
+        assert np.array_equal(coarse, fine[steps])  # the edges are even: a cell is of one class
 
 
 def test_the_command_draws_what_was_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,7 +34,7 @@ class Inventory:
     """
 
     def __init__(self, volume: VolumeReader) -> None:
-        self._root = len(str(volume.place))
+        self._place = str(volume.place)
         table = array("Q")
         try:
             for file in volume.files():
@@ -95,7 +95,11 @@ class Inventory:
                 raise _changed(file, met or f"one changed at {_time_of(file)}")
 
     def _name(self, file: str | os.PathLike[str]) -> int:
-        return _hash(os.fspath(file)[self._root :])
+        name = os.fspath(file)
+        if not name.startswith(self._place):  # of files that name each other
+            folder = os.path.dirname(os.path.realpath(self._place))
+            return _hash(os.path.relpath(os.path.realpath(name), folder))
+        return _hash(name[len(self._place) :])
 
     def _find(self, name: int) -> int | None:
         row = int(np.searchsorted(self._rows[:, 0], np.uint64(name)))

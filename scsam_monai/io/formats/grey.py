@@ -84,7 +84,7 @@ class _OneOfEqual:
 
 
 class _OneOfEqualInFolder(_OneOfEqual):
-    """The same of a folder, whose files are watched."""
+    """The same of several files, which are watched."""
 
     _source: Any
 

@@ -14,6 +14,7 @@ import numpy as np
 from scsam_monai.errors import InputError, optional_library
 from scsam_monai.io.axes import UNKNOWN, axis_letters
 from scsam_monai.io.checks import say_once
+from scsam_monai.io.formats.hdf5_links import linked_files
 from scsam_monai.io.formats.source import Box, Stored, choose_array
 from scsam_monai.io.voxel_size import nm_per_unit
 
@@ -43,6 +44,7 @@ class Hdf5Source:
             shape, dtype = self._dataset.shape, self._dataset.dtype
             axes = _axes(self._dataset)
             size, follows = _voxel_size(where, dict(self._dataset.attrs), axes)
+            self._files = [path, *linked_files(h5py, path, self._dataset)]
             self.stored = Stored(where, shape, dtype, axes, size, size_follows_axes=follows)
             self.chunk = self._dataset.chunks or (*(1 for _ in shape[:-1]), *shape[-1:])
             self._file = stack.pop_all()
@@ -50,6 +52,13 @@ class Hdf5Source:
     def read(self, box: Box) -> np.ndarray:
         """Read the values in ``box``."""
         return self._dataset[box]
+
+    def files(self, _: Box | None = None) -> list[Path]:
+        """The file, and those that hold values of a virtual data set or of one stored outside."""
+        return self._files
+
+    def gaps(self) -> None:
+        """Nothing is missing: a file that lacks is refused when the data set is opened."""
 
     def close(self) -> None:
         """Close the file."""

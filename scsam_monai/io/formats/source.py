@@ -79,7 +79,7 @@ class VolumeSource(Protocol):
 
 @runtime_checkable
 class FolderSource(Protocol):
-    """What a source has besides whose voxels are spread over the files of a folder."""
+    """What a source has besides whose voxels are spread over several files."""
 
     def files(self, box: Box | None = None) -> Iterable[str | Path]:
         """The files that hold ``box``, whether they are there or not; None lists all that are there now."""

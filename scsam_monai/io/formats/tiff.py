@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -20,6 +21,7 @@ from scsam_monai.io.formats.tiff_pages import (
     StoredPages,
     StoredValues,
     check_files,
+    file_of,
     stored_pages,
     stored_values,
 )
@@ -134,6 +136,8 @@ class TiffSource:
                 pages = stored_pages(path, tif)
                 self.stored = _stored(path, tif, pages)
                 self._values = stored_values(path, tif, pages)
+            self._pages = _files_of_pages(path, tif, pages)
+            self._page_axes = self._pages.ndim if self._pages.shape == pages.shape[: self._pages.ndim] else 0
             self._file = stack.pop_all()
         self.chunk = _expanded(self.stored.shape, self._values)
 
@@ -145,9 +149,28 @@ class TiffSource:
             part = self._values.read(_filled(long, self._values.shape))
         return part.reshape(lengths)
 
+    def files(self, box: Box | None = None) -> list[Path]:
+        """The files whose pages ``box`` touches; None lists all, the one that was named first."""
+        if box is None:
+            return list(dict.fromkeys([self.stored.path, *self._pages.flat]))
+        return list(dict.fromkeys(np.ravel(self._pages[box[: self._page_axes]])))
+
+    def gaps(self) -> None:
+        """Nothing is missing: a file that lacks is refused when the image is opened."""
+
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+
+def _files_of_pages(path: Path, tif: tifffile.TiffFile, pages: StoredPages) -> np.ndarray:
+    """The file of each page, along those axes of the image whose steps are pages; else in one row."""
+    files = np.empty(len(pages.pages), object)
+    files[:] = [path if page.parent is tif else file_of(page) for page in pages.pages]
+    for axes in range(1, len(pages.shape)):
+        if math.prod(pages.shape[:axes]) == len(files):
+            return files.reshape(pages.shape[:axes])
+    return files
 
 
 def _stored(path: Path, tif: tifffile.TiffFile, pages: StoredPages) -> Stored:

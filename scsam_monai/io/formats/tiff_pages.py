@@ -165,7 +165,7 @@ def _check_complete(path: Path, tif: tifffile.TiffFile, found: StoredPages) -> N
             )
     end = {path: 0}
     for page in found.pages:
-        file = _file_of(page)
+        file = file_of(page)
         end[file] = max(end.get(file, 0), _end_of_data(page))
     if series is not None and series.dataoffset is not None:
         end[path] = max(end[path], series.dataoffset + series.nbytes)
@@ -180,7 +180,8 @@ def _check_complete(path: Path, tif: tifffile.TiffFile, found: StoredPages) -> N
             )
 
 
-def _file_of(page: _Page) -> Path:
+def file_of(page: _Page) -> Path:
+    """The file that holds a page, its path as the system resolves it."""
     return Path(page.parent.filehandle.path)
 
 
@@ -196,7 +197,7 @@ def stored_values(path: Path, tif: tifffile.TiffFile, found: StoredPages) -> Sto
         InputError: a layout that only a whole file can be decoded of, and a large file.
     """
     series = found.series
-    one_file = all(_file_of(page) == Path(tif.filehandle.path) for page in found.pages)
+    one_file = all(file_of(page) == Path(tif.filehandle.path) for page in found.pages)
     if series is not None and series.dataoffset is not None and one_file:
         return MappedArray(path, series.dataoffset, found.shape, found.dtype.newbyteorder(tif.byteorder))
     if found.keyframe.imagedepth == 1:
@@ -273,7 +274,7 @@ class TiffPlanes:
 
     def _mapped(self, page: _Page) -> MappedArray:
         dtype = self._dtype.newbyteorder(page.parent.byteorder)
-        return MappedArray(_file_of(page), page.dataoffsets[0], self.shape[1:], dtype)
+        return MappedArray(file_of(page), page.dataoffsets[0], self.shape[1:], dtype)
 
     def _fill(self, out: np.ndarray, page: _Page, box: Box) -> None:
         """Decode the strips or tiles of a page that touch the box."""

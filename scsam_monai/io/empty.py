@@ -135,10 +135,10 @@ def find_empty(volume: VolumeReader, progress: Progress | None = None) -> EmptyP
     for start in range(0, volume.shape[0], depth):
         span = start, min(start + depth, volume.shape[0])
         candidates = _border_values(volume, span)
-        for value in candidates:
-            if not any(_same(value, other) for other in values) and len(values) < 255:
+        for value in (value for each in candidates for value in each):
+            if not _among(value, values) and len(values) < 255:
                 values.append(value)
-        look = _Look(volume, span, values) if candidates else None
+        look = _Look(volume, span, values, candidates) if any(candidates) else None
         for section in range(*span):
             at = section, section + 1
             cells = None if look is None else look.empty_cells(section - start)
@@ -157,9 +157,7 @@ def find_empty(volume: VolumeReader, progress: Progress | None = None) -> EmptyP
     z, y, x = (
         (min(each[axis][0] for each in edges), max(each[axis][1] for each in edges)) for axis in range(3)
     )
-    return EmptyParts(
-        volume.shape, (z, y, x), voxels / math.prod(volume.shape), sections, tuple(map(float, values))
-    )
+    return EmptyParts(volume.shape, (z, y, x), voxels / math.prod(volume.shape), sections, tuple(values))
 
 
 def no_empty(shape: tuple[int, int, int]) -> EmptyParts:
@@ -177,7 +175,13 @@ def describe_empty(empty: EmptyParts, label: int) -> str:
 
 
 class _Look:
-    """What the cells of some sections hold.
+    """What the cells of some sections hold of the values that may be padding there.
+
+    Args:
+        volume: read box by box.
+        span: of sections.
+        values: grey value by number, from 1.
+        candidates: for each section, those of the values that are looked for in it, whatever others hold.
 
     Attributes:
         codes: (z, y, x) uint8 of the cells: number of the value that fills them, else 0.
@@ -186,15 +190,24 @@ class _Look:
         columns: the same of columns.
     """
 
-    def __init__(self, volume: VolumeReader, span: tuple[int, int], values: Sequence[float]) -> None:
+    def __init__(
+        self,
+        volume: VolumeReader,
+        span: tuple[int, int],
+        values: Sequence[float],
+        candidates: Sequence[Sequence[float]],
+    ) -> None:
         self.shape = volume.shape[1:]
         cells = (span[1] - span[0], *(-(-size // CELL) for size in self.shape))
         self.codes, self.special = np.zeros(cells, np.uint8), np.zeros(cells, np.uint8)
         self.rows, self.columns = np.zeros((*cells, 2), np.uint8), np.zeros((*cells, 2), np.uint8)
+        sections = [np.flatnonzero([_among(value, each) for each in candidates]) for value in values]
         for region in _boxes(volume, span):
-            self._take(volume.read(region), region, values)
+            self._take(volume.read(region), region, values, sections)
 
-    def _take(self, grey: np.ndarray, region: Region, values: Sequence[float]) -> None:
+    def _take(
+        self, grey: np.ndarray, region: Region, values: Sequence[float], sections: Sequence[np.ndarray]
+    ) -> None:
         _, (top, bottom), (left, right) = region
         place = (
             slice(None),
@@ -202,11 +215,13 @@ class _Look:
             slice(left // CELL, -(-right // CELL)),
         )
         any_of = np.zeros(grey.shape, bool)
-        for number, value in enumerate(values, start=1):
-            same = _equal(grey, value)
-            any_of |= same
-            filled = np.bitwise_and.reduce(_rows_of_cells(same, fill=True))
-            self.codes[place][filled == 0xFF] = number
+        for number, (value, held) in enumerate(zip(values, sections, strict=True), start=1):
+            if held.size:
+                same = _equal(grey[held], value)
+                any_of[held] |= same
+                filled = np.bitwise_and.reduce(_rows_of_cells(same, fill=True)) == 0xFF
+                codes = self.codes[place]
+                codes[held] = np.where(filled, np.uint8(number), codes[held])
         special = _rows_of_cells(any_of, fill=False)
         self.special[place] = np.add.reduce(np.bitwise_count(special))
         content = _rows_of_cells(~any_of, fill=False)
@@ -248,15 +263,15 @@ class _Look:
         return bounds[0], bounds[1]
 
 
-def _border_values(volume: VolumeReader, span: tuple[int, int]) -> list[float]:
-    """Values that fill an eighth of a side of one of the sections in one go, and could be padding."""
+def _border_values(volume: VolumeReader, span: tuple[int, int]) -> list[list[float]]:
+    """For each section, the values that fill an eighth of one of its sides in one go, and could be padding."""
     _, height, width = volume.shape
     thick = min(CELL, height, width)
     whole = [span, (0, height), (0, width)]
     in_one_piece = volume.chunk[1] >= height and volume.chunk[2] >= width  # unpacked whole for any part
     small = (span[1] - span[0]) * height * width <= BOX_VOXELS
     slab = volume.read(whole) if small or in_one_piece else None
-    found: list[float] = []
+    found: list[list[float]] = [[] for _ in range(*span)]
     for y, x in (
         ((0, thick), (0, width)),
         ((height - thick, height), (0, width)),
@@ -270,8 +285,8 @@ def _border_values(volume: VolumeReader, span: tuple[int, int]) -> list[float]:
         flat = np.asarray(_alike(along, line[:, None]).all(axis=1))
         for section in range(len(line)):
             for value in _long_runs(line[section], flat[section], min(enough, line.shape[1])):
-                if not any(_same(value, other) for other in found):
-                    found.append(value)
+                if not _among(value, found[section]):
+                    found[section].append(value)
     return found
 
 
@@ -280,7 +295,7 @@ def _long_runs(line: np.ndarray, flat: np.ndarray, enough: int) -> list[float]:
     breaks = ~_alike(line[1:], line[:-1]) | ~flat[1:] | ~flat[:-1]
     starts = np.concatenate([[0], np.flatnonzero(breaks) + 1])
     long = starts[(np.diff(np.append(starts, len(line))) >= enough) & flat[starts]]
-    return [float(value) for value in line[long]]
+    return [value.item() for value in line[long]]
 
 
 def _enough(cells: int) -> int:
@@ -339,8 +354,9 @@ def _alike(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     return (one == other) | (~np.isfinite(one) & ~np.isfinite(other))
 
 
-def _same(one: float, other: float) -> bool:
-    return one == other or not (math.isfinite(one) or math.isfinite(other))
+def _among(value: float, others: Sequence[float]) -> bool:
+    """Whether a value is one of some; NaN and infinite ones are all the same."""
+    return any(value == other or not (math.isfinite(value) or math.isfinite(other)) for other in others)
 
 
 def fill_empty(grey: np.ndarray, empty: np.ndarray, value: float) -> np.ndarray:

@@ -153,3 +153,29 @@ def test_only_the_border_of_a_volume_without_padding_is_read(monkeypatch: pytest
     monkeypatch.setattr(volume, "read", count)
     assert find_empty(volume).share == 0
     assert read < 0.2 * TISSUE.size
+
+
+def test_what_is_empty_does_not_depend_on_the_sections_read_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    array = np.random.default_rng(0).integers(50, 200, (2, 128, 128), dtype=np.uint8)
+    array[0, :16] = 0
+    array[1, :16, :16] = array[1, 16:24, :60] = array[1, :16, 40:60] = 0  # no run is an eighth of the border
+    array[1, 100:, 120:] = 0
+    several, _ = found(array)
+    monkeypatch.setattr("scsam_monai.io.empty.BOX_VOXELS", 128 * 128 * 4)  # one section
+    assert found(array)[0] == several
+    assert list(several.sections) == [0]
+    assert found(array[::-1])[0].content == several.content
+
+
+@pytest.mark.parametrize(
+    ("dtype", "value"),
+    [("uint64", 2**64 - 1), ("int64", 2**63 - 1), ("int64", -(2**63)), ("uint32", 2**32 - 1)],
+)
+def test_padding_of_the_types_last_value(dtype: str, value: int) -> None:
+    array = TISSUE.astype(dtype)
+    array[:, :40] = value
+    empty, mask = found(array)
+    assert empty.values == (value,)
+    assert mask[:, :40].all()
+    assert not mask[:, 40:].any()
+    assert f"grey value {value:g} up" in describe_empty(empty, 0)

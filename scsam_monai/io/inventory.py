@@ -97,8 +97,7 @@ class Inventory:
     def _name(self, file: str | os.PathLike[str]) -> int:
         name = os.fspath(file)
         if not name.startswith(self._place):  # of files that name each other
-            folder = os.path.dirname(os.path.realpath(self._place))
-            return _hash(os.path.relpath(os.path.realpath(name), folder))
+            return _hash(os.path.relpath(os.path.realpath(name), Path(self._place).resolve().parent))
         return _hash(name[len(self._place) :])
 
     def _find(self, name: int) -> int | None:

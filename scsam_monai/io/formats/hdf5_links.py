@@ -65,17 +65,17 @@ def _collect(
 def _places(path: Path, file: Path, name: str) -> list[Path]:
     """Where HDF5 finds a source file: under its prefixes, beside the file, or from the working folder."""
     prefixes = [part for part in os.environ.get("HDF5_VDS_PREFIX", "").split(os.pathsep) if part]
-    folders = [part.replace("${ORIGIN}", str(file.parent)) for part in prefixes] + [str(file.parent), "."]
-    candidates = [name] if os.path.isabs(name) else []
-    candidates += [os.path.join(folder, os.path.basename(name)) for folder in folders if candidates]
-    candidates = candidates or [os.path.join(folder, name) for folder in folders]
+    folders = [Path(part.replace("${ORIGIN}", str(file.parent))) for part in prefixes] + [file.parent, Path()]
+    candidates = [folder / name for folder in folders]  # all the same where the name is absolute
+    if Path(name).is_absolute():
+        candidates += [folder / Path(name).name for folder in folders]
     for candidate in candidates:
-        if re.search(r"%\d*b", candidate):  # files by number
-            pattern = re.sub(r"%\d*b", "*", glob.escape(candidate))
-            if files := sorted(glob.glob(pattern)):
-                return [Path(one).resolve() for one in files]
-        elif os.path.exists(candidate := candidate.replace("%%", "%")):
-            return [Path(candidate).resolve()]
+        if re.search(r"%\d*b", candidate.name):  # files by number
+            pattern = re.sub(r"%\d*b", "*", glob.escape(candidate.name))
+            if files := sorted(candidate.parent.glob(pattern)):
+                return [one.resolve() for one in files]
+        elif (held := candidate.with_name(candidate.name.replace("%%", "%"))).exists():
+            return [held.resolve()]
     raise InputError(
         path,
         expected="the files that its virtual data set is taken from",
@@ -87,7 +87,7 @@ def _places(path: Path, file: Path, name: str) -> list[Path]:
 def _outside(path: Path, name: str, offset: int, size: int) -> Path:
     """A file of raw values, which HDF5 looks for from the working folder."""
     prefix = os.environ.get("HDF5_EXTFILE_PREFIX", "").replace("${ORIGIN}", str(path.resolve().parent))
-    held = Path(os.path.join(prefix, name)).resolve()
+    held = (Path(prefix) / name).resolve()
     if not held.exists():
         raise InputError(path, expected="the file that holds its values", met=f"no {held}", remedy=_REMEDY)
     end = offset + size if size < 2**63 else offset

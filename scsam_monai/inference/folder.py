@@ -101,19 +101,22 @@ def _is_finished(
     voxel_size_nm: Sequence[float] | None,
     axes: str | None,
 ) -> bool:
-    """Say whether an output is there whole and was made of the same things."""
+    """Say whether an output is there whole and was made of the same things: every class, nothing inverted."""
     if not output.exists() or progress_folder(output).exists():
         return False
     try:
         made = LabelVolume(output).attributes
     except InputError:  # somebody else's
         return False
-    source = made.get("source", {})
+    source, (black, white) = made.get("source", {}), made.get("intensity", (0, 1))
     return (
         (source.get("path"), source.get("modified")) == (volume.path.name, Inventory(volume).digest)
         and made.get("model_sha256") == model.sha256
         and source.get("axes") == axes
         and made.get("windows") == asdict(windows)
+        and made.get("selection") is None
+        and made.get("empty_label", 0) == 0
+        and black < white
         and (
             voxel_size_nm is None or made.get("voxel_size_nm", [])[-len(voxel_size_nm) :] == [*voxel_size_nm]
         )

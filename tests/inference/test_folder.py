@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import zarr
-from front_door import VOXEL_NM, WINDOWS, grey, whole
+from front_door import VOXEL_NM, WINDOWS, grey, predict, whole
 
 from scsam_monai.errors import InputError
 from scsam_monai.inference import Model, Windows, segment
@@ -63,6 +64,21 @@ def test_an_output_of_another_job_is_not_taken_for_it(
         zarr.save_array(volumes[0], grey(2, 40, 50, seed=7))
     with pytest.raises(InputError, match=r"a_labels\.ome\.zarr: expected no output yet"):
         stream(volumes, tmp_path / "out", model_path, **options)
+
+
+@pytest.mark.parametrize(
+    "option",
+    [{"classes": ["nucleus"]}, {"thresholds": {"": 0.1}}, {"invert": True}, {"empty_label": 255}],
+    ids=lambda option: next(iter(option)),
+)
+def test_an_output_drawn_in_another_way_is_not_taken_for_it(
+    volumes: list[Path], model_path: Path, tmp_path: Path, option: dict[str, Any]
+) -> None:
+    (tmp_path / "out").mkdir()
+    threads = torch.get_num_threads()
+    predict(volumes[0], tmp_path / "out" / "a_labels.ome.zarr", model_path, threads=threads, **option)
+    with pytest.raises(InputError, match=r"a_labels\.ome\.zarr: expected no output yet"):
+        stream(volumes[:1], tmp_path / "out", model_path)
 
 
 def test_an_output_of_somebody_else_is_refused(volumes: list[Path], model_path: Path, tmp_path: Path) -> None:

@@ -146,9 +146,18 @@ def predict(
     products = [
         name for name, wanted in (("probabilities", probabilities), ("confidence", confidence)) if wanted
     ]
+    drawn = None if classes is None else [name.strip() for name in classes.split(",")]
+    thresholds, smallest = _by_name("--threshold", threshold), _by_name("--smallest-nm2", smallest_nm2)
     if resume and (begun := begun_job(output)) is not None:
         kept = _untyped(context)
         dataset = begun.source.dataset if "dataset" in kept else dataset
+        axes = begun.source.axes if "axes" in kept else axes
+        invert = begun.intensity[0] > begun.intensity[1] if "invert" in kept else invert
+        if begun.selection is not None:
+            asked = begun.selection.by_name(begun.class_names)
+            drawn = asked.classes if "classes" in kept else drawn
+            thresholds = asked.thresholds if "threshold" in kept else thresholds
+            smallest = asked.smallest_nm2 if "smallest_nm2" in kept else smallest
         size = begun.voxel_size_nm if "voxel_size_nm" in kept else size
         edges = begun.block if "block" in kept else edges
         model = Path(begun.model) if "model" in kept else model
@@ -175,9 +184,9 @@ def predict(
                 voxel_size_nm=size,
                 windows=Windows(window, overlap, batch, planes),
                 products=products,
-                classes=None if classes is None else [name.strip() for name in classes.split(",")],
-                thresholds=_by_name("--threshold", threshold),
-                smallest_nm2=_by_name("--smallest-nm2", smallest_nm2),
+                classes=drawn,
+                thresholds=thresholds,
+                smallest_nm2=smallest,
                 invert=invert,
                 block=edges,
                 memory_gb=memory_gb,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from scsam_monai.errors import InputError
 
@@ -13,6 +13,20 @@ if TYPE_CHECKING:
 
 ALL = ""
 """Key of what holds for every class but the background."""
+
+
+class Asked(NamedTuple):
+    """A selection in the words that ask for it.
+
+    Attributes:
+        classes: names of those to draw.
+        thresholds: probabilities by name.
+        smallest_nm2: areas in nm2 by name.
+    """
+
+    classes: list[str]
+    thresholds: dict[str, float]
+    smallest_nm2: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -82,6 +96,25 @@ class Selection:
             tuple(index for index, name in enumerate(names) if index and name in chosen),
             _by_class(names, thresholds),
             _by_class(names, smallest_nm2),
+        )
+
+    def by_name(self, class_names: Sequence[str]) -> Asked:
+        """Return what :meth:`of` makes this selection of.
+
+        Args:
+            class_names: of the model, background first.
+
+        Example:
+            >>> names = ["background", "er", "golgi"]
+            >>> chosen = Selection.of(names, ["golgi"], {"golgi": 0.7})
+            >>> Selection.of(names, *chosen.by_name(names)) == chosen
+            True
+        """
+        foreground = list(class_names)[1:]
+        return Asked(
+            [class_names[index] for index in self.drawn],
+            dict(zip(foreground, self.thresholds[1:], strict=True)),
+            dict(zip(foreground, self.smallest_nm2[1:], strict=True)),
         )
 
     def apply(self, labels: Tensor, confidence: Tensor | None) -> Tensor:

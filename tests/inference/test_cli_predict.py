@@ -424,6 +424,39 @@ def test_a_resumed_run_needs_no_options_again(front: Front, monkeypatch: pytest.
     assert np.array_equal(whole(front.output), whole(again))
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        [
+            "--classes",
+            "granule",
+            "--threshold",
+            "0.4",
+            "--threshold",
+            "granule=0.35",
+            "--smallest-nm2",
+            "1000",
+        ],
+        ["--invert", "--axes", "xyz"],
+    ],
+    ids=lambda words: words[0],
+)
+def test_a_resumed_run_draws_what_was_asked_for(
+    front: Front, monkeypatch: pytest.MonkeyPatch, words: list[str]
+) -> None:
+    if "--axes" in words:
+        np.save(front.source, np.load(front.source).transpose(2, 1, 0).copy())
+    stop(front, monkeypatch, *words)
+    recorded = Manifest(front.output.with_name("labels.ome.zarr.progress")).job
+    result = CliRunner().invoke(app, ["predict", str(front.source), str(front.output), "--resume"])
+    assert result.exit_code == 0, result.stderr
+    made = ome_zarr_volume.LabelVolume(front.output).attributes
+    assert {name: made[name] for name in ("selection", "intensity")} == {
+        name: recorded[name] for name in ("selection", "intensity")
+    }
+    assert made["source"].get("axes") == recorded["source"].get("axes")
+
+
 def test_a_block_that_is_rounded_is_said(front: Front, caplog: pytest.LogCaptureFixture) -> None:
     assert front("--dry-run", "--block", "3,250,40").exit_code == 0
     assert "--block 3,250,40 is rounded up to whole chunks of the output: 4,256,40" in caplog.text

@@ -12,9 +12,11 @@ from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform, RandomizableTransform, Transform
 
+from scsam_monai.data.transforms import SAMPLE
 from scsam_monai.errors import check_range
 from scsam_monai.io import ArrayVolume
 from scsam_monai.io.empty import describe_empty, fill_empty, find_empty
+from scsam_monai.io.intensity import sample_array
 
 logger = logging.getLogger(__name__)
 
@@ -77,7 +79,8 @@ class RandMarginsd(RandomizableTransform):
 class LeaveOutEmptyd(Transform):
     """Crop an image (1, X, Y[, Z]) to what is not empty; what empty is left between is filled from beside it.
 
-    Grey values may be of any scale, NaN counts as empty. Where the whole image is content, it stays as it is.
+    Grey values may be of any scale, NaN counts as empty. Where the whole image is content, it stays as it is; else
+    the item keeps a sample of the content, for :class:`~scsam_monai.data.transforms.ScaleByPercentilesd`.
 
     Args:
         key: of the image.
@@ -101,6 +104,7 @@ class LeaveOutEmptyd(Transform):
             logger.warning("%s: %s", name, describe_empty(found, BACKGROUND))
         _, y, x = (slice(*bounds) for bounds in found.content)
         if empty.any():
+            item[f"{self.key}{SAMPLE}"] = torch.from_numpy(sample_array(grey, empty))
             middle = float(np.median(grey[~empty][:: max(1, grey.size // 10**6)]))
             grey = fill_empty(grey, empty, middle)
         item[BOUNDS_KEY] = torch.tensor([x.start, x.stop, y.start, y.stop])

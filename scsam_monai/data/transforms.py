@@ -15,10 +15,12 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform, Transform
 
 from scsam_monai.data.items import IGNORE_LABEL
-from scsam_monai.io.intensity import intensity_range, normalise
+from scsam_monai.io.intensity import intensity_range, normalise, percentile_range
 from scsam_monai.io.voxel_size import as_voxel_size
 
 Item = dict[Hashable, Any]
+SAMPLE = "_content_sample"
+"""Behind an image's key, that of a sample of its grey values, from before its empty parts were left out."""
 
 
 class CropToRegiond(MapTransform):
@@ -97,6 +99,8 @@ class KeepKnownSectionsd(MapTransform):
 class ScaleByPercentilesd(MapTransform):
     """Scale grey values to [0, 1] between two percentiles of the whole image or volume, and clip.
 
+    Where :class:`~scsam_monai.data.margins.LeaveOutEmptyd` came before, what it filled in does not count.
+
     Args:
         keys: images to scale.
         lower: percentile that becomes 0.
@@ -120,7 +124,11 @@ class ScaleByPercentilesd(MapTransform):
             # In our own axis order, so that the sample of voxels is the one that training draws.
             image = np.asarray(item[key][0]).T
             where = getattr(item[key], "meta", {}).get("filename_or_obj", key)
-            limits = intensity_range(image, self.lower, self.upper, where=where)
+            sample = item.pop(f"{key}{SAMPLE}", None)
+            if sample is None:
+                limits = intensity_range(image, self.lower, self.upper, where=where)
+            else:
+                limits = percentile_range(np.asarray(sample), self.lower, self.upper, where)
             scaled = normalise(image, *limits).T[None]
             item[key] = _like(item[key], scaled)
         return item

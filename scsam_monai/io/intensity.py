@@ -132,12 +132,22 @@ def intensity_range(
     volume = array if array.ndim == 3 else array[None]
     with ArrayVolume(volume, path=where, axes="zyx") as reader:
         empty = find_empty(reader)
-    positions = sample_positions(array.size)
+    masked = empty.share or array.dtype.kind == "f"
+    mask = empty.mask(volume, [(0, size) for size in volume.shape]) if masked else None
+    return percentile_range(sample_array(volume, mask), lower, upper, where)
+
+
+def sample_array(volume: np.ndarray, empty: np.ndarray | None = None) -> np.ndarray:
+    """Grey values of the sample of a volume in memory, in no particular order.
+
+    Args:
+        volume: (z, y, x).
+        empty: bool of the same shape, voxels that do not count; None without any.
+    """
+    positions = sample_positions(volume.size)
     sample = ... if positions is None else np.unravel_index(positions, volume.shape)
     values = volume[sample]
-    if empty.share or array.dtype.kind == "f":
-        values = values[~empty.mask(volume, [(0, size) for size in volume.shape])[sample]]
-    return _percentiles(values, lower, upper, where)
+    return values.reshape(-1) if empty is None else values[~empty[sample]]
 
 
 def intensity_range_of(
@@ -164,7 +174,7 @@ def intensity_range_of(
     Raises:
         InputError: the two percentiles are the same grey value, or a part cannot be read.
     """
-    return _percentiles(sample_volume(reader, progress, empty), lower, upper, reader.path)
+    return percentile_range(sample_volume(reader, progress, empty), lower, upper, reader.path)
 
 
 def normalise(array: np.ndarray, low: float, high: float, out: np.ndarray | None = None) -> np.ndarray:
@@ -188,7 +198,23 @@ def eight_bits(volume: np.ndarray, low: float, high: float) -> np.ndarray:
     return np.stack([np.rint(normalise(plane, low, high) * 255).astype(np.uint8) for plane in volume])
 
 
-def _percentiles(sample: np.ndarray, lower: float, upper: float, where: str | Path) -> tuple[float, float]:
+def percentile_range(
+    sample: np.ndarray, lower: float = 0.5, upper: float = 99.5, where: str | Path = "image"
+) -> tuple[float, float]:
+    """Grey values at two percentiles of a sample.
+
+    Args:
+        sample: values of any shape.
+        lower: percentile that becomes 0.
+        upper: percentile that becomes 1.
+        where: the file to name in the error.
+
+    Returns:
+        (low, high), low < high.
+
+    Raises:
+        InputError: the sample is empty, or the two percentiles are the same grey value.
+    """
     if not sample.size:
         raise InputError(
             where,

@@ -11,6 +11,7 @@ from monai.transforms import Compose, RandGaussianNoised
 from scsam_monai.data.margins import LeaveOutEmptyd, PutBackEmptyd, RandMarginsd
 from scsam_monai.data.transforms import ScaleByPercentilesd
 from scsam_monai.errors import InputError
+from scsam_monai.io.intensity import intensity_range, normalise
 
 VOLUME = np.random.default_rng(0).integers(1, 255, (3, 80, 60)).astype(np.float32)
 
@@ -85,6 +86,19 @@ def test_what_is_left_is_the_image_without_its_frame(
     inner = back["pred"][:, 9:69, 30:110]
     assert inner.min() > 0
     assert back["pred"].count_nonzero() == inner.numel()
+
+
+def test_what_is_filled_in_does_not_count_for_the_percentiles() -> None:
+    tilted = np.repeat(VOLUME, 2, axis=2)
+    for z in range(3):
+        tilted[z, : 20 + 8 * z] = 0
+    tilted[:, 50:58] = np.linspace(400, 900, 8)[:, None]  # bright, and mirrored by nothing
+    tilted[2, 36:39] = 2000  # bright, beside what is empty in the last section alone
+    low, high = intensity_range(tilted)
+    left = Compose([LeaveOutEmptyd(), ScaleByPercentilesd("image")])(item(tilted))
+    expected = normalise(tilted, low, high)[2, 39:]
+    assert np.array_equal(np.asarray(left["image"][0]).T[2, -len(expected) :], expected)
+    assert set(left) == {"image", "empty", "content_bounds"}
 
 
 def test_an_image_without_margins_stays_as_it_is() -> None:

@@ -17,6 +17,7 @@ from scsam_monai.inference.model import Model, ModelFile
 from scsam_monai.inference.planning import plan_job
 from scsam_monai.inference.run import run_job
 from scsam_monai.inference.windows import Windows
+from scsam_monai.io.formats import place_and_dataset
 from scsam_monai.io.inventory import Inventory
 from scsam_monai.io.ome_zarr_volume import LabelVolume
 from scsam_monai.io.volume import VolumeReader, open_volume
@@ -109,8 +110,10 @@ def _is_finished(
     except InputError:  # somebody else's
         return False
     source, (black, white) = made.get("source", {}), made.get("intensity", (0, 1))
+    place, dataset = place_and_dataset(volume.path)
     return (
-        (source.get("path"), source.get("modified")) == (volume.path.name, Inventory(volume).digest)
+        (source.get("path"), source.get("dataset")) == (place.name, dataset)
+        and source.get("modified") == Inventory(volume).digest
         and made.get("model_sha256") == model.sha256
         and source.get("axes") == axes
         and made.get("windows") == asdict(windows)

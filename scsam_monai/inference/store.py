@@ -16,6 +16,7 @@ from scsam_monai.inference.job import Job, is_zarr, output_suffix
 from scsam_monai.inference.products import Product
 from scsam_monai.inference.runners.local import Cancel
 from scsam_monai.inference.small_profiles import remove_small
+from scsam_monai.io.formats import place_and_dataset
 from scsam_monai.io.label_export import export_labels
 from scsam_monai.io.ome_zarr import LabelLegend
 from scsam_monai.io.ome_zarr_volume import ImageVolume, LabelVolume, create_image, create_labels
@@ -168,7 +169,8 @@ def _exported_in(folder: Path, output: Path) -> Path:
 def _provenance(job: Job) -> dict[str, object]:
     """How the maps were made, without the paths of this machine."""
     described = job.as_json()
-    described["source"]["path"] = Path(job.source.path).name
+    place, dataset = place_and_dataset(job.source.path)
+    described["source"] |= {"path": place.name, "dataset": job.source.dataset or dataset}
     versions = {"scsam-monai": __version__, "torch": version("torch"), "numpy": version("numpy")}
     kept = {key: described[key] for key in described if key not in ("output", "model")}
     return kept | {"versions": versions}

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -16,6 +17,7 @@ from front_door import VOXEL_NM, WINDOWS, grey, predict, whole
 from scsam_monai.errors import InputError
 from scsam_monai.inference import Model, Windows, segment
 from scsam_monai.inference.folder import stream_volumes
+from scsam_monai.io import LabelVolume
 from scsam_monai.progress import stage_bars
 from scsam_monai.report.palette import colours_of
 
@@ -79,6 +81,21 @@ def test_an_output_drawn_in_another_way_is_not_taken_for_it(
     predict(volumes[0], tmp_path / "out" / "a_labels.ome.zarr", model_path, threads=threads, **option)
     with pytest.raises(InputError, match=r"a_labels\.ome\.zarr: expected no output yet"):
         stream(volumes[:1], tmp_path / "out", model_path)
+
+
+def test_a_data_set_is_recorded_with_its_file(
+    model_path: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with h5py.File(tmp_path / "cell.h5", "w") as file:
+        file["raw"], file["other"] = grey(1, 40, 50), grey(1, 40, 50, seed=1)
+    (output,) = stream([Path(f"{tmp_path / 'cell.h5'}:/raw")], tmp_path / "out", model_path)
+    source = LabelVolume(output).attributes["source"]
+    assert (source["path"], source["dataset"]) == ("cell.h5", "/raw")
+    with caplog.at_level(logging.INFO):
+        stream([Path(f"{tmp_path / 'cell.h5'}:/raw")], tmp_path / "out", model_path)
+    assert f"{output} is finished" in caplog.text
+    with pytest.raises(InputError, match=r"cell_labels\.ome\.zarr: expected no output yet"):
+        stream([Path(f"{tmp_path / 'cell.h5'}:/other")], tmp_path / "out", model_path)
 
 
 def test_an_output_of_somebody_else_is_refused(volumes: list[Path], model_path: Path, tmp_path: Path) -> None:

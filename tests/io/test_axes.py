@@ -392,3 +392,15 @@ def test_a_part_of_an_ome_tiff_without_its_metadata_is_refused(tmp_path):
         InputError, match=r"met one part of several files, which whole\.companion\.ome describes"
     ):
         open_volume(tmp_path / "part.ome.tif")
+
+
+def test_three_planes_without_a_name_are_said_to_be_sections(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name, array in (("three", np.zeros((3, 8, 9), np.uint8)), ("five", np.zeros((5, 8, 9), np.uint8))):
+        np.save(tmp_path / f"{name}.npy", array)
+    for name, axes in (("five", None), ("three", "zyx")):
+        open_volume(tmp_path / f"{name}.npy", axes=axes).close()
+    assert not caplog.records
+    open_volume(tmp_path / "three.npy").close()
+    assert "three.npy: its axes of shape (3, 8, 9) have no names: it is read as 3 sections" in caplog.text

@@ -55,8 +55,13 @@ def only_in_parts(path: Path) -> bool:
 
 def place_of(path: str | Path) -> Path:
     """The file or folder of a path that may name a data set, ``cell.h5`` of ``cell.h5:/volumes/raw``."""
+    return place_and_dataset(path)[0]
+
+
+def place_and_dataset(path: str | Path) -> tuple[Path, str | None]:
+    """The file or folder of a path, and the data set that it names, ``/raw`` of ``cell.h5:/raw``, else None."""
     path = Path(path)
-    return path if path.exists() else split_dataset(path, WITH_DATASETS)[0]
+    return (path, None) if path.exists() else split_dataset(path, WITH_DATASETS)
 
 
 def files_of(path: str | Path) -> list[Path]:
@@ -87,8 +92,8 @@ def open_source(path: Path, dataset: str | None = None, axes: str | None = None)
 
 
 def _open(path: Path, dataset: str | None) -> VolumeSource:
-    if dataset is None and not path.exists():
-        path, dataset = split_dataset(path, WITH_DATASETS)
+    if dataset is None:
+        path, dataset = place_and_dataset(path)
     if path.is_dir() and is_zarr(path):
         return ZarrSource(path, dataset)
     if path.is_dir():

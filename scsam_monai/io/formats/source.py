@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import re
 from collections.abc import Iterable, Mapping
@@ -12,13 +13,18 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from scsam_monai.errors import InputError
-from scsam_monai.io.axes import AxisOrder, find_axes
+from scsam_monai.io.axes import UNKNOWN, AxisOrder, find_axes
+from scsam_monai.io.checks import say_once
 from scsam_monai.io.image import ImageHeader, Photometric, VoxelSize
 
 Box = tuple[slice, ...]
 """One slice with start and stop for each axis."""
 
+logger = logging.getLogger(__name__)
+
 _LISTED = 8
+_COLOURS = 3
+"""A first axis that has no name may be colours if it is so long."""
 
 Shapes = Mapping[str, tuple[tuple[int, ...], np.dtype[Any]]]
 """Shape and type of each array, by its full name ``/group/array``."""
@@ -150,6 +156,15 @@ def header_of(stored: Stored, axes: str | None = None) -> ImageHeader:
         InputError: as :func:`scsam_monai.io.axes.find_axes`.
     """
     order = find_axes(stored.path, stored.shape, stored.axes, axes, single_section=stored.single_section)
+    named = axes is not None or stored.planes_may_be_sections or set(stored.axes) != {UNKNOWN}
+    if not named and len(order.shape) == 3 and order.shape[0] == _COLOURS:
+        say_once(
+            logger,
+            "%s: its axes of shape %s have no names: it is read as %d sections, not as colours",
+            stored.path,
+            order.shape,
+            order.shape[0],
+        )
     return ImageHeader(
         stored.path,
         order.shape,

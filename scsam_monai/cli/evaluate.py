@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from scsam_monai.cli.objects import Ignore, VoxelSizeOption
-from scsam_monai.cli.options import numbers, print_table
+from scsam_monai.cli.options import Axes, numbers, print_table
 from scsam_monai.errors import InputError
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ def evaluate(
     ] = Parts.BLOCKS,
     samples: Annotated[int, typer.Option(min=0, help="Draws for the intervals; 0: none.")] = 1000,
     seed: Annotated[int, typer.Option(help="Of the draws.")] = 0,
+    axes: Axes = None,
     voxel_size_nm: VoxelSizeOption = None,
     class_names: Annotated[
         list[str] | None,
@@ -81,7 +82,7 @@ def evaluate(
         raise InputError(
             output, expected="no output yet", met="one that is there", remedy="remove it or name another"
         )
-    with open_volume(prediction) as predicted_volume, open_volume(truth) as true_volume:
+    with _opened(prediction, axes) as predicted_volume, open_volume(truth, axes=axes) as true_volume:
         size = _voxel_size(predicted_volume, true_volume, size)
         true = LabelReader(true_volume, size, ignore_label=ignore_label)
         predicted = LabelReader(predicted_volume, size)
@@ -140,6 +141,14 @@ def evaluate(
             "seed": seed,
         }
         typer.echo(write_evaluation(output, found, stated))
+
+
+def _opened(prediction: Path, axes: str | None) -> VolumeReader:
+    """Open a prediction; one that this package wrote says itself what its axes are."""
+    from scsam_monai.io.label_legend import read_legend
+    from scsam_monai.io.volume import open_volume
+
+    return open_volume(prediction, axes=None if prediction.exists() and read_legend(prediction) else axes)
 
 
 def _parse_values(pairs: list[str] | None) -> dict[str, str] | None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from scsam_monai.cli.options import numbers, print_table
+from scsam_monai.cli.options import Axes, numbers, print_table
 from scsam_monai.errors import InputError
 
 if TYPE_CHECKING:
@@ -47,6 +47,12 @@ ClassNames = Annotated[
     typer.Option("--class", metavar="VALUE=NAME", help="Name of a class, if the file states none; repeat."),
 ]
 Ignore = Annotated[int, typer.Option(help="Label of unknown voxels.")]
+ImageAxes = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ZYX", help="Axes as the image stores them; default: as the labels record, or the file."
+    ),
+]
 ConnectivityOption = Annotated[
     Connectivity, typer.Option(help="full: voxels touch by corners, too. faces: only by faces.")
 ]
@@ -77,6 +83,7 @@ def objects(
     ] = 0.0,
     connectivity: ConnectivityOption = Connectivity.FULL,
     dataset: Dataset = None,
+    axes: Axes = None,
     voxel_size_nm: VoxelSizeOption = None,
     class_names: ClassNames = None,
     ignore_label: Ignore = 255,
@@ -105,6 +112,7 @@ def objects(
             connectivity=connectivity.value,
             ignore_label=ignore_label,
             dataset=dataset,
+            axes=axes,
             memory_gb=memory_gb,
             progress=progress,
         )
@@ -138,6 +146,8 @@ def measure(
     connectivity: ConnectivityOption = Connectivity.FULL,
     parquet: Annotated[bool, typer.Option("--parquet", help="Write the tables as Parquet, too.")] = False,
     dataset: Dataset = None,
+    axes: Axes = None,
+    image_axes: ImageAxes = None,
     voxel_size_nm: VoxelSizeOption = None,
     class_names: ClassNames = None,
     ignore_label: Ignore = 255,
@@ -171,6 +181,8 @@ def measure(
             connectivity=connectivity.value,
             ignore_label=ignore_label,
             dataset=dataset,
+            axes=axes,
+            image_axes=image_axes,
             scratch_folder=output.absolute().parent,
             progress=progress,
         )

@@ -22,6 +22,7 @@ from scsam_monai.io import LabelLegend, LabelVolume, create_labels, export_label
 from scsam_monai.io.label_legend import read_legend
 from scsam_monai.io.palette import class_colours
 from scsam_monai.io.volume import ArrayVolume
+from scsam_monai.measure.recorded import recorded_axes
 from scsam_monai.report.labels_page import labels_page
 from scsam_monai.report.page import Page, render, write_page
 from scsam_monai.report.run_page import run_page
@@ -61,8 +62,43 @@ def test_labels_without_names_show_what_is_there(tmp_path: Path) -> None:
     labels[0, 60:] = 255
     write_stack(tmp_path / "plain.tif", labels, SIZE)
     page = labels_page(tmp_path / "plain.tif", image)
-    assert [row[0] for row in page.tables[0].rows] == ["background", "class 1", "class 2", "class 255"]
-    assert [entry.index for entry in page.legend] == [1, 2, 255]
+    assert [row[0] for row in page.tables[0].rows] == ["background", "class 1", "class 2", "unknown"]
+    assert [entry.index for entry in page.legend] == [1, 2]
+
+
+def test_unknown_voxels_are_no_class_and_in_no_share(tmp_path: Path) -> None:
+    image, _, labels = make_labels(tmp_path)
+    labels[:, 32:] = 255
+    for kind in ("uint8", "float32", "uint64", "int16"):
+        np.save(tmp_path / "l.npy", labels.astype(kind))
+        page = labels_page(tmp_path / "l.npy", image)
+        share = {row[0]: row[-1] for row in page.tables[0].rows}
+        assert share == {"background": "93.49 %", "class 1": "6.51 %", "unknown": "-"}
+        assert [entry.name for entry in page.legend] == ["class 1"]
+
+
+def test_ids_that_are_no_classes_are_refused(tmp_path: Path) -> None:
+    image, _, labels = make_labels(tmp_path)
+    np.save(tmp_path / "l.npy", labels.astype(np.uint16) * 150)
+    with pytest.raises(InputError, match="expected class ids up to 255, met 300"):
+        labels_page(tmp_path / "l.npy", image)
+
+
+def test_the_image_is_shown_with_the_axes_it_was_segmented_with(tmp_path: Path) -> None:
+    grey = np.random.default_rng(0).integers(0, 256, (40, 40, 40), np.uint8)
+    np.save(tmp_path / "cube.npy", grey.T)
+    labels = np.zeros(grey.shape, np.uint8)
+    labels[:, 5:20, 5:30] = 1
+    np.save(tmp_path / "l.npy", labels)
+    np.save(tmp_path / "zyx.npy", grey)
+    expected = labels_page(tmp_path / "l.npy", tmp_path / "zyx.npy").sheets[0]
+    shown = labels_page(tmp_path / "l.npy", tmp_path / "cube.npy", image_axes="xyz").sheets[0]
+    assert shown.image == expected.image
+    assert labels_page(tmp_path / "l.npy", tmp_path / "cube.npy").sheets[0].image != expected.image
+    legend = LabelLegend(NAMES[:2], class_colours(2))
+    job = {"model_sha256": "0", "source": {"axes": "xyz", "path": "cube.npy"}}
+    create_labels(tmp_path / "l.ome.zarr", labels.shape, SIZE, legend, attributes=job)
+    assert recorded_axes(tmp_path / "l.ome.zarr") == "xyz"
 
 
 def test_an_image_of_another_shape_is_refused(tmp_path: Path) -> None:

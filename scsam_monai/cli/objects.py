@@ -138,7 +138,7 @@ def measure(
     ] = "0",
     outside: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="A class that is not part of the cell; repeat. 0 is background."),
+        typer.Option(metavar="NAME", help="A class that is not part of the cell, also background; repeat."),
     ] = None,
     min_size_nm: Annotated[
         float, typer.Option(min=0, help="Leave out objects below this volume in nm3 (area in nm2 in 2-D).")
@@ -258,3 +258,10 @@ def _print_measured(measured: Measurements) -> None:
             ]
         )
     print_table(rows)
+    cut = sum(row["cut_by_the_edge"] for row in measured.objects)
+    if cut:
+        typer.echo(
+            f"{cut:,} of {len(measured.objects):,} objects are cut by the edge: "
+            "sizes and shapes are of the part seen",
+            err=True,
+        )

@@ -9,6 +9,7 @@ from typing import Self
 
 import numpy as np
 
+from scsam_monai.data.items import BACKGROUND
 from scsam_monai.errors import InputError
 from scsam_monai.io.checks import as_label_array
 from scsam_monai.io.image import Region
@@ -111,6 +112,8 @@ class LabelReader:
         for name in names:
             if name in known:
                 found.append(known[name])
+            elif name == BACKGROUND:
+                found.append(0)
             elif name.isdigit():
                 found.append(int(name))
             else:

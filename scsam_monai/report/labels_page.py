@@ -117,6 +117,8 @@ def labels_page(
     if job:
         page.provenance = segmentation_facts(job, source)
         page.commands = [predict_command(job, source, path)]
+        if not is_shipped(job["model_sha256"]) and "model" not in job:
+            page.provenance["MODEL in the command"] = "the model file with the SHA-256 above"
     else:
         page.provenance = {"labels": path.name, "image": source.name}
         page.warnings.append(

@@ -62,6 +62,9 @@ def test_from_labels_to_tables(folder: Path) -> None:
         "cell",
     ]
     assert [line.split()[0] for line in told.splitlines()[1:4]] == ["granule", "mitochondrion", "nucleus"]
+    cut = sum(row["cut_by_the_edge"] == "1" for row in rows(folder / "figures" / "objects.csv"))
+    total = len(rows(folder / "figures" / "objects.csv"))
+    assert f"{cut} of {total} objects are cut by the edge: sizes and shapes are of the part seen" in told
     objects, classes = rows(folder / "figures" / "objects.csv"), rows(folder / "figures" / "classes.csv")
     assert len(objects) == len(rows(folder / "objects_objects.csv"))
     assert {row["mean_intensity"] for row in objects if row["class"] == "granule"} == {"20"}

@@ -182,6 +182,8 @@ def test_fractions_leave_out_the_unknown_and_what_is_outside_the_cell() -> None:
     assert first["fraction_of_cell"] == pytest.approx(40 / 60)
     assert second["fraction_of_tissue"] == pytest.approx(20 / 80)
     assert np.isnan(second["fraction_of_cell"])
+    beyond = measure_labels(labels, voxel_size_nm=SIZE, class_names=names, outside=["background"]).classes
+    assert beyond[0]["fraction_of_cell"] == pytest.approx(40 / 60)
     assert np.isnan(measure_labels(labels, voxel_size_nm=SIZE).classes[0]["fraction_of_cell"])
 
 

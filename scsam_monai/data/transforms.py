@@ -20,6 +20,9 @@ from scsam_monai.io.voxel_size import as_voxel_size
 
 Item = dict[Hashable, Any]
 
+SECTIONS = "sections"
+"""In the metadata of a volume: the number in its file of each section that was kept, (Z,)."""
+
 
 class CropToRegiond(MapTransform):
     """Cut out the item's ``region``, given as (z, y, x) bounds; items without one stay whole.
@@ -45,6 +48,8 @@ class CropToRegiond(MapTransform):
             spatial = item[key].ndim - 1
             bounds = [slice(start, stop) for start, stop in reversed(region)][:spatial]
             item[key] = item[key][(slice(None), *bounds)]
+            if spatial == 3 and isinstance(item[key], MetaTensor):
+                item[key].meta[SECTIONS] = torch.arange(*region[0])
         return item
 
 
@@ -90,7 +95,10 @@ class KeepKnownSectionsd(MapTransform):
         if known is None or known.all() or not known.any():
             return item
         for key in self.key_iterator(item):
+            numbers = getattr(item[key], "meta", {}).get(SECTIONS, torch.arange(len(known)))
             item[key] = _like(item[key], np.asarray(item[key])[..., known.numpy()])
+            if isinstance(item[key], MetaTensor):
+                item[key].meta[SECTIONS] = numbers[known.cpu()]
         return item
 
 

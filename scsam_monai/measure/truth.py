@@ -87,7 +87,7 @@ def pair_classes(
         else:
             highest = int(np.max(prediction, where=prediction != ignore_label, initial=0))
             _refuse_strange(where[1], truth, {*range(highest + 1), ignore_label}, {})
-            names = dict.fromkeys(range(highest + 1))  # type: ignore[arg-type]
+            names[highest] = BACKGROUND if highest == 0 else f"class {highest}"
         predicted, true, unknown_label = prediction, truth, ignore_label
     else:
         value_map = ValueMap.parse(values)

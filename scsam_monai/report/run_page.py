@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from scsam_monai.data.dataset import DESCRIPTION_NAME
 from scsam_monai.data.doubts import FEW_VOXELS
 from scsam_monai.errors import InputError
 from scsam_monai.filesystem.bundle_folder import bundle_folder
@@ -203,7 +204,8 @@ def _command(record: Mapping[str, Any], folder: Path) -> str:
         words = ["python", "-m", "monai.bundle", "run", "training"]
         words += ["--config_file", str(Path("bundle", "configs", "train.json")), "--run_dir", run]
         return shlex.join([*words, *(word for key, value in pairs for word in (f"--{key}", value))])
-    words = ["scsam", "train", str(dataset), run]
+    cut = str(dataset) == DESCRIPTION_NAME  # of an absolute path, which is not recorded
+    words = ["scsam", "train", "DATASET" if cut else str(dataset), run]
     return shlex.join([*words, *(word for key, value in pairs for word in ("--set", f"{key}={value}"))])
 
 

@@ -47,7 +47,7 @@ def small(*words: str) -> list[str]:
 def test_it_says_what_will_happen_and_hands_that_on(dataset, monkeypatch) -> None:
     handed = []
     monkeypatch.setattr(door, "_run", lambda overrides, again: handed.append((overrides, again)))
-    monkeypatch.setattr(door, "_finish", lambda run: None)
+    monkeypatch.setattr(door, "_finish", lambda *_: None)
     monkeypatch.setattr(door, "_tell_time", lambda *_: None)
     monkeypatch.setattr(sys, "argv", ["scsam", "train", "cells", "--epochs", "9"])
     done = CliRunner().invoke(app, ["train", "cells", "--epochs", "9", "--set", "learning_rate=0.01"])
@@ -55,7 +55,7 @@ def test_it_says_what_will_happen_and_hands_that_on(dataset, monkeypatch) -> Non
     assert "no validation part: set aside" in done.output
     assert "too few voxels to be learnt" in done.output
     ((overrides, again),) = handed
-    assert overrides["dataset_dir"] == str(Path("cells_run/split/dataset.json").resolve())
+    assert overrides["dataset_dir"] == str(Path("cells_run/split/dataset.json"))
     assert (overrides["epochs"], overrides["val_interval"]) == (9, 1)
     assert (overrides["pool_size"], overrides["learning_rate"]) == (32, "0.01")
     assert again == "scsam train cells --epochs 9 --resume"
@@ -93,7 +93,7 @@ def test_a_run_and_its_continuation(dataset) -> None:
     assert first.exit_code == 0, first.output
     assert Path("one/model.pt").is_file()
     assert "how the training went" in Path("one/report.html").read_text("utf-8")
-    assert "scsam predict IMAGE LABELS.ome.zarr --model one" in first.output
+    assert "scsam predict IMAGE LABELS.ome.zarr --model one --voxel-size-nm Z,Y,X\n" in first.output
     still = ["--epochs", "1", "--start-from", "one", "--set", "learning_rate=0", "--set", "cache=off"]
     again = runner.invoke(app, ["train", "cells", "two", *small(*still)])
     assert again.exit_code == 0, again.output

@@ -87,6 +87,7 @@ def write_labels(folder: Path) -> None:
         create_image(folder / f"{name}.ome.zarr", labels.shape, size, ["grey"])
         ImageVolume(folder / f"{name}.ome.zarr").write(box, labels * 100)
     write_stack(folder / "truth.tif", labels, size)
+    write_stack(folder / "mask.tif", np.where(labels == 1, 255, 0).astype(np.uint8), size)
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=IDS)

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from scsam_monai.cli.objects import ClassNames, Ignore, VoxelSizeOption, parse_class_names
-from scsam_monai.cli.options import numbers, print_table
+from scsam_monai.cli.objects import Ignore, VoxelSizeOption
+from scsam_monai.cli.options import Axes, numbers, print_table
 from scsam_monai.errors import InputError
 
 if TYPE_CHECKING:
     from scsam_monai.io.image import Region
+    from scsam_monai.io.volume import VolumeReader
     from scsam_monai.measure.labels import LabelReader
+    from scsam_monai.measure.truth import Pair
 
 MOST_VOXELS = 400_000_000
 """Both volumes are held in memory, with some 40 bytes for each voxel."""
@@ -53,54 +57,62 @@ def evaluate(
     ] = Parts.BLOCKS,
     samples: Annotated[int, typer.Option(min=0, help="Draws for the intervals; 0: none.")] = 1000,
     seed: Annotated[int, typer.Option(help="Of the draws.")] = 0,
+    axes: Axes = None,
     voxel_size_nm: VoxelSizeOption = None,
-    class_names: ClassNames = None,
+    class_names: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--class",
+            metavar="VALUE=NAME",
+            help="Class of a value of the truth, of 2-28, of others; of both files if the prediction names none.",
+        ),
+    ] = None,
     ignore_label: Ignore = 255,
 ) -> None:
     """Score a prediction against the ground truth, per class and in nm, with 95 % intervals."""
+    from scsam_monai.io.volume import open_volume
     from scsam_monai.measure.labels import LabelReader
+    from scsam_monai.measure.truth import pair_classes
     from scsam_monai.progress import progress_of, stage_bars
 
     size = numbers("--voxel-size-nm", voxel_size_nm, float, "numbers (z, y, x) like 50,4.6,4.6")
     sizes = numbers("--sizes-nm", sizes_nm, float, "sizes in nm like 100,300,1000") or []
-    names = parse_class_names(class_names)
+    values = _parse_values(class_names)
     if output is not None and output.exists():
         raise InputError(
             output, expected="no output yet", met="one that is there", remedy="remove it or name another"
         )
-    with (
-        LabelReader(truth, size, names, ignore_label=ignore_label) as true,
-        LabelReader(prediction, size or true.voxel_size_nm, names) as predicted,
-    ):
+    with _opened(prediction, axes) as predicted_volume, open_volume(truth, axes=axes) as true_volume:
+        size = _voxel_size(predicted_volume, true_volume, size)
+        true = LabelReader(true_volume, size, ignore_label=ignore_label)
+        predicted = LabelReader(predicted_volume, size)
         region = _region(true, predicted, z)
-        both = {**true.names, **predicted.names}
-        _check_same_names(true, predicted)
+        if values is None:
+            _check_same_names(true, predicted)
         arrays = [reader.read(region) for reader in (predicted, true)]
-    if (arrays[0] == ignore_label).any():
-        raise InputError(
-            prediction,
-            expected="a class for every voxel",
-            met=f"the label of unknown voxels, {ignore_label}",
-            remedy="name the prediction first, the ground truth second, or set --ignore-label",
-        )
     if true.ndim == 2:
         arrays = [array[0] for array in arrays]
-    known_ids = arrays[1][arrays[1] != ignore_label]
-    highest = max(int(arrays[0].max()), int(known_ids.max(initial=0)), *both, 0)
-    titles = [both.get(k, "background" if k == 0 else f"class {k}") for k in range(highest + 1)]
-    known = None if annotated is None else true.class_ids(annotated, "--annotated")
+    pair = pair_classes(
+        arrays[0],
+        arrays[1],
+        predicted.names or (true.names if values is None else {}),
+        values,
+        ignore_label=ignore_label,
+        where=(prediction, truth),
+    )
+    known = None if annotated is None else pair.class_ids(annotated, "--annotated")
 
     from scsam_monai.metrics.evaluation import evaluate_labels
     from scsam_monai.metrics.evaluation_files import evaluation_rows, write_evaluation
 
     with stage_bars() as progress:
         found = evaluate_labels(
-            arrays[0],
-            arrays[1],
-            titles,
+            pair.prediction,
+            pair.truth,
+            pair.names,
             true.voxel_size_nm,
             annotated=known,
-            ignore_label=ignore_label,
+            ignore_label=pair.ignore_label,
             tolerance_nm=tolerance_nm,
             tolerance_px=tolerance_px,
             sizes_nm=sizes,
@@ -111,12 +123,15 @@ def evaluate(
         )
     print_table(evaluation_rows(found))
     typer.echo(f"in brackets: 95 % intervals over {found.parts} {resample.value} drawn with replacement")
+    _tell(pair, truth)
     if output is not None:
         stated = {
             "prediction": prediction.name,
             "truth": truth.name,
             "voxel_size_nm": list(true.voxel_size_nm),
             "z": z,
+            "classes": values,
+            "unknown_share_of_truth": pair.unknown,
             "tolerance_nm": tolerance_nm
             if tolerance_nm is not None
             else 2 * max(true.voxel_size_nm[-true.ndim :]),
@@ -128,9 +143,66 @@ def evaluate(
         typer.echo(write_evaluation(output, found, stated))
 
 
-def _region(true: LabelReader, predicted: LabelReader, z: str | None) -> Region:
-    import math
+def _opened(prediction: Path, axes: str | None) -> VolumeReader:
+    """Open a prediction; one that this package wrote says itself what its axes are."""
+    from scsam_monai.io.label_legend import read_legend
+    from scsam_monai.io.volume import open_volume
 
+    return open_volume(prediction, axes=None if prediction.exists() and read_legend(prediction) else axes)
+
+
+def _parse_values(pairs: list[str] | None) -> dict[str, str] | None:
+    from scsam_monai.data.importers.target import is_value
+
+    if not pairs:
+        return None
+    values = {}
+    for pair in pairs:
+        value, _, name = (part.strip() for part in pair.partition("="))
+        if not is_value(value) or not name:
+            raise InputError(
+                "--class", expected="VALUE=NAME", met=repr(pair), remedy="like --class 255=mitochondrion"
+            )
+        values[value] = name
+    return values
+
+
+def _voxel_size(predicted: VolumeReader, true: VolumeReader, given: list[float] | None) -> list[float] | None:
+    """Return the size that was given, else the one that a file states, and tell where these differ."""
+    stated = {volume.path: volume.voxel_size_nm for volume in (true, predicted) if volume.voxel_size_nm}
+    if given is None and true.voxel_size_nm is None and predicted.voxel_size_nm is not None:
+        typer.echo(
+            f"{true.path.name} states no voxel size: that of {predicted.path.name} is taken, "
+            f"{_nm(predicted.voxel_size_nm)}",
+            err=True,
+        )
+    taken = given or next(iter(stated.values()), None)
+    if taken is None or len(taken) not in (2, 3):
+        return given
+    for path, size in stated.items():
+        edges = range(-min(len(taken), true.ndim), 0)
+        if any(not math.isclose(taken[axis], size[axis], rel_tol=0.01) for axis in edges):
+            typer.echo(f"warning: {path.name} states {_nm(size)}, scored with {_nm(taken)}", err=True)
+    return [*taken]
+
+
+def _nm(size: Sequence[float]) -> str:
+    return f"{', '.join(f'{edge:g}' for edge in size)} nm"
+
+
+def _tell(pair: Pair, truth: Path) -> None:
+    """Say what does not show in the scores."""
+    typer.echo(f"unknown in {truth.name}: {pair.unknown:.2%} of the voxels, which count nowhere", err=True)
+    if pair.undecided:
+        typer.echo(
+            f"note: {pair.undecided:,} voxels that the prediction leaves unknown count as background",
+            err=True,
+        )
+    if not ((pair.truth != 0) & (pair.truth != pair.ignore_label)).any():
+        typer.echo(f"warning: no voxel of {truth.name} is of any class", err=True)
+
+
+def _region(true: LabelReader, predicted: LabelReader, z: str | None) -> Region:
     from scsam_monai.data.importers.splits import parse_z_range
 
     if true.shape != predicted.shape:

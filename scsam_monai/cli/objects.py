@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from scsam_monai.cli.options import numbers, print_table
+from scsam_monai.cli.options import Axes, numbers, print_table
 from scsam_monai.errors import InputError
 
 if TYPE_CHECKING:
@@ -47,6 +47,12 @@ ClassNames = Annotated[
     typer.Option("--class", metavar="VALUE=NAME", help="Name of a class, if the file states none; repeat."),
 ]
 Ignore = Annotated[int, typer.Option(help="Label of unknown voxels.")]
+ImageAxes = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ZYX", help="Axes as the image stores them; default: as the labels record, or the file."
+    ),
+]
 ConnectivityOption = Annotated[
     Connectivity, typer.Option(help="full: voxels touch by corners, too. faces: only by faces.")
 ]
@@ -77,6 +83,7 @@ def objects(
     ] = 0.0,
     connectivity: ConnectivityOption = Connectivity.FULL,
     dataset: Dataset = None,
+    axes: Axes = None,
     voxel_size_nm: VoxelSizeOption = None,
     class_names: ClassNames = None,
     ignore_label: Ignore = 255,
@@ -105,6 +112,7 @@ def objects(
             connectivity=connectivity.value,
             ignore_label=ignore_label,
             dataset=dataset,
+            axes=axes,
             memory_gb=memory_gb,
             progress=progress,
         )
@@ -130,7 +138,7 @@ def measure(
     ] = "0",
     outside: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="A class that is not part of the cell; repeat. 0 is background."),
+        typer.Option(metavar="NAME", help="A class that is not part of the cell, also background; repeat."),
     ] = None,
     min_size_nm: Annotated[
         float, typer.Option(min=0, help="Leave out objects below this volume in nm3 (area in nm2 in 2-D).")
@@ -138,6 +146,8 @@ def measure(
     connectivity: ConnectivityOption = Connectivity.FULL,
     parquet: Annotated[bool, typer.Option("--parquet", help="Write the tables as Parquet, too.")] = False,
     dataset: Dataset = None,
+    axes: Axes = None,
+    image_axes: ImageAxes = None,
     voxel_size_nm: VoxelSizeOption = None,
     class_names: ClassNames = None,
     ignore_label: Ignore = 255,
@@ -171,6 +181,8 @@ def measure(
             connectivity=connectivity.value,
             ignore_label=ignore_label,
             dataset=dataset,
+            axes=axes,
+            image_axes=image_axes,
             scratch_folder=output.absolute().parent,
             progress=progress,
         )
@@ -246,3 +258,10 @@ def _print_measured(measured: Measurements) -> None:
             ]
         )
     print_table(rows)
+    cut = sum(row["cut_by_the_edge"] for row in measured.objects)
+    if cut:
+        typer.echo(
+            f"{cut:,} of {len(measured.objects):,} objects are cut by the edge: "
+            "sizes and shapes are of the part seen",
+            err=True,
+        )

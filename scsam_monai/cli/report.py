@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from scsam_monai.cli.options import numbers
+from scsam_monai.cli.objects import ImageAxes
+from scsam_monai.cli.options import Axes, numbers
 from scsam_monai.errors import InputError
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ def report(
     dataset: Annotated[
         str | None, typer.Option(metavar="NAME", help="Of the image, inside an HDF5 file or an OME-Zarr.")
     ] = None,
+    axes: Axes = None,
+    image_axes: ImageAxes = None,
     voxel_size_nm: Annotated[
         str | None, typer.Option(metavar="Z,Y,X", help="Voxel size in nm, if the labels state none.")
     ] = None,
@@ -55,6 +58,8 @@ def report(
                 source,
                 image,
                 dataset=dataset,
+                axes=axes,
+                image_axes=image_axes,
                 voxel_size_nm=size,
                 measured=measured,
                 progress=progress_of("counting", progress),

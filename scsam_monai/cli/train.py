@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -64,7 +65,12 @@ def train(
         raise report.problems[0]
     settings = _settings(report, keys, epochs, model)
     _tell(description, report, settings)
-    overrides = {"dataset_dir": str(description.path), "run_dir": str(run), **settings["told"], **keys}
+    overrides = {
+        "dataset_dir": _as_typed(description.path, dataset),
+        "run_dir": str(run),
+        **settings["told"],
+        **keys,
+    }
     overrides |= {} if model is None else {"start_from": str(model)}
     overrides |= {"resume": "auto"} if resume else {}
     _check(overrides)
@@ -72,7 +78,12 @@ def train(
     if dry_run:
         return
     _run(overrides, shlex.join(["scsam", *sys.argv[1:], *([] if resume else ["--resume"])]))
-    _finish(run)
+    _finish(run, description)
+
+
+def _as_typed(path: Path, typed: Path) -> str:
+    """Return the path from here if that is how the data set was named; absolute folders are not recorded."""
+    return str(path) if typed.is_absolute() else os.path.relpath(path)
 
 
 def _keys(pairs: Sequence[str]) -> dict[str, str]:
@@ -238,7 +249,7 @@ def _run(overrides: Mapping[str, Any], again: str) -> None:
         sys.argv = before
 
 
-def _finish(run: Path) -> None:
+def _finish(run: Path, description: DatasetDescription) -> None:
     from scsam_monai.report.page import write_page
     from scsam_monai.report.run_page import run_page
 
@@ -249,5 +260,14 @@ def _finish(run: Path) -> None:
     typer.echo(f"weights: {run / 'model.pt'}")
     typer.echo(f"report:  {written}")
     typer.echo("next:")
-    typer.echo(f"  scsam predict IMAGE LABELS.ome.zarr --model {shlex.quote(str(run))}")
+    size = "" if _state_voxel_size(description) else " --voxel-size-nm Z,Y,X"
+    typer.echo(f"  scsam predict IMAGE LABELS.ome.zarr --model {shlex.quote(str(run))}{size}")
     typer.echo(f"  scsam train DATASET --start-from {shlex.quote(str(run))}   # after more labels")
+
+
+def _state_voxel_size(description: DatasetDescription) -> bool:
+    """Whether every image file of a data set states its voxel size, as those to segment will."""
+    from scsam_monai.io import read_header
+
+    items = [item for part in description.sections.values() for item in part]
+    return all(read_header(path).voxel_size_nm is not None for path in {item["image"] for item in items})

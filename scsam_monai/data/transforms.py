@@ -22,6 +22,9 @@ Item = dict[Hashable, Any]
 SAMPLE = "_content_sample"
 """Behind an image's key, that of a sample of its grey values, from before its empty parts were left out."""
 
+SECTIONS = "sections"
+"""In the metadata of a volume: the number in its file of each section that was kept, (Z,)."""
+
 
 class CropToRegiond(MapTransform):
     """Cut out the item's ``region``, given as (z, y, x) bounds; items without one stay whole.
@@ -47,6 +50,8 @@ class CropToRegiond(MapTransform):
             spatial = item[key].ndim - 1
             bounds = [slice(start, stop) for start, stop in reversed(region)][:spatial]
             item[key] = item[key][(slice(None), *bounds)]
+            if spatial == 3 and isinstance(item[key], MetaTensor):
+                item[key].meta[SECTIONS] = torch.arange(*region[0])
         return item
 
 
@@ -92,7 +97,10 @@ class KeepKnownSectionsd(MapTransform):
         if known is None or known.all() or not known.any():
             return item
         for key in self.key_iterator(item):
+            numbers = getattr(item[key], "meta", {}).get(SECTIONS, torch.arange(len(known)))
             item[key] = _like(item[key], np.asarray(item[key])[..., known.numpy()])
+            if isinstance(item[key], MetaTensor):
+                item[key].meta[SECTIONS] = numbers[known.cpu()]
         return item
 
 

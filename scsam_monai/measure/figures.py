@@ -88,6 +88,9 @@ FIGURES: dict[int, dict[str, Figure]] = {
 }
 """By number of dimensions and column, what makes a figure of each object, (N,), from the sums."""
 
+WHOLE_ALONE = frozenset({"feret_min_nm", "sphericity", "circularity", "minor_axis_nm", "elongation"})
+"""Columns of shape that exist for objects alone that the edge of the volume does not cut."""
+
 
 def place_columns(sums: ObjectSums) -> dict[str, np.ndarray]:
     """Where objects lie, in nm: centres of mass and bounding boxes, from the volume's first corner."""

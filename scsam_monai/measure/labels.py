@@ -9,10 +9,11 @@ from typing import Self
 
 import numpy as np
 
+from scsam_monai.data.items import BACKGROUND
 from scsam_monai.errors import InputError
 from scsam_monai.io.checks import as_label_array
 from scsam_monai.io.image import Region
-from scsam_monai.io.ome_zarr_volume import LabelVolume
+from scsam_monai.io.label_legend import read_legend
 from scsam_monai.io.volume import ArrayVolume, VolumeReader, open_volume, voxel_size_of
 from scsam_monai.io.voxel_size import as_voxel_size
 
@@ -35,6 +36,7 @@ class LabelReader:
         class_names: by class id; names missing here are taken from a label volume of ours, or are ``class 3``.
         ignore_label: value of unknown voxels, which are read as they are.
         dataset: in a file that holds several.
+        axes: letters of the axes as the file or array stores them, like ``xyz``; None takes what the file says.
 
     Attributes:
         shape: (z, y, x).
@@ -53,6 +55,7 @@ class LabelReader:
         *,
         ignore_label: int = 255,
         dataset: str | None = None,
+        axes: str | None = None,
     ) -> None:
         self._closes = isinstance(labels, str | Path)
         if isinstance(labels, np.ndarray):
@@ -64,9 +67,11 @@ class LabelReader:
                     remedy="give it, like (16, 16, 16)",
                 )
             size = as_voxel_size(voxel_size_nm, labels.ndim)
-            self.volume: VolumeReader = ArrayVolume(as_label_array("labels", labels), size, path="labels")
+            self.volume: VolumeReader = ArrayVolume(
+                as_label_array("labels", labels), size, path="labels", axes=axes
+            )
         elif isinstance(labels, str | Path):
-            self.volume = open_volume(labels, dataset)
+            self.volume = open_volume(labels, dataset, axes)
         else:
             self.volume = labels
         try:
@@ -84,12 +89,8 @@ class LabelReader:
         if given is not None:
             pairs = given.items() if isinstance(given, Mapping) else enumerate(given)
             return {int(class_id): str(name) for class_id, name in pairs}
-        if self.path.is_dir():
-            try:
-                return dict(enumerate(LabelVolume(self.path).legend.class_names))
-            except InputError:  # of another program
-                return {}
-        return {}
+        legend = read_legend(self.path) if self.path.exists() else None
+        return {} if legend is None else dict(enumerate(legend.class_names))
 
     def class_name(self, class_id: int) -> str:
         """The name of a class."""
@@ -111,6 +112,8 @@ class LabelReader:
         for name in names:
             if name in known:
                 found.append(known[name])
+            elif name == BACKGROUND:
+                found.append(0)
             elif name.isdigit():
                 found.append(int(name))
             else:
@@ -128,15 +131,7 @@ class LabelReader:
         Raises:
             InputError: values that are no whole numbers from 0 on.
         """
-        part = as_label_array(self.path, self.volume.read(region))
-        if part.dtype.kind == "i" and part.size and int(part.min()) < 0:
-            raise InputError(
-                self.path,
-                expected="label values from 0 on",
-                met=f"{int(part.min())}",
-                remedy="make sure that this is the label file",
-            )
-        return part
+        return read_ids(self.volume, region)
 
     def known(self, region: Region) -> np.ndarray:
         """The class ids of a part, with 0 in place of unknown voxels."""
@@ -155,6 +150,28 @@ class LabelReader:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def read_ids(volume: VolumeReader, region: Region) -> np.ndarray:
+    """Read label values of a part, (z, y, x) integers, from a volume of any type.
+
+    Args:
+        volume: of labels.
+        region: (z, y, x) bounds.
+
+    Raises:
+        InputError: values that are no whole numbers from 0 on.
+    """
+    part = as_label_array(volume.path, volume.read(region))
+    part = part.astype(np.int64) if part.dtype == np.uint64 else part  # which NumPy does not count
+    if part.dtype.kind == "i" and part.size and int(part.min()) < 0:
+        raise InputError(
+            volume.path,
+            expected="label values from 0 on",
+            met=f"{int(part.min())}",
+            remedy="make sure that this is the label file",
+        )
+    return part
 
 
 def slices(region: Region) -> tuple[slice, ...]:

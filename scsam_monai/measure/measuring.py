@@ -22,6 +22,7 @@ from scsam_monai.measure.given_objects import ObjectIds, read_given
 from scsam_monai.measure.labels import BLOCK, LabelReader, Labels, Shape3, slices
 from scsam_monai.measure.neighbours import nearest_classes, surface_within
 from scsam_monai.measure.objects import ObjectOptions, scratch, scratch_store, search
+from scsam_monai.measure.recorded import recorded_axes
 from scsam_monai.measure.rows import Census, class_rows, contact_rows, object_rows
 from scsam_monai.measure.sums import ObjectSums
 from scsam_monai.progress import Progress, StageProgress, progress_of
@@ -59,6 +60,8 @@ def measure_labels(
     connectivity: str = "full",
     ignore_label: int = 255,
     dataset: str | None = None,
+    axes: str | None = None,
+    image_axes: str | None = None,
     block: Shape3 | None = None,
     scratch_folder: str | Path | None = None,
     progress: StageProgress | None = None,
@@ -82,6 +85,8 @@ def measure_labels(
         connectivity: ``full`` or ``faces``, where ``objects`` is None.
         ignore_label: value of unknown voxels; they are in no object and no fraction.
         dataset: of the labels, in a file that holds several.
+        axes: letters of the axes as the labels' file stores them, like ``xyz``, if it does not say.
+        image_axes: the same of the image; None takes those that the labels record, else what the file says.
         block: (z, y, x) voxels worked on at a time.
         scratch_folder: where to keep what does not fit into memory; default: the system's.
         progress: called with each stage.
@@ -94,12 +99,14 @@ def measure_labels(
     beside = None if scratch_folder is None else Path(scratch_folder) / "measure"
     distances = _distances(contact_nm)
     with (
-        LabelReader(labels, voxel_size_nm, class_names, ignore_label=ignore_label, dataset=dataset) as reader,
+        LabelReader(
+            labels, voxel_size_nm, class_names, ignore_label=ignore_label, dataset=dataset, axes=axes
+        ) as reader,
         scratch(beside) as work,
         ExitStack() as opened,
     ):
         beyond = None if outside is None else reader.class_ids(outside, "outside")
-        grey = _open_image(image, reader)
+        grey = _open_image(image, reader, image_axes)
         if grey is not None and not isinstance(image, np.ndarray):
             opened.callback(grey.close)
         plan = BlockPlan(reader.shape, block or BLOCK)
@@ -128,11 +135,15 @@ def _distances(contact_nm: Sequence[float]) -> list[float]:
     return sorted({0.0, *map(float, contact_nm)})
 
 
-def _open_image(image: str | Path | np.ndarray | None, labels: LabelReader) -> VolumeReader | None:
+def _open_image(
+    image: str | Path | np.ndarray | None, labels: LabelReader, axes: str | None
+) -> VolumeReader | None:
     if image is None:
         return None
     volume: VolumeReader = (
-        ArrayVolume(image, path="image") if isinstance(image, np.ndarray) else open_volume(image)
+        ArrayVolume(image, path="image", axes=axes)
+        if isinstance(image, np.ndarray)
+        else open_volume(image, axes=axes or recorded_axes(labels.path))
     )
     if volume.shape != labels.shape:
         volume.close()

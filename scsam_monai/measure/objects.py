@@ -104,6 +104,7 @@ def find_objects(
     connectivity: str = "full",
     ignore_label: int = 255,
     dataset: str | None = None,
+    axes: str | None = None,
     block: Shape3 | None = None,
     memory_gb: float = 1.0,
     ome_zarr: Version = "0.5",
@@ -128,6 +129,7 @@ def find_objects(
         connectivity: ``full`` (26 or 8 neighbours) or ``faces`` (6 or 4).
         ignore_label: value of unknown voxels, which belong to no object.
         dataset: in a file that holds several.
+        axes: letters of the axes as the labels' file stores them, like ``xyz``, if it does not say.
         block: (z, y, x) voxels worked on at a time.
         memory_gb: for splitting; components that need more are left whole and named in ``left_whole``.
         ome_zarr: version to write.
@@ -144,7 +146,9 @@ def find_objects(
     if target is not None:
         check_ids_output(target)
     with (
-        LabelReader(labels, voxel_size_nm, class_names, ignore_label=ignore_label, dataset=dataset) as reader,
+        LabelReader(
+            labels, voxel_size_nm, class_names, ignore_label=ignore_label, dataset=dataset, axes=axes
+        ) as reader,
         open_landscape(split, split_map, reader) as landscape,
     ):
         classes = None if split_classes is None else tuple(reader.class_ids(split_classes, "split classes"))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from scsam_monai.measure.faces import SHARE_UNIT
-from scsam_monai.measure.figures import FIGURES, place_columns
+from scsam_monai.measure.figures import FIGURES, WHOLE_ALONE, place_columns
 from scsam_monai.measure.labels import LabelReader
 from scsam_monai.measure.sums import ObjectSums
 
@@ -60,6 +60,10 @@ def object_rows(
     }
     if sums.grey is not None:
         columns["mean_intensity"] = sums.grey / table.voxels
+    cut = (table.low == 0) | (table.high == np.asarray(shape))
+    cut = cut[:, 3 - sums.ndim :].any(axis=1)
+    for name in WHOLE_ALONE.intersection(columns):
+        columns[name] = np.where(cut, np.nan, columns[name])
     areas = {distance: near / SHARE_UNIT @ sums.face_nm for distance, near in shared.items()}
     for column, (class_id, name) in enumerate(names.items()):
         columns[f"nearest_{name}_nm"] = nearest[:, column]
@@ -68,8 +72,7 @@ def object_rows(
             columns[f"contact_{name}_{distance:g}nm_{contact_unit(sums)}"] = np.where(
                 own, np.nan, area[:, column]
             )
-    cut = (table.low == 0) | (table.high == np.asarray(shape))
-    columns["cut_by_the_edge"] = cut[:, 3 - sums.ndim :].any(axis=1)
+    columns["cut_by_the_edge"] = cut
     return [
         dict(zip(columns, row, strict=True))
         for row in zip(*(values.tolist() for values in columns.values()), strict=True)

@@ -10,11 +10,12 @@ import numpy as np
 
 from scsam_monai.data.dataset import DatasetDescription
 from scsam_monai.data.items import load_item
+from scsam_monai.io import read_header
 from scsam_monai.io.intensity import intensity_range, normalise
 from scsam_monai.report.figures import PANEL_CELL, grey_to_rgb, overlay, picture_grid
 from scsam_monai.report.palette import colours_of
 from scsam_monai.report.sheet import save_png
-from scsam_monai.report.volume_picture import richest_slice
+from scsam_monai.report.volume_picture import richest_slice, section_name
 
 SIDE = 512
 """Pixels along a side that are shown; of a larger section the middle is, of a smaller one all, on white."""
@@ -58,7 +59,10 @@ def _section(item: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray, str]:
     low, high = intensity_range(image, where=item["image"])
     starts = [max(0, (size - SIDE) // 2) for size in image.shape[1:]]
     window = tuple(slice(start, start + SIDE) for start in starts)
-    where = f", section {z}" if len(label) > 1 else ""
+    region = item.get("region")
+    sections = range(*region[0]) if region and len(read_header(item["image"]).shape) == 3 else None
+    name = section_name(z, len(label), sections)
+    where = f", {name}" if name else ""
     return normalise(image[z][window], low, high), label[z][window].astype(np.int64), where
 
 

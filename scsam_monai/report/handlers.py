@@ -13,9 +13,10 @@ import torch
 from ignite.engine import Engine, Events
 from torch import Tensor
 
+from scsam_monai.data.transforms import SECTIONS
 from scsam_monai.report.figures import comparison_panel, crop_sheet, picture_sheet, prediction_panel
 from scsam_monai.report.sheet import save_png
-from scsam_monai.report.volume_picture import planes, richest_slice, unique_name, volume
+from scsam_monai.report.volume_picture import planes, richest_slice, section_name, unique_name, volume
 
 
 class FirstBatchPicture:
@@ -159,9 +160,8 @@ class ValidationPictures(_ItemPictures):
         """Draw one item."""
         image, truth, prediction = (volume(item[key]) for key in ("image", "label", "pred"))
         z = richest_slice(truth, self.ignore_label)
-        title = (
-            name + (f", epoch {epoch}" if self.epochs else "") + (f", slice {z}" if len(truth) > 1 else "")
-        )
+        section = section_name(z, len(truth), getattr(item["image"], "meta", {}).get(SECTIONS))
+        title = ", ".join(filter(None, (name, f"epoch {epoch}" if self.epochs else "", section)))
         figure = comparison_panel(
             image[z],
             truth[z].astype(np.int64),

@@ -10,22 +10,23 @@ from typing import Any
 
 import numpy as np
 
+from scsam_monai.data.items import IGNORE_LABEL
 from scsam_monai.errors import InputError
-from scsam_monai.inference.job import is_zarr, product_path
+from scsam_monai.inference.job import product_path
 from scsam_monai.inference.products import Product
 from scsam_monai.io.intensity import eight_bits, intensity_range_of
 from scsam_monai.io.label_legend import read_legend
 from scsam_monai.io.ome_zarr import LabelLegend
-from scsam_monai.io.ome_zarr_volume import LabelVolume
 from scsam_monai.io.volume import VolumeReader, open_volume
 from scsam_monai.io.voxel_size import as_voxel_size
+from scsam_monai.measure.recorded import recorded_job
 from scsam_monai.progress import Progress
 from scsam_monai.report.charts import size_histogram
 from scsam_monai.report.layers import class_layer, grey_layer, map_layer, svg_uri
 from scsam_monai.report.measured import measured_histograms, measured_tables
 from scsam_monai.report.page import Layer, LegendEntry, Page, Picture, Sheet, Table
 from scsam_monai.report.provenance import is_shipped, predict_command, segmentation_facts
-from scsam_monai.report.survey import Survey, evenly_spaced, survey
+from scsam_monai.report.survey import Survey, evenly_spaced, read_classes, survey
 from scsam_monai.report.volume_picture import richest_slice
 
 SIDE = 1536
@@ -47,6 +48,8 @@ def labels_page(
     image: str | Path | None = None,
     *,
     dataset: str | None = None,
+    axes: str | None = None,
+    image_axes: str | None = None,
     voxel_size_nm: Sequence[float] | None = None,
     measured: str | Path | None = None,
     progress: Progress | None = None,
@@ -58,6 +61,8 @@ def labels_page(
         image: that was segmented; None looks for the name that the labels record, beside them and in the working
             directory.
         dataset: of the image, inside an HDF5 file or an OME-Zarr.
+        axes: letters of the axes as the labels' file stores them, like ``xyz``, if it does not say.
+        image_axes: the same of the image; None takes those that the labels record, else what the file says.
         voxel_size_nm: (z, y, x), where the labels state none.
         measured: folder that ``scsam measure`` wrote of these labels, for sizes and contacts of objects.
         progress: called with sections counted and in all.
@@ -68,10 +73,12 @@ def labels_page(
     path = Path(labels)
     job = recorded_job(path)
     with ExitStack() as stack:
-        classes = stack.enter_context(open_volume(path))
+        classes = stack.enter_context(open_volume(path, axes=axes))
         source = Path(image) if image is not None else _find_image(path, job)
         dataset = dataset or job.get("source", {}).get("dataset")
-        grey = stack.enter_context(open_volume(source, dataset))
+        grey = stack.enter_context(
+            open_volume(source, dataset, image_axes or job.get("source", {}).get("axes"))
+        )
         if grey.shape != classes.shape:
             raise InputError(
                 source,
@@ -79,10 +86,10 @@ def labels_page(
                 met=f"{grey.shape}",
                 remedy="name the image that was segmented with --image",
             )
-        counted = survey(classes, 256, progress)
-        present = np.flatnonzero(counted.voxels).tolist()
+        counted = survey(classes, IGNORE_LABEL, progress)
+        present = np.flatnonzero(counted.voxels[:IGNORE_LABEL]).tolist()
         known = read_legend(path)
-        legend = known or _numbered(max(present))
+        legend = known or _numbered(max(present, default=0))
         names = {index: _name(legend, index) for index in present}
         if known is not None:
             names = dict(enumerate(known.class_names)) | names
@@ -110,23 +117,14 @@ def labels_page(
     if job:
         page.provenance = segmentation_facts(job, source)
         page.commands = [predict_command(job, source, path)]
+        if not is_shipped(job["model_sha256"]) and "model" not in job:
+            page.provenance["MODEL in the command"] = "the model file with the SHA-256 above"
     else:
         page.provenance = {"labels": path.name, "image": source.name}
         page.warnings.append(
             "The label file does not record how it was made. OME-Zarr written by `scsam predict` does."
         )
     return page
-
-
-def recorded_job(labels: Path) -> dict[str, Any]:
-    """Return what labels say of the job that made them; empty where they say nothing."""
-    if not (labels.is_dir() and is_zarr(labels)):
-        return {}
-    try:
-        attributes = LabelVolume(labels).attributes
-    except InputError:
-        return {}
-    return dict(attributes) if "model_sha256" in attributes else {}
 
 
 def _find_image(labels: Path, job: Mapping[str, Any]) -> Path:
@@ -165,7 +163,7 @@ def _sheets(
     sheets, sure = [], []
     for z in _chosen(classes, spans):
         box = ((z, z + 1), *spans)
-        drawn = classes.read(box)[0]
+        drawn = read_classes(classes, box)[0]
         image = eight_bits(grey.read(box), *intensity)[0]
         layers = [
             Layer(uri, index)
@@ -194,7 +192,7 @@ def _chosen(classes: VolumeReader, spans: Sequence[tuple[int, int]]) -> list[int
     groups = [part for part in np.array_split(places, SHOWN) if len(part)]
     chosen = []
     for group in groups:
-        sections = np.stack([classes.read(((int(z), int(z) + 1), *spans))[0] for z in group])
+        sections = np.stack([read_classes(classes, ((int(z), int(z) + 1), *spans))[0] for z in group])
         chosen.append(int(group[richest_slice(sections)]))
     return chosen
 
@@ -212,7 +210,7 @@ def _subtitle(shape: Sequence[int], size: Sequence[float] | None) -> str:
 
 
 def _fractions(counted: Survey, names: Mapping[int, str], size: Sequence[float] | None, ndim: int) -> Table:
-    total = int(counted.voxels.sum())
+    total = counted.known
     unit = "voxels" if size is None else "µm²" if ndim == 2 else "µm³"
     scale = 1.0 if size is None else math.prod(size[-ndim:]) / 1000**ndim
     rows = [
@@ -224,9 +222,13 @@ def _fractions(counted: Survey, names: Mapping[int, str], size: Sequence[float] 
         ]
         for index, name in sorted(names.items())
     ]
+    if unknown := int(counted.voxels[IGNORE_LABEL]):
+        rows.append(["unknown", f"{unknown:,}", f"{unknown * scale:,.4g}", "-"])
     note = "All voxels were counted."
     if counted.sections < counted.of:
         note = f"Counted in {counted.sections} of {counted.of} sections, evenly spaced."
+    if unknown:
+        note += " Shares are of what is known."
     header = ["class", "voxels", unit, "share"]
     if size is None:
         header, rows = ["class", "voxels", "share"], [[row[0], row[1], row[3]] for row in rows]
@@ -288,7 +290,7 @@ def _warnings(
         )
     if size is None:
         found.append("No voxel size is known: sizes are in voxels. Give one with --voxel-size-nm.")
-    total = max(1, int(counted.voxels.sum()))
+    total = max(1, counted.known)
     drawn = (job.get("selection") or {}).get("drawn", names)
     absent = [n for index, n in names.items() if index in drawn and index and not counted.voxels[index]]
     if absent:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from scsam_monai.filesystem.atomic import sha256_of
+from scsam_monai.inference.job import output_suffix
 from scsam_monai.weights.record import read_record
 from scsam_monai.weights.registry import check_model
 
@@ -46,7 +47,10 @@ def segmentation_facts(job: Mapping[str, Any], image: Path) -> dict[str, str]:
 
 
 def predict_command(job: Mapping[str, Any], image: Path, output: Path) -> str:
-    """Return the line that segments an image as it was done.
+    """Return the line that segments an image as it was done, into a new output beside the old one.
+
+    Labels do not record where the model was, so that of a model of one's own stands as ``MODEL``: the file whose
+    hash they record.
 
     Args:
         job: what the labels' own attributes say.
@@ -54,19 +58,29 @@ def predict_command(job: Mapping[str, Any], image: Path, output: Path) -> str:
         output: where the labels were written.
     """
     windows = job["windows"]
-    words = ["scsam", "predict", image.name, output.name]
+    words = ["scsam", "predict", str(image), str(_free_beside(output))]
     if not is_shipped(job["model_sha256"]):
-        words += ["--model", "model.pt"]
-    if job["source"].get("dataset"):
-        words += ["--dataset", job["source"]["dataset"]]
+        words += ["--model", str(job.get("model", "MODEL"))]
+    for key in ("dataset", "axes"):
+        if job["source"].get(key):
+            words += [f"--{key}", job["source"][key]]
     words += ["--voxel-size-nm", ",".join(f"{edge!r}" for edge in job["voxel_size_nm"])]
     words += ["--window", str(windows["size"]), "--overlap", str(windows["overlap"])]
     words += ["--batch", str(windows["batch"]), "--planes", str(windows["planes"])]
     words += ["--block", ",".join(map(str, job["block"])), "--threads", str(job["threads"])]
     words += [f"--{name}" for name in ("probabilities", "confidence") if name in job["products"]]
     words += ["--ome-zarr", job["ome_zarr"]]
+    words += ["--empty-label", str(job["empty_label"])] if job.get("empty_label") else []
     words += ["--invert"] if job["intensity"][0] > job["intensity"][1] else []
     return shlex.join(words + _selection(job))
+
+
+def _free_beside(output: Path) -> Path:
+    """Return ``NAME_again.ome.zarr`` beside ``NAME.ome.zarr``, numbered if that is there."""
+    suffix = output_suffix(output)
+    stem = output.name.removesuffix(suffix)
+    names = (f"{stem}_again{number}{suffix}" for number in ("", *range(2, 1000)))
+    return next(path for name in names if not (path := output.with_name(name)).exists())
 
 
 def _selection(job: Mapping[str, Any]) -> list[str]:

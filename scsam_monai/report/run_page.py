@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from scsam_monai.data.dataset import DESCRIPTION_NAME
 from scsam_monai.data.doubts import FEW_VOXELS
 from scsam_monai.errors import InputError
 from scsam_monai.filesystem.bundle_folder import bundle_folder
@@ -54,17 +55,17 @@ def run_page(folder: str | Path) -> Page:
         page.pictures.append(
             Picture("Loss of each epoch, in all and by term", svg_uri(curves(losses, "loss")), wide=True)
         )
-    page.pictures += _panels(folder)
+    page.pictures += _panels(folder, model.get("epoch"))
     page.warnings = _warnings(folder, model, rows, test)
     page.provenance = _facts(record, model)
-    page.commands = [_command(record)]
+    page.commands = [_command(record, folder.resolve())]
     page.details = {
         "configuration, as it ran (paths cut to their last name)": _indented(record.get("config"))
     }
     page.next_steps = [
         (
-            "Segment an image with this model:",
-            f"scsam predict IMAGE.tif LABELS.ome.zarr --model {folder.name}/model.pt",
+            "Segment an image with this model (leave out --voxel-size-nm if the file states it):",
+            f"scsam predict IMAGE.tif LABELS.ome.zarr --model {shlex.quote(str(folder))} --voxel-size-nm Z,Y,X",
         )
     ]
     return page
@@ -132,11 +133,12 @@ def _losses(events: Path) -> dict[str, tuple[list[float], list[float]]]:
     }
 
 
-def _panels(folder: Path) -> list[Picture]:
+def _panels(folder: Path, kept: int | None) -> list[Picture]:
     shown = [(path, f"Test: {path.stem}") for path in sorted((folder / "test").glob("*.png"))[:PICTURES]]
     validation = sorted((folder / "validation").glob("*.png"))
-    last = validation[-1].stem.rpartition("_epoch")[2] if validation else ""
-    latest = [path for path in validation if path.stem.endswith(f"_epoch{last}")]
+    epochs = sorted({path.stem.rpartition("_epoch")[2] for path in validation})
+    epoch = f"{kept:03d}" if kept is not None and f"{kept:03d}" in epochs else (epochs or [""])[-1]
+    latest = [path for path in validation if path.stem.endswith(f"_epoch{epoch}")]
     shown += [(path, f"Validation: {path.stem.replace('_', ' ')}") for path in latest[:PICTURES]]
     if (folder / "first_batch.png").is_file():
         shown.append((folder / "first_batch.png", "What the network saw first: crops and their labels"))
@@ -189,14 +191,22 @@ def _facts(record: Mapping[str, Any], model: Mapping[str, Any]) -> dict[str, str
     return facts
 
 
-def _command(record: Mapping[str, Any]) -> str:
-    """Return the line that starts the same run: what its configuration has other than the bundle's."""
-    words = ["python", "-m", "monai.bundle", "run", "training", "--config_file", "bundle/configs/train.json"]
+def _command(record: Mapping[str, Any], folder: Path) -> str:
+    """Return the line that starts the same run in a new folder, with what it has other than the bundle's."""
     ran = _loads(record.get("config"))
     shipped = json.loads((bundle_folder() / "configs" / "train.json").read_text("utf-8"))
-    for key, value in _differences(shipped, ran):
-        words += [f"--{key}", value if isinstance(value, str) else repr(value)]
-    return shlex.join(words)
+    differences = dict(_differences(shipped, ran))
+    run, dataset = (differences.pop(key, None) for key in ("run_dir", "dataset_dir"))
+    differences.pop("resume", None)
+    run = f"{str(run or folder.name).rstrip('/')}_again"
+    pairs = [(key, value if isinstance(value, str) else repr(value)) for key, value in differences.items()]
+    if dataset is None:  # the samples that the bundle draws
+        words = ["python", "-m", "monai.bundle", "run", "training"]
+        words += ["--config_file", str(Path("bundle", "configs", "train.json")), "--run_dir", run]
+        return shlex.join([*words, *(word for key, value in pairs for word in (f"--{key}", value))])
+    cut = str(dataset) == DESCRIPTION_NAME  # of an absolute path, which is not recorded
+    words = ["scsam", "train", "DATASET" if cut else str(dataset), run]
+    return shlex.join([*words, *(word for key, value in pairs for word in ("--set", f"{key}={value}"))])
 
 
 def _differences(shipped: Any, ran: Any, prefix: str = "") -> list[tuple[str, Any]]:

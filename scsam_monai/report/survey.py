@@ -8,7 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from scsam_monai.data.items import IGNORE_LABEL
+from scsam_monai.errors import InputError
+from scsam_monai.io.image import Region
 from scsam_monai.io.volume import VolumeReader
+from scsam_monai.measure.labels import read_ids
 from scsam_monai.progress import Progress
 
 COUNTED_WHOLE = 2**30
@@ -28,7 +32,7 @@ class Survey:
     """What was counted.
 
     Attributes:
-        voxels: of each class id, (256,).
+        voxels: of each class id, (256,); of 255 those that are unknown.
         sections: how many sections were counted.
         of: how many there are.
         areas: in pixels, of the profiles of each class id that has any.
@@ -41,6 +45,11 @@ class Survey:
     areas: dict[int, np.ndarray]
     profile_sections: int
 
+    @property
+    def known(self) -> int:
+        """Voxels that are not unknown."""
+        return int(self.voxels[:IGNORE_LABEL].sum())
+
 
 def survey(labels: VolumeReader, n_classes: int, progress: Progress | None = None) -> Survey:
     """Count a label volume.
@@ -49,6 +58,9 @@ def survey(labels: VolumeReader, n_classes: int, progress: Progress | None = Non
         labels: (z, y, x) class ids.
         n_classes: K', background included.
         progress: called with the sections counted and in all.
+
+    Raises:
+        InputError: a value is no class id.
     """
     depth = labels.shape[0]
     whole = math.prod(labels.shape) <= COUNTED_WHOLE
@@ -68,6 +80,27 @@ def survey(labels: VolumeReader, n_classes: int, progress: Progress | None = Non
             progress(done, len(looked_at))
     joined = {index: np.concatenate(found) for index, found in sorted(areas.items())}
     return Survey(voxels, len(counted), depth, joined, len(profiles))
+
+
+def read_classes(labels: VolumeReader, region: Region) -> np.ndarray:
+    """Read class ids of a part, (z, y, x) uint8, whatever type they are stored in.
+
+    Args:
+        labels: of class ids from 0 to 254, and 255 where they are unknown.
+        region: (z, y, x) bounds.
+
+    Raises:
+        InputError: other values.
+    """
+    part = read_ids(labels, region)
+    if part.size and int(part.max()) > IGNORE_LABEL:
+        raise InputError(
+            labels.path,
+            expected=f"class ids up to {IGNORE_LABEL}",
+            met=f"{int(part.max())}",
+            remedy="name the labels of classes; numbered objects go to scsam measure --objects",
+        )
+    return part.astype(np.uint8)
 
 
 def profile_areas(section: np.ndarray, n_classes: int) -> dict[int, np.ndarray]:
@@ -94,7 +127,8 @@ def _section(labels: VolumeReader, z: int) -> np.ndarray:
     height, width = labels.shape[1:]
     strip = max(1, SLAB // width)
     parts = [
-        labels.read(((z, z + 1), (y, min(y + strip, height)), (0, width)))[0] for y in range(0, height, strip)
+        read_classes(labels, ((z, z + 1), (y, min(y + strip, height)), (0, width)))[0]
+        for y in range(0, height, strip)
     ]
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 

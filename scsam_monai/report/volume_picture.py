@@ -37,6 +37,24 @@ def richest_slice(labels: np.ndarray, ignore_label: int = 255) -> int:
     return min(range(len(labels)), key=lambda z: (-classes[z], abs(z - middle)))
 
 
+def section_name(z: int, count: int, sections: Sequence[int] | None = None) -> str:
+    """Name a section by its number in the file; empty for a single image.
+
+    Args:
+        z: index among those that are here.
+        count: how many are here.
+        sections: numbers of those in the file; None if the file was not cut.
+
+    Example:
+        >>> section_name(2, 5, range(10, 15)), section_name(2, 5), section_name(0, 1)
+        ('section 12 (of 10-14)', 'section 2 (of 0-4)', '')
+    """
+    numbers = range(count) if sections is None else sections
+    if count == 1 and sections is None:
+        return ""
+    return f"section {int(numbers[z])} (of {int(numbers[0])}-{int(numbers[-1])})"
+
+
 def item_name(image: Tensor) -> str:
     """Return an image's file name without suffixes; ``item`` if the image has no file."""
     source = str(getattr(image, "meta", {}).get("filename_or_obj", "item"))

@@ -12,7 +12,8 @@ from solids import blobs
 from typer.testing import CliRunner
 
 from scsam_monai.cli import app
-from scsam_monai.io import write_stack
+from scsam_monai.io import LabelLegend, LabelVolume, create_labels, write_stack
+from scsam_monai.io.palette import class_colours
 
 SIZE = (40.0, 10.0, 10.0)
 NAMES = ("--class", "1=granule", "--class", "2=mitochondrion", "--class", "3=nucleus")
@@ -61,6 +62,9 @@ def test_from_labels_to_tables(folder: Path) -> None:
         "cell",
     ]
     assert [line.split()[0] for line in told.splitlines()[1:4]] == ["granule", "mitochondrion", "nucleus"]
+    cut = sum(row["cut_by_the_edge"] == "1" for row in rows(folder / "figures" / "objects.csv"))
+    total = len(rows(folder / "figures" / "objects.csv"))
+    assert f"{cut} of {total} objects are cut by the edge: sizes and shapes are of the part seen" in told
     objects, classes = rows(folder / "figures" / "objects.csv"), rows(folder / "figures" / "classes.csv")
     assert len(objects) == len(rows(folder / "objects_objects.csv"))
     assert {row["mean_intensity"] for row in objects if row["class"] == "granule"} == {"20"}
@@ -102,6 +106,69 @@ def test_scores(folder: Path) -> None:
     assert "class 3" in part
 
 
+def named_prediction(path: str, labels: np.ndarray) -> None:
+    legend = LabelLegend(("background", "granule", "mitochondrion"), class_colours(3))
+    create_labels(path, labels.shape, SIZE, legend)
+    LabelVolume(path).write([(0, length) for length in labels.shape], labels)
+
+
+def iou(told: str) -> dict[str, str]:
+    lines = [line.split() for line in told.splitlines() if line.startswith(("granule", "mitochondrion"))]
+    return {words[0]: words[1] for words in lines}
+
+
+def test_a_mask_of_0_and_255_is_scored_as_what_the_user_says(folder: Path) -> None:
+    labels = np.zeros((4, 30, 40), np.uint8)
+    labels[:, 5:20, 5:20] = 2
+    named_prediction("found.ome.zarr", labels)
+    write_stack("mask.tif", (labels > 0).astype(np.uint8) * 255, SIZE)
+    refused = scsam("evaluate", "found.ome.zarr", "mask.tif", "--samples", "0", code=2)
+    assert "mask.tif: expected voxels of a class, met the values 0, 255 alone" in refused
+    assert "--class 255=granule" in refused
+    told = scsam("evaluate", "found.ome.zarr", "mask.tif", "--samples", "0", "--class", "255=mitochondrion")
+    assert iou(told)["mitochondrion"] == "1.000"
+    assert "unknown in mask.tif: 0.00 %" in told.replace("0.00%", "0.00 %")
+    refused = scsam("evaluate", "found.ome.zarr", "mask.tif", "--class", "255=nucleus", code=2)
+    assert "--class: expected a class of the prediction: granule, mitochondrion, met nucleus" in refused
+    write_stack("plain.tif", labels, SIZE)
+    both = scsam(
+        "evaluate", "plain.tif", "mask.tif", "--samples", "0",
+        "--class", "2=mitochondrion", "--class", "255=mitochondrion",
+    )  # fmt: skip
+    assert iou(both) == {"mitochondrion": "1.000"}
+
+
+def test_an_image_in_place_of_the_truth_is_refused(folder: Path) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (4, 30, 40), np.uint8)
+    write_stack("raw.tif", image, SIZE)
+    for name in ("found.ome.zarr", "plain.tif"):
+        labels = (image > 200).astype(np.uint8)
+        (named_prediction if name.endswith("zarr") else lambda p, a: write_stack(p, a, SIZE))(name, labels)
+        told = scsam("evaluate", name, "raw.tif", code=2)
+        assert "raw.tif: expected values that are classes of the prediction" in told
+        assert "more values" in told
+        assert told.count("\n") == 1
+
+
+def test_a_truth_without_voxel_size_takes_the_predictions(folder: Path) -> None:
+    told = scsam("evaluate", "prediction.tif", "labels.npy", "--samples", "0")
+    assert "labels.npy states no voxel size: that of prediction.tif is taken, 40, 10, 10 nm" in told
+    told = scsam("evaluate", "prediction.tif", "labels.npy", "--samples", "0", "--voxel-size-nm", "40,5,5")
+    assert "warning: prediction.tif states 40, 10, 10 nm, scored with 40, 5, 5 nm" in told
+
+
+def test_what_the_prediction_leaves_unknown_counts_as_background(folder: Path) -> None:
+    truth = np.zeros((4, 30, 40), np.uint8)
+    truth[:, 5:15, 5:15] = 1
+    prediction = truth.copy()
+    prediction[:, 10:, :] = 255
+    write_stack("padded.tif", prediction, SIZE)
+    write_stack("truth.tif", truth, SIZE)
+    told = scsam("evaluate", "padded.tif", "truth.tif", "--samples", "0", "--class", "1=granule")
+    assert "3,200 voxels that the prediction leaves unknown count as background" in told
+    assert iou(told) == {"granule": "0.500"}
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -122,7 +189,6 @@ def test_scores(folder: Path) -> None:
         (["measure", "labels.tif", "f", "--contact-nm", "a"], "--contact-nm: expected distances in nm"),
         (["measure", "labels.tif", "f", "--outside", "glia"], "outside: expected a class"),
         (["measure", "labels.tif", "f", "--objects", "o.tif", "--min-size-nm", "3"], "beside --objects"),
-        (["evaluate", "labels.tif", "prediction.tif"], "name the prediction first"),
         (["evaluate", "prediction.tif", "labels.tif", "--z", "0:99"], "z"),
     ],
 )

@@ -12,6 +12,8 @@ from skimage.measure import label, regionprops
 from solids import blobs, ellipsoid
 
 from scsam_monai.errors import InputError
+from scsam_monai.io import LabelLegend, LabelVolume, create_labels
+from scsam_monai.io.palette import class_colours
 from scsam_monai.measure import Measurements, find_objects, measure_labels
 
 SIZE = (40.0, 10.0, 10.0)
@@ -180,6 +182,8 @@ def test_fractions_leave_out_the_unknown_and_what_is_outside_the_cell() -> None:
     assert first["fraction_of_cell"] == pytest.approx(40 / 60)
     assert second["fraction_of_tissue"] == pytest.approx(20 / 80)
     assert np.isnan(second["fraction_of_cell"])
+    beyond = measure_labels(labels, voxel_size_nm=SIZE, class_names=names, outside=["background"]).classes
+    assert beyond[0]["fraction_of_cell"] == pytest.approx(40 / 60)
     assert np.isnan(measure_labels(labels, voxel_size_nm=SIZE).classes[0]["fraction_of_cell"])
 
 
@@ -220,3 +224,21 @@ def test_what_does_not_fit_is_refused() -> None:
 def test_no_objects_no_rows() -> None:
     measured = measure_labels(np.zeros((4, 5, 6), np.uint8), voxel_size_nm=SIZE)
     assert (measured.objects, measured.classes, measured.contacts) == ([], [], [])
+
+
+def test_stored_axes_of_labels_and_image_may_be_told(tmp_path: Path) -> None:
+    grey = np.random.default_rng(0).integers(0, 256, (20, 20, 20), np.uint8)
+    labels = np.zeros(grey.shape, np.uint8)
+    labels[2:6, 4:16, 8:12] = 1
+    legend = LabelLegend(("background", "granule"), class_colours(2))
+    job = {"model_sha256": "0", "source": {"axes": "xyz"}}
+    create_labels(tmp_path / "l.ome.zarr", labels.shape, SIZE, legend, attributes=job)
+    LabelVolume(tmp_path / "l.ome.zarr").write([(0, 20)] * 3, labels)
+    np.save(tmp_path / "cube.npy", grey.T)
+    np.save(tmp_path / "l.npy", labels.T.astype(np.uint64))
+    recorded = measure_labels(tmp_path / "l.ome.zarr", image=tmp_path / "cube.npy")
+    told = measure_labels(
+        tmp_path / "l.npy", image=tmp_path / "cube.npy", axes="xyz", image_axes="xyz", voxel_size_nm=SIZE
+    )
+    for measured in (recorded, told):
+        assert measured.objects[0]["mean_intensity"] == pytest.approx(grey[labels == 1].mean())

@@ -89,6 +89,7 @@ def test_the_edge_of_the_volume_and_of_the_unknown_is_no_surface() -> None:
     (row,) = measure_labels(labels, voxel_size_nm=ISOTROPIC).objects
     assert row["surface_nm2"] == pytest.approx(400 * 100)
     assert row["cut_by_the_edge"]
+    assert all(np.isnan(row[name]) for name in ("sphericity", "feret_min_nm", "minor_axis_nm", "elongation"))
     labels[10:] = 255
     (row,) = measure_labels(labels, voxel_size_nm=ISOTROPIC).objects
     assert row["surface_nm2"] == 0

@@ -22,8 +22,10 @@ from scsam_monai.io import LabelLegend, LabelVolume, create_labels, export_label
 from scsam_monai.io.label_legend import read_legend
 from scsam_monai.io.palette import class_colours
 from scsam_monai.io.volume import ArrayVolume
+from scsam_monai.measure.recorded import recorded_axes
 from scsam_monai.report.labels_page import labels_page
 from scsam_monai.report.page import Page, render, write_page
+from scsam_monai.report.provenance import predict_command
 from scsam_monai.report.run_page import run_page
 from scsam_monai.report.survey import profile_areas, survey
 
@@ -61,8 +63,43 @@ def test_labels_without_names_show_what_is_there(tmp_path: Path) -> None:
     labels[0, 60:] = 255
     write_stack(tmp_path / "plain.tif", labels, SIZE)
     page = labels_page(tmp_path / "plain.tif", image)
-    assert [row[0] for row in page.tables[0].rows] == ["background", "class 1", "class 2", "class 255"]
-    assert [entry.index for entry in page.legend] == [1, 2, 255]
+    assert [row[0] for row in page.tables[0].rows] == ["background", "class 1", "class 2", "unknown"]
+    assert [entry.index for entry in page.legend] == [1, 2]
+
+
+def test_unknown_voxels_are_no_class_and_in_no_share(tmp_path: Path) -> None:
+    image, _, labels = make_labels(tmp_path)
+    labels[:, 32:] = 255
+    for kind in ("uint8", "float32", "uint64", "int16"):
+        np.save(tmp_path / "l.npy", labels.astype(kind))
+        page = labels_page(tmp_path / "l.npy", image)
+        share = {row[0]: row[-1] for row in page.tables[0].rows}
+        assert share == {"background": "93.49 %", "class 1": "6.51 %", "unknown": "-"}
+        assert [entry.name for entry in page.legend] == ["class 1"]
+
+
+def test_ids_that_are_no_classes_are_refused(tmp_path: Path) -> None:
+    image, _, labels = make_labels(tmp_path)
+    np.save(tmp_path / "l.npy", labels.astype(np.uint16) * 150)
+    with pytest.raises(InputError, match="expected class ids up to 255, met 300"):
+        labels_page(tmp_path / "l.npy", image)
+
+
+def test_the_image_is_shown_with_the_axes_it_was_segmented_with(tmp_path: Path) -> None:
+    grey = np.random.default_rng(0).integers(0, 256, (40, 40, 40), np.uint8)
+    np.save(tmp_path / "cube.npy", grey.T)
+    labels = np.zeros(grey.shape, np.uint8)
+    labels[:, 5:20, 5:30] = 1
+    np.save(tmp_path / "l.npy", labels)
+    np.save(tmp_path / "zyx.npy", grey)
+    expected = labels_page(tmp_path / "l.npy", tmp_path / "zyx.npy").sheets[0]
+    shown = labels_page(tmp_path / "l.npy", tmp_path / "cube.npy", image_axes="xyz").sheets[0]
+    assert shown.image == expected.image
+    assert labels_page(tmp_path / "l.npy", tmp_path / "cube.npy").sheets[0].image != expected.image
+    legend = LabelLegend(NAMES[:2], class_colours(2))
+    job = {"model_sha256": "0", "source": {"axes": "xyz", "path": "cube.npy"}}
+    create_labels(tmp_path / "l.ome.zarr", labels.shape, SIZE, legend, attributes=job)
+    assert recorded_axes(tmp_path / "l.ome.zarr") == "xyz"
 
 
 def test_an_image_of_another_shape_is_refused(tmp_path: Path) -> None:
@@ -147,11 +184,31 @@ def test_a_run_is_told_with_its_scores_and_what_to_mind(tmp_path: Path) -> None:
     assert "Nothing of mitochondrion was found" in told
     assert "The last epoch was the best" in told
     words = shlex.split(page.commands[0])
-    assert words[words.index("--dataset_dir") + 1] == "my cells"
-    assert words[words.index("--network_def::tokens") + 1] == "2"
-    assert words[words.index("--epochs") + 1] == "4"
-    assert len([word for word in words if word.startswith("--")]) == 4  # the config file, and what differs
+    assert words[:4] == ["scsam", "train", "my cells", "run_again"]
+    assert words[4:] == ["--set", "epochs=4", "--set", "network_def::tokens=2"]
+    assert "--voxel-size-nm Z,Y,X" in page.next_steps[0][1]
     assert "IoU on the validation part" in render(page)
+
+
+def test_the_pictures_are_of_the_epoch_that_was_kept(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run", epoch=1)
+    (folder / "validation").mkdir()
+    for epoch in (1, 2):
+        (folder / "validation" / f"cell_epoch{epoch:03d}.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    shown = [picture.caption for picture in run_page(folder).pictures if "Validation" in picture.caption]
+    assert shown == ["Validation: cell epoch001"]
+
+
+def test_the_command_of_a_report_says_what_was_declared() -> None:
+    job = {
+        "model_sha256": "0", "source": {"dataset": None, "axes": "xyz"}, "voxel_size_nm": (8.0, 8.0, 8.0),
+        "windows": {"size": 64, "overlap": 0.25, "batch": 1, "planes": 1}, "block": (8, 64, 64), "threads": 1,
+        "products": [], "ome_zarr": "0.5", "intensity": (0, 255), "empty_label": 255, "class_names": ["background"],
+    }  # fmt: skip
+    words = shlex.split(predict_command(job, Path("deep/cube.npy"), Path("deep/l.ome.zarr")))
+    assert words[2:4] == ["deep/cube.npy", "deep/l_again.ome.zarr"]
+    assert words[words.index("--axes") + 1] == "xyz"
+    assert words[words.index("--empty-label") + 1] == "255"
 
 
 def test_a_run_that_changed_or_validated_nothing_is_told(tmp_path: Path) -> None:
@@ -179,10 +236,10 @@ def test_the_command_of_a_report_makes_the_same_labels(
     assert any("drawn cells" in warning for warning in page.warnings)
     assert list(page.sheets[0].maps) == ["confidence (bright: sure)"]
     words = shlex.split(page.commands[0])
-    words[words.index("found.ome.zarr")] = "again.ome.zarr"
+    assert words[2:4] == ["cell.tif", "found_again.ome.zarr"]
     assert runner.invoke(app, words[1:]).exit_code == 0
     box = ((0, 2), (0, 48), (0, 48))
-    again, found = (LabelVolume(tmp_path / f"{name}.ome.zarr").read(box) for name in ("again", "found"))
+    again, found = (LabelVolume(tmp_path / f"{name}.ome.zarr").read(box) for name in ("found_again", "found"))
     np.testing.assert_array_equal(again, found)
 
 

@@ -1,17 +1,21 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from ignite.engine import Engine
-from monai.data import MetaTensor
+from monai.data import MetaTensor, decollate_batch, list_data_collate
 from monai.engines import SupervisedEvaluator, SupervisedTrainer
 from PIL import Image
 from torch import Tensor, nn
 
-from scsam_monai.report import FirstBatchPicture, PredictionPictures, ValidationPictures
+from scsam_monai.data.dataset import load_dataset
+from scsam_monai.data.transforms import CropToRegiond, KeepKnownSectionsd
+from scsam_monai.io import write_stack
+from scsam_monai.report import FirstBatchPicture, PredictionPictures, ValidationPictures, contact_sheet
 from scsam_monai.report import handlers as module
 from scsam_monai.report.volume_picture import item_name, richest_slice
 
@@ -119,6 +123,20 @@ def test_items_of_one_file_do_not_overwrite_each_other(tmp_path: Path) -> None:
     }
 
 
+def test_the_title_names_the_section_of_the_file(tmp_path: Path, drawn: list[tuple]) -> None:
+    cell = item("cell", 8, 9, 5)
+    cell["label"][0, 3, 4, 1] = 1
+    cell["label"][..., 0] = 255
+    cut = CropToRegiond(["image", "label"])({**cell, "region": [[1, 5], [0, 9], [0, 8]]})
+    cut["label"][..., 2] = 255
+    cut = KeepKnownSectionsd(["image", "label"])(cut)
+    batch = list_data_collate([cut])
+    (back,) = decollate_batch(batch)
+    ValidationPictures(tmp_path, NAMES).draw({**back, "pred": back["label"]}, "cell", 3)
+    assert drawn[0][4] == "cell, epoch 3, section 1 (of 1-4)"
+    assert back["image"].meta["sections"].tolist() == [1, 2, 4]
+
+
 def test_shows_the_richest_slice_upright(tmp_path: Path, drawn: list[tuple]) -> None:
     cell = item("cell", 8, 9, 5)
     cell["label"][0, 3, 4, 1] = 1
@@ -128,7 +146,7 @@ def test_shows_the_richest_slice_upright(tmp_path: Path, drawn: list[tuple]) -> 
     np.testing.assert_array_equal(image, cell["image"][0, :, :, 1].numpy().T)
     np.testing.assert_array_equal(prediction, image)
     assert truth[4, 3] == 1
-    assert title == "cell, epoch 1, slice 1"
+    assert title == "cell, epoch 1, section 1 (of 0-4)"
 
 
 def test_richest_slice_prefers_the_middle_and_ignores_unknown() -> None:
@@ -180,3 +198,26 @@ def test_reconstructions_are_drawn_every_few_epochs_and_at_the_end(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["epoch002.png", "epoch003.png"]
     width, height = Image.open(tmp_path / "epoch003.png").size
     assert width > height  # two images and their pictures in a row, three images in two rows
+
+
+def test_the_contact_sheet_names_the_section_of_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labels = np.zeros((8, 16, 16), np.uint8)
+    labels[6, 4:8, 4:8] = 1
+    write_stack(tmp_path / "label.tif", labels, (16.0, 16.0, 16.0))
+    grey = np.random.default_rng(0).integers(0, 255, labels.shape, dtype=np.uint8)
+    write_stack(tmp_path / "raw.tif", grey, (16.0, 16.0, 16.0))
+    region = [[4, 8], [0, 16], [0, 16]]
+    content = {
+        "labels": {"0": "background", "1": "granule"},
+        "training": [{"image": "raw.tif", "label": "label.tif", "region": region}],
+    }
+    (tmp_path / "dataset.json").write_text(json.dumps(content))
+    captions: list[str] = []
+    grid = contact_sheet.picture_grid
+    monkeypatch.setattr(
+        contact_sheet, "picture_grid", lambda *words: (captions.extend(words[1]), grid(*words))[1]
+    )
+    contact_sheet.write_contact_sheet(load_dataset(tmp_path), tmp_path / "pairs.png")
+    assert captions[0] == "training: raw.tif, section 6 (of 4-7)"

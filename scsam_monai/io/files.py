@@ -87,8 +87,13 @@ def read_label_header(path: str | Path, axes: str | None = None) -> ImageHeader:
     Raises:
         InputError: as :func:`read_header`; of colours it says what labels are to be instead.
     """
+    with closing(_open_labels(path, axes)) as source:
+        return source.header
+
+
+def _open_labels(path: str | Path, axes: str | None) -> OrderedSource:
     try:
-        return read_header(path, axes)
+        return _open(path, axes)
     except ColourError as error:
         remedy = (
             "give each colour a number: save it with a palette (PNG: indexed colours) or as a mask of numbers"
@@ -104,8 +109,7 @@ def read_labels(path: str | Path, region: Region | None = None, axes: str | None
     Raises:
         InputError: as :func:`read_header`, or the values are not whole numbers.
     """
-    read_label_header(path, axes)
-    with closing(_open(path, axes)) as source:
+    with closing(_open_labels(path, axes)) as source:
         return EMImage(as_label_array(path, _pixels(path, source, region)), source.header)
 
 
@@ -113,8 +117,7 @@ def write_labels_like(path: str | Path, labels: np.ndarray, like: EMImage | Imag
     """Write a label image in the format, shape and data layout of the image it belongs to.
 
     Axes are those that the image is stored with. TIFF keeps resolution and flavour (ImageJ, OME); NIfTI keeps
-    affine and orientation. The file
-    appears whole or not at all.
+    affine and orientation. The file appears whole or not at all.
 
     Args:
         path: where to write; its suffix must be of the format of ``like``.

@@ -12,7 +12,7 @@ import numpy as np
 
 from scsam_monai.io.axes import UNKNOWN, AxisOrder
 from scsam_monai.io.checks import check_dtype, check_grey, check_shape, readable
-from scsam_monai.io.formats import open_source
+from scsam_monai.io.formats import open_source, place_of
 from scsam_monai.io.formats.source import Box, OrderedSource, Stored
 from scsam_monai.io.image import Region, VoxelSize, check_region
 from scsam_monai.io.voxel_size import choose_voxel_size
@@ -96,7 +96,7 @@ class SourceVolume:
         # Grey values are interpolated and subtracted, which bool does not know.
         self.dtype = np.dtype(np.uint8 if header.dtype.kind == "b" else header.dtype.newbyteorder("="))
         self.voxel_size_nm = header.voxel_size_nm
-        self.place = _existing(header.path)
+        self.place = place_of(header.path)
         self._source, self._lock = source, threading.Lock()
 
     def read(self, region: Region) -> np.ndarray:
@@ -217,14 +217,6 @@ def voxel_size_of(
         InputError: if there is neither, or it cannot be one.
     """
     return choose_voxel_size(volume.path, volume.voxel_size_nm, given, volume.ndim, option)
-
-
-def _existing(path: Path) -> Path:
-    """The file of ``file.h5:/dataset``; any other path as it is."""
-    place = path
-    while not place.exists() and ":" in str(place):
-        place = Path(str(place).rpartition(":")[0])
-    return place if place.exists() else path
 
 
 def _three(lengths: tuple[int, ...]) -> tuple[int, int, int]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from scsam_monai.cli.objects import Ignore, VoxelSizeOption
-from scsam_monai.cli.options import Axes, numbers, print_table
+from scsam_monai.cli.options import Axes, numbers, print_table, voxel_size
 from scsam_monai.errors import InputError
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def evaluate(
     from scsam_monai.measure.truth import pair_classes
     from scsam_monai.progress import progress_of, stage_bars
 
-    size = numbers("--voxel-size-nm", voxel_size_nm, float, "numbers (z, y, x) like 50,4.6,4.6")
+    size = voxel_size(voxel_size_nm)
     sizes = numbers("--sizes-nm", sizes_nm, float, "sizes in nm like 100,300,1000") or []
     values = _parse_values(class_names)
     if output is not None and output.exists():

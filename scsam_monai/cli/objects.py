@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from scsam_monai.cli.options import Axes, numbers, print_table
+from scsam_monai.cli.options import Axes, numbers, print_table, voxel_size
 from scsam_monai.errors import InputError
 
 if TYPE_CHECKING:
@@ -100,9 +100,7 @@ def objects(
         found = find_objects(
             labels,
             output,
-            voxel_size_nm=numbers(
-                "--voxel-size-nm", voxel_size_nm, float, "numbers (z, y, x) like 50,4.6,4.6"
-            ),
+            voxel_size_nm=voxel_size(voxel_size_nm),
             class_names=parse_class_names(class_names),
             minimum_nm=min_size_nm,
             split=split.value,
@@ -171,9 +169,7 @@ def measure(
             labels,
             objects=object_ids,
             image=image,
-            voxel_size_nm=numbers(
-                "--voxel-size-nm", voxel_size_nm, float, "numbers (z, y, x) like 50,4.6,4.6"
-            ),
+            voxel_size_nm=voxel_size(voxel_size_nm),
             class_names=parse_class_names(class_names),
             contact_nm=distances or [0.0],
             outside=outside,

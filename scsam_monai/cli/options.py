@@ -47,6 +47,15 @@ def numbers(
         raise InputError(option, expected=expected, met=repr(text), remedy="correct it") from None
 
 
+def voxel_size(text: str | None) -> list[float] | None:
+    """Read ``--voxel-size-nm``; None where it was not given.
+
+    Raises:
+        InputError: if a part is no number.
+    """
+    return numbers("--voxel-size-nm", text, float, "numbers (z, y, x) like 50,4.6,4.6")
+
+
 def with_z_ranges(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command ``--train-z``, ``--validation-z``, ``--test-z`` and ``--gap``.
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from scsam_monai.cli.options import Axes, numbers, print_table
+from scsam_monai.cli.options import Axes, numbers, print_table, voxel_size
 from scsam_monai.errors import InputError
 from scsam_monai.progress import amount, duration
 from scsam_monai.threads import told
@@ -136,9 +136,7 @@ def predict(
     from scsam_monai.progress import stage_bars
     from scsam_monai.report.palette import colours_of
 
-    size: Sequence[float] | None = numbers(
-        "--voxel-size-nm", voxel_size_nm, float, "numbers (z, y, x) like 50,4.6,4.6"
-    )
+    size: Sequence[float] | None = voxel_size(voxel_size_nm)
     edges: Sequence[int] | None = numbers("--block", block, int, "whole numbers (z, y, x) like 32,512,512")
     share = None if shard is None else Shard.parse(shard)
     if runner == RunnerName.SERIAL:

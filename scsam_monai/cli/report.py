@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from scsam_monai.cli.objects import ImageAxes
-from scsam_monai.cli.options import Axes, numbers
+from scsam_monai.cli.options import Axes, voxel_size
 from scsam_monai.errors import InputError
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def report(
     from scsam_monai.report.page import write_page
     from scsam_monai.report.run_page import is_run, run_page
 
-    size = numbers("--voxel-size-nm", voxel_size_nm, float, "numbers (z, y, x) like 50,4.6,4.6")
+    size = voxel_size(voxel_size_nm)
     if is_run(source):
         page, default = run_page(source), source / "report.html"
     else:

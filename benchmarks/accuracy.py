@@ -25,7 +25,7 @@ import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import product
 from pathlib import Path
 from threading import Lock
@@ -131,6 +131,11 @@ STACKS = {
 }
 FOLDERS = {"vnc": "vnc", "cdeep3m": "cdeep3m_mito"}
 """In the folder of ``SCSAM_TEST_DATA``."""
+TUNING = {
+    "vnc-tuning": replace(STACKS["vnc"], training=(0, 10), test=(11, 13)),
+    "cdeep3m-tuning": replace(STACKS["cdeep3m"], training=(0, 10), test=(11, 15)),
+}
+"""The stacks without their test sections: what settings are chosen on."""
 GENERATED = "generated"
 
 
@@ -189,7 +194,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--generated", type=Path, metavar="FOLDER", help="data set to take for generated cells"
     )
-    parser.add_argument("--data", nargs="+", choices=[*STACKS, GENERATED], help="default: all that are there")
+    parser.add_argument("--data", nargs="+", choices=[*STACKS, *TUNING, GENERATED], help="default: all that are there")
     parser.add_argument("--labels", nargs="+", choices=SECTIONS, help="labelled sections; default: each")
     parser.add_argument("--cpu-minutes", type=float, nargs="+", help="default: 5 and 15")
     parser.add_argument("--seeds", type=int, nargs="+", help="default: 0 1 2")
@@ -204,7 +209,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     there = [name for name in STACKS if getattr(options, name)] + [GENERATED]
     options.data = options.data or (there[:1] if options.short else there)
-    absent = [name for name in options.data if name not in there]
+    absent = [folder for folder in map(folder_option, options.data) if folder not in there]
     if absent:
         parser.error(f"--{absent[0]}: give the folder of its files, or set SCSAM_TEST_DATA")
     options.labels = options.labels or (["all", "one"] if options.short else list(SECTIONS))
@@ -234,6 +239,11 @@ def jobs(options: argparse.Namespace) -> list[Job]:
     return list(dict.fromkeys(found))
 
 
+def folder_option(data: str) -> str:
+    """The option that names a data set's folder."""
+    return data.removesuffix("-tuning")
+
+
 def names_time(model: str) -> bool:
     """Whether a model's rows differ by minutes and seed."""
     return described(model).timed
@@ -252,9 +262,9 @@ def prepare(options: argparse.Namespace, data: str, labels: str) -> Path:
         if options.generated is None:
             write_sample_dataset(whole)
     elif not (whole / "dataset.json").is_file():
-        stack = STACKS[data]
+        stack = {**STACKS, **TUNING}[data]
         import_files(
-            getattr(options, data),
+            getattr(options, folder_option(data)),
             whole,
             images=[stack.images],
             labels=[stack.labels],
@@ -321,7 +331,8 @@ def run(options: argparse.Namespace, job: Job, dataset: Path) -> dict[str, Any]:
 
 def overrides(options: argparse.Namespace, job: Job) -> dict[str, Any]:
     """Return the overrides of the config that make up a job, without paths of this machine."""
-    model, pixel = described(job.model), STACKS[job.data].pixel_size_nm if job.data in STACKS else None
+    model = described(job.model)
+    pixel = None if job.data == GENERATED else {**STACKS, **TUNING}[job.data].pixel_size_nm
     minutes = max(options.cpu_minutes) if job.cpu_minutes is None else job.cpu_minutes
     flags: dict[str, Any] = {"seed": job.seed, "pool_size": int(min(max(100 * minutes, 100), 1000))}
     if pixel is not None:

@@ -220,10 +220,11 @@ class ClassMaskDecoder(nn.Module):
         Args:
             features: fused features ``(B, 256, g, g)``.
             prompts: prompts of the K' classes.
-            skip: high-resolution features ``(B, skip_channels, h, w)``.
+            skip: high-resolution features ``(B, skip_channels * s * s, h, w)`` of cells of s x s pixels, a channel's
+                pixels together; plain features for s = 1.
 
         Returns:
-            logits ``(B, K', 4g, 4g)``, or ``(B, K', h, w)`` with a skip.
+            logits ``(B, K', 4g, 4g)``, or ``(B, K', s h, s w)`` with a skip.
         """
         n_classes = prompts.sparse.shape[1]
         source = (features.unsqueeze(1) + prompts.dense).expand(-1, n_classes, -1, -1, -1).flatten(0, 1)
@@ -232,8 +233,11 @@ class ClassMaskDecoder(nn.Module):
         masks, tokens = masks.unflatten(0, (-1, n_classes)), tokens.unflatten(0, (-1, n_classes))
         if self.skip_head is None or skip is None:
             return masks
-        coarse = F.interpolate(masks, skip.shape[-2:], mode="bilinear", align_corners=False)
-        return coarse + torch.einsum("bkc,bchw->bkhw", self.skip_head(tokens), skip)
+        weights: Tensor = self.skip_head(tokens)
+        stride = round((skip.shape[1] / weights.shape[-1]) ** 0.5)
+        cells = torch.einsum("bkc,bcphw->bkphw", weights, skip.unflatten(1, (weights.shape[-1], -1)))
+        fine = F.pixel_shuffle(cells.flatten(1, 2), stride)
+        return fine + F.interpolate(masks, fine.shape[-2:], mode="bilinear", align_corners=False)
 
     def _in_chunks(self, source: Tensor, sparse: Tensor, position: Tensor) -> tuple[Tensor, Tensor]:
         # A recorded loop would keep the example's number of rounds, whatever the batch is later.

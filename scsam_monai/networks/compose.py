@@ -106,6 +106,7 @@ def compose_scsam(
     similarity: str = "cosine",
     skip: bool | None = None,
     skip_channels: int = 16,
+    fine_prototypes: bool = True,
     chunk: int = 4,
     amp: bool = True,
     compile_blocks: bool = False,
@@ -130,6 +131,7 @@ def compose_scsam(
         similarity: ``cosine`` or ``dot``.
         skip: high-resolution skip; None for the preset's choice.
         skip_channels: channels of the skip at full resolution.
+        fine_prototypes: whether classes have prototypes among the skip's features, too.
         chunk: image-class pairs decoded at once on a CPU; 0 for all.
         amp: compute in bfloat16 where CUDA allows.
         compile_blocks: have the encoders' blocks compiled at the first call, which then takes tens of seconds.
@@ -168,7 +170,11 @@ def compose_scsam(
             similarity=similarity,
             visible=visible_tokens,
         ),
-        mask_decoder=ClassMaskDecoder(chunk=chunk, skip_channels=skip_channels if with_skip else 0),
+        mask_decoder=ClassMaskDecoder(
+            chunk=chunk,
+            skip_channels=skip_channels if with_skip else 0,
+            fine_prototypes=n_classes if fine_prototypes else 0,
+        ),
         skip=_skip(source, early, skip_channels) if with_skip else None,
         sources={PYRAMID_SOURCE: source} if source is not None else None,
         mixers={PYRAMID_SOURCE: CoarseMixer(source.strides, source.widths)}

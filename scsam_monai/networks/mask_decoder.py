@@ -13,12 +13,12 @@ from typing import Any
 import scsam_monai._torchvision  # noqa: F401  isort: skip
 import torch
 from segment_anything.modeling import MaskDecoder, TwoWayTransformer
-from segment_anything.modeling.mask_decoder import MLP
 from segment_anything.modeling.transformer import Attention, TwoWayAttentionBlock
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from scsam_monai.networks.class_prompt import ClassPrompts
+from scsam_monai.networks.skip_head import SkipHead
 
 MASK_TOKEN = 0  # SAM's token for an unambiguous prompt
 
@@ -183,6 +183,7 @@ class ClassMaskDecoder(nn.Module):
         skip_channels: channels of the high-resolution skip, 0 for none. The skip is added to the upscaled
             embedding; as the mask is linear in it, its part is computed once at full resolution instead of being
             upscaled with every class.
+        fine_prototypes: number of classes that have a prototype among the skip's features; 0 for none.
 
     Example:
         >>> import torch
@@ -193,12 +194,16 @@ class ClassMaskDecoder(nn.Module):
         torch.Size([2, 3, 16, 16])
     """
 
-    def __init__(self, channels: int = 256, *, chunk: int = 4, skip_channels: int = 0) -> None:
+    def __init__(
+        self, channels: int = 256, *, chunk: int = 4, skip_channels: int = 0, fine_prototypes: int = 0
+    ) -> None:
         super().__init__()
         self.chunk = chunk
         transformer = FewTokenTransformer(depth=2, embedding_dim=channels, mlp_dim=2048, num_heads=8)
         self.sam = MaskDecoder(transformer_dim=channels, transformer=transformer)
-        self.skip_head = MLP(channels, channels, skip_channels, 3) if skip_channels else None
+        self.skip_head = (
+            SkipHead(channels, skip_channels, n_classes=fine_prototypes) if skip_channels else None
+        )
         for part in self.unused():
             part.requires_grad_(False)
 
@@ -233,10 +238,7 @@ class ClassMaskDecoder(nn.Module):
         masks, tokens = masks.unflatten(0, (-1, n_classes)), tokens.unflatten(0, (-1, n_classes))
         if self.skip_head is None or skip is None:
             return masks
-        weights: Tensor = self.skip_head(tokens)
-        stride = round((skip.shape[1] / weights.shape[-1]) ** 0.5)
-        cells = torch.einsum("bkc,bcphw->bkphw", weights, skip.unflatten(1, (weights.shape[-1], -1)))
-        fine = F.pixel_shuffle(cells.flatten(1, 2), stride)
+        fine: Tensor = self.skip_head(tokens, skip)
         return fine + F.interpolate(masks, fine.shape[-2:], mode="bilinear", align_corners=False)
 
     def _in_chunks(self, source: Tensor, sparse: Tensor, position: Tensor) -> tuple[Tensor, Tensor]:

@@ -31,6 +31,7 @@ NETWORK: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
     "prototypes": _whole(1, 256),
     "tokens": _whole(0, 256),
     "skip_channels": _whole(1, 1024),
+    "fine_prototypes": _SWITCH,
     "zoom": _NUMBER,
     "mae_scale": _NUMBER,
     "learned_depths": _SWITCH,

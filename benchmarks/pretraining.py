@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from accuracy import CONFIGS, spread, train
+from bundle_runs import CONFIGS
 
 from scsam_monai.filesystem.atomic import atomic_path
 

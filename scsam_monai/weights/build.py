@@ -237,7 +237,11 @@ def rebuild_scsam(weights: str | Path, *, record: Mapping[str, Any] | None = Non
     """
     recorded = dict((read_record(weights) if record is None else record).get("network", {}))
     if recorded:
-        recorded = {"pyramid": NONE, "fine_prototypes": False} | recorded  # of records that are older
+        recorded = {
+            "pyramid": NONE,
+            "pyramid_zoom": 1,
+            "fine_prototypes": False,
+        } | recorded  # of records that are older
         recorded["pyramid_weights"] = recorded.get("pyramid_weights") or RANDOM  # the file holds them
     folders = [Path(weights).parent, *as_folders(recipe.pop("weights_dir", None))]
     # load_weights comes next and refuses anything less than every weight.

@@ -33,6 +33,7 @@ NETWORK: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
     "skip_channels": _whole(1, 1024),
     "fine_prototypes": _SWITCH,
     "zoom": _NUMBER,
+    "pyramid_zoom": _NUMBER,
     "mae_scale": _NUMBER,
     "learned_depths": _SWITCH,
     "dense": _SWITCH,

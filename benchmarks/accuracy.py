@@ -17,32 +17,25 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import resource
 import shutil
 import statistics
-import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from itertools import product
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from scsam_monai.data.importers.files import import_files
-from scsam_monai.data.synthetic import write_sample_dataset
-from scsam_monai.filesystem.atomic import write_json
-from scsam_monai.io import read_header
+from bundle_runs import bundle_command, commit, machine, train
+from stacks import GENERATED, SECTIONS, STACKS, TUNING, add_folders, check_there, prepare, stack_of, there
 
-ROOT = Path(__file__).resolve().parents[1]
-CONFIGS = ROOT / "bundle" / "configs"
+from scsam_monai.filesystem.atomic import write_json
+
 PYRAMID = "tf_efficientnet_lite0"
 ON_PYRAMID = "PYRAMID_WEIGHTS"
 """Stands for the file of ``--pyramid-weights``."""
-SECTIONS = {"all": None, "three": 3, "one": 1}
-"""How many labelled sections there are to learn from."""
 
 
 @dataclass(frozen=True)
@@ -97,49 +90,6 @@ ABLATIONS = {
 
 
 @dataclass(frozen=True)
-class Stack:
-    """A real data set: files of one folder, which sections train and test, and at what pixel size it is learned."""
-
-    images: str
-    labels: str
-    classes: tuple[str, ...]
-    voxel_size_nm: tuple[float, float, float]
-    training: tuple[int, int]
-    test: tuple[int, int]
-    pixel_size_nm: float | None = None
-
-
-STACKS = {
-    "vnc": Stack(
-        images="stack1_raw*.tif",
-        labels="stack1_label_z*.tif",
-        classes=("background", "membrane", "mitochondrion", "synapse", "glia"),
-        voxel_size_nm=(50, 4.6, 4.6),
-        training=(0, 13),
-        test=(14, 17),
-        pixel_size_nm=9.2,
-    ),
-    # The source states no voxel size: this one is an estimate.
-    "cdeep3m": Stack(
-        images="raw_z*.tif",
-        labels="label_z*.tif",
-        classes=("background", "mitochondrion"),
-        voxel_size_nm=(30, 10, 10),
-        training=(0, 15),
-        test=(16, 20),
-    ),
-}
-FOLDERS = {"vnc": "vnc", "cdeep3m": "cdeep3m_mito"}
-"""In the folder of ``SCSAM_TEST_DATA``."""
-TUNING = {
-    "vnc-tuning": replace(STACKS["vnc"], training=(0, 10), test=(11, 13)),
-    "cdeep3m-tuning": replace(STACKS["cdeep3m"], training=(0, 10), test=(11, 15)),
-}
-"""The stacks without their test sections: what settings are chosen on."""
-GENERATED = "generated"
-
-
-@dataclass(frozen=True)
 class Job:
     """One row, known by what was asked and not by when or with which commit."""
 
@@ -185,16 +135,10 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    kept = os.environ.get("SCSAM_TEST_DATA")
-    for name, stack in STACKS.items():
-        default = Path(kept) / FOLDERS[name] if kept and (Path(kept) / FOLDERS[name]).is_dir() else None
-        parser.add_argument(
-            f"--{name}", type=Path, default=default, metavar="FOLDER", help=f"with {stack.images}"
-        )
+    add_folders(parser)
     parser.add_argument(
-        "--generated", type=Path, metavar="FOLDER", help="data set to take for generated cells"
+        "--data", nargs="+", choices=[*STACKS, *TUNING, GENERATED], help="default: all that are there"
     )
-    parser.add_argument("--data", nargs="+", choices=[*STACKS, *TUNING, GENERATED], help="default: all that are there")
     parser.add_argument("--labels", nargs="+", choices=SECTIONS, help="labelled sections; default: each")
     parser.add_argument("--cpu-minutes", type=float, nargs="+", help="default: 5 and 15")
     parser.add_argument("--seeds", type=int, nargs="+", help="default: 0 1 2")
@@ -207,11 +151,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time, one core each")
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="overrides of the config")
     options = parser.parse_args(arguments)
-    there = [name for name in STACKS if getattr(options, name)] + [GENERATED]
-    options.data = options.data or (there[:1] if options.short else there)
-    absent = [folder for folder in map(folder_option, options.data) if folder not in there]
-    if absent:
-        parser.error(f"--{absent[0]}: give the folder of its files, or set SCSAM_TEST_DATA")
+    known = there(options)
+    options.data = options.data or (known[:1] if options.short else known)
+    check_there(parser, options, options.data)
     options.labels = options.labels or (["all", "one"] if options.short else list(SECTIONS))
     options.cpu_minutes = options.cpu_minutes or ([1.0] if options.short else [5.0, 15.0])
     options.seeds = options.seeds or ([0] if options.short else [0, 1, 2])
@@ -239,11 +181,6 @@ def jobs(options: argparse.Namespace) -> list[Job]:
     return list(dict.fromkeys(found))
 
 
-def folder_option(data: str) -> str:
-    """The option that names a data set's folder."""
-    return data.removesuffix("-tuning")
-
-
 def names_time(model: str) -> bool:
     """Whether a model's rows differ by minutes and seed."""
     return described(model).timed
@@ -252,54 +189,6 @@ def names_time(model: str) -> bool:
 def described(model: str) -> Model:
     """The model of that name."""
     return {**MODELS, **ABLATIONS}[model]
-
-
-def prepare(options: argparse.Namespace, data: str, labels: str) -> Path:
-    """Return the folder of a data set with as many labelled sections as asked for."""
-    whole = options.output / "data" / data
-    if data == GENERATED:
-        whole = options.generated or whole
-        if options.generated is None:
-            write_sample_dataset(whole)
-    elif not (whole / "dataset.json").is_file():
-        stack = {**STACKS, **TUNING}[data]
-        import_files(
-            getattr(options, folder_option(data)),
-            whole,
-            images=[stack.images],
-            labels=[stack.labels],
-            classes={str(value): name for value, name in enumerate(stack.classes)},
-            voxel_size_nm=stack.voxel_size_nm,
-            z_ranges={"training": stack.training, "test": stack.test},
-        )
-    count = SECTIONS[labels]
-    return (
-        whole if count is None else with_sections(whole, options.output / "data" / f"{data}-{labels}", count)
-    )
-
-
-def with_sections(source: Path, target: Path, count: int) -> Path:
-    """Write a data set whose training list is ``count`` sections of another's, evenly spread over it."""
-    content = json.loads((source / "dataset.json").read_text(encoding="utf-8"))
-    default = content.get("voxel_size_nm")
-    for items in (content.get(section, []) for section in ("training", "validation", "test")):
-        for item in items:
-            item |= {key: str((source / item[key]).resolve()) for key in ("image", "label")}
-            if default is not None:
-                item.setdefault("voxel_size_nm", default)
-    places = [(item, z) for item in content["training"] for z in range(*z_range(item))]
-    chosen = [places[(2 * part + 1) * len(places) // (2 * count)] for part in range(count)]
-    content["training"] = [
-        {**item, "region": [[z, z + 1], *(item.get("region") or [None] * 3)[1:]]} for item, z in chosen
-    ]
-    write_json(target / "dataset.json", content)
-    return target
-
-
-def z_range(item: Mapping[str, Any]) -> tuple[int, int]:
-    """First section of an item, and the one after its last."""
-    bounds = (item.get("region") or [None])[0]
-    return (bounds[0], bounds[1]) if bounds else (0, read_header(item["image"]).shape[0])
 
 
 def run(options: argparse.Namespace, job: Job, dataset: Path) -> dict[str, Any]:
@@ -332,11 +221,11 @@ def run(options: argparse.Namespace, job: Job, dataset: Path) -> dict[str, Any]:
 def overrides(options: argparse.Namespace, job: Job) -> dict[str, Any]:
     """Return the overrides of the config that make up a job, without paths of this machine."""
     model = described(job.model)
-    pixel = None if job.data == GENERATED else {**STACKS, **TUNING}[job.data].pixel_size_nm
+    stack = stack_of(job.data)
     minutes = max(options.cpu_minutes) if job.cpu_minutes is None else job.cpu_minutes
     flags: dict[str, Any] = {"seed": job.seed, "pool_size": int(min(max(100 * minutes, 100), 1000))}
-    if pixel is not None:
-        flags["train::dataset::pixel_size_nm"] = pixel
+    if stack is not None and stack.pixel_size_nm is not None:
+        flags["train::dataset::pixel_size_nm"] = stack.pixel_size_nm
     if job.cpu_minutes is not None:
         flags["cpu_minutes"] = job.cpu_minutes
     for key, value in model.flags.items():
@@ -347,51 +236,7 @@ def overrides(options: argparse.Namespace, job: Job) -> dict[str, Any]:
 def command(job: Job, flags: Mapping[str, Any], dataset: Path, run_dir: Path) -> list[str]:
     """Return the bundle command of one run."""
     timed = ("cpu_budget",) if job.cpu_minutes is not None else ()
-    files = ("train", *described(job.model).overlays, *timed, "details")
-    names = ",".join(f"'{CONFIGS / name}.json'" for name in files)
-    paths = {
-        "dataset_dir": dataset.resolve(),
-        "run_dir": run_dir,
-        "cache_dir": run_dir / "embeddings",
-    }
-    words = [sys.executable, "-m", "monai.bundle", "run", "training", "--config_file", f"[{names}]"]
-    return words + [word for key, value in {**paths, **flags}.items() for word in (f"--{key}", str(value))]
-
-
-def train(words: list[str], log: Path) -> float:
-    """Run a command on one thread and return its CPU seconds, those of its children included."""
-    threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
-    with log.open("w") as stream:
-        process = subprocess.Popen(
-            words, stdout=stream, stderr=subprocess.STDOUT, env={**os.environ, **threads}
-        )
-        _, status, usage = os.wait4(process.pid, 0)
-    if status != 0:
-        raise SystemExit(f"{log}: the run failed; its last lines say why")
-    return cpu_seconds(usage)
-
-
-def cpu_seconds(usage: resource.struct_rusage) -> float:
-    """CPU time of a process, start, loading and scoring included."""
-    return usage.ru_utime + usage.ru_stime
-
-
-def commit() -> str:
-    """The commit that is measured; a plus says that files differ from it."""
-
-    def git(*words: str) -> str:
-        done = subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=False)
-        return done.stdout.strip()
-
-    changed = git("status", "--porcelain", "--untracked-files=no")
-    return (git("rev-parse", "--short", "HEAD") or "unknown") + ("+" if changed else "")
-
-
-def machine() -> str:
-    """One line on what computes."""
-    from measuring import machine as described_machine
-
-    return described_machine()
+    return bundle_command((*described(job.model).overlays, *timed, "details"), flags, dataset, run_dir)
 
 
 class Results:

@@ -23,7 +23,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from accuracy import CONFIGS, spread, train
+from accuracy import spread
+from bundle_runs import CONFIGS, train
 
 from scsam_monai.filesystem.atomic import atomic_path
 

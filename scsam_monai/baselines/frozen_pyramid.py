@@ -80,6 +80,7 @@ class FrozenPyramid(Peer):
             follows, which holds them.
         weights_dir: folder or folders in which named weights are looked for first.
         channels: of the decoder's maps.
+        zoom: factor by which the image is enlarged for the encoder.
 
     Raises:
         InputError: if there is no such model, or the weights are missing or of another one.
@@ -93,9 +94,10 @@ class FrozenPyramid(Peer):
         weights: str | Path = RANDOM,
         weights_dir: Folders = None,
         channels: int = 64,
+        zoom: int = 1,
     ) -> None:
         super().__init__(n_classes)
-        self.encoder = PyramidEncoder(pyramid)
+        self.encoder = PyramidEncoder(pyramid, zoom=zoom)
         if weights != RANDOM:
             load_pyramid(self.encoder, weights, weights_dir)
         self.encoder.freeze()

@@ -95,6 +95,7 @@ def compose_scsam(
     sam: str = "vit_t",
     mae: str = "mae_tiny",
     pyramid: str = NONE,
+    pyramid_zoom: int = 2,
     zoom: int = 1,
     mae_scale: float = 0.5,
     fusion: str = "fafm",
@@ -106,6 +107,7 @@ def compose_scsam(
     similarity: str = "cosine",
     skip: bool | None = None,
     skip_channels: int = 16,
+    fine_prototypes: bool = True,
     chunk: int = 4,
     amp: bool = True,
     compile_blocks: bool = False,
@@ -119,6 +121,7 @@ def compose_scsam(
         mae: MAE encoder, ``mae_tiny``, ``mae_small`` or ``mae_base``; ``none`` to leave it out.
         pyramid: any model of timm's with feature maps as a third encoder, as ``tf_efficientnet_lite0``; ``none`` to
             do without. Where it has fine maps the skip stands on them.
+        pyramid_zoom: 1, 2 or 4; enlarges the crop before the pyramid alone.
         zoom: 1, 2 or 4; enlarges the crop before the encoders, at its square in cost.
         mae_scale: 1, 0.5 or 0.25; size of the MAE's input relative to SAM's.
         fusion: ``fafm``, or for ablation ``add``, ``concat``, or one source alone: ``sam``, ``mae``, ``pyramid``.
@@ -130,6 +133,7 @@ def compose_scsam(
         similarity: ``cosine`` or ``dot``.
         skip: high-resolution skip; None for the preset's choice.
         skip_channels: channels of the skip at full resolution.
+        fine_prototypes: whether classes have prototypes among the skip's features, too.
         chunk: image-class pairs decoded at once on a CPU; 0 for all.
         amp: compute in bfloat16 where CUDA allows.
         compile_blocks: have the encoders' blocks compiled at the first call, which then takes tens of seconds.
@@ -146,12 +150,13 @@ def compose_scsam(
     """
     check_choice("preset", preset, PRESETS)
     check_choice("zoom", zoom, ZOOMS)
+    check_choice("pyramid_zoom", pyramid_zoom, ZOOMS)
     check_choice("mae_scale", mae_scale, MAE_SCALES)
     with_skip = PRESETS[preset].skip if skip is None else skip
     fuse = build_fusion(fusion, _sources(sam=sam, mae=mae, pyramid=pyramid))
     sam_encoder = SAMImageEncoder(sam) if "sam" in fuse.sources else None
     mae_encoder = MAEEncoder(mae) if "mae" in fuse.sources else None
-    source = PyramidEncoder(pyramid) if pyramid != NONE else None
+    source = PyramidEncoder(pyramid, zoom=pyramid_zoom) if pyramid != NONE else None
     early = sam_encoder.width if sam_encoder is not None else 0
     network = ScSAM(
         sam_encoder=sam_encoder,
@@ -168,7 +173,11 @@ def compose_scsam(
             similarity=similarity,
             visible=visible_tokens,
         ),
-        mask_decoder=ClassMaskDecoder(chunk=chunk, skip_channels=skip_channels if with_skip else 0),
+        mask_decoder=ClassMaskDecoder(
+            chunk=chunk,
+            skip_channels=skip_channels if with_skip else 0,
+            fine_prototypes=n_classes if fine_prototypes else 0,
+        ),
         skip=_skip(source, early, skip_channels) if with_skip else None,
         sources={PYRAMID_SOURCE: source} if source is not None else None,
         mixers={PYRAMID_SOURCE: CoarseMixer(source.strides, source.widths)}

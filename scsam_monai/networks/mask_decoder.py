@@ -13,12 +13,12 @@ from typing import Any
 import scsam_monai._torchvision  # noqa: F401  isort: skip
 import torch
 from segment_anything.modeling import MaskDecoder, TwoWayTransformer
-from segment_anything.modeling.mask_decoder import MLP
 from segment_anything.modeling.transformer import Attention, TwoWayAttentionBlock
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from scsam_monai.networks.class_prompt import ClassPrompts
+from scsam_monai.networks.skip_head import SkipHead
 
 MASK_TOKEN = 0  # SAM's token for an unambiguous prompt
 
@@ -183,6 +183,7 @@ class ClassMaskDecoder(nn.Module):
         skip_channels: channels of the high-resolution skip, 0 for none. The skip is added to the upscaled
             embedding; as the mask is linear in it, its part is computed once at full resolution instead of being
             upscaled with every class.
+        fine_prototypes: number of classes that have a prototype among the skip's features; 0 for none.
 
     Example:
         >>> import torch
@@ -193,12 +194,16 @@ class ClassMaskDecoder(nn.Module):
         torch.Size([2, 3, 16, 16])
     """
 
-    def __init__(self, channels: int = 256, *, chunk: int = 4, skip_channels: int = 0) -> None:
+    def __init__(
+        self, channels: int = 256, *, chunk: int = 4, skip_channels: int = 0, fine_prototypes: int = 0
+    ) -> None:
         super().__init__()
         self.chunk = chunk
         transformer = FewTokenTransformer(depth=2, embedding_dim=channels, mlp_dim=2048, num_heads=8)
         self.sam = MaskDecoder(transformer_dim=channels, transformer=transformer)
-        self.skip_head = MLP(channels, channels, skip_channels, 3) if skip_channels else None
+        self.skip_head = (
+            SkipHead(channels, skip_channels, n_classes=fine_prototypes) if skip_channels else None
+        )
         for part in self.unused():
             part.requires_grad_(False)
 
@@ -220,10 +225,11 @@ class ClassMaskDecoder(nn.Module):
         Args:
             features: fused features ``(B, 256, g, g)``.
             prompts: prompts of the K' classes.
-            skip: high-resolution features ``(B, skip_channels, h, w)``.
+            skip: high-resolution features ``(B, skip_channels * s * s, h, w)`` of cells of s x s pixels, a channel's
+                pixels together; plain features for s = 1.
 
         Returns:
-            logits ``(B, K', 4g, 4g)``, or ``(B, K', h, w)`` with a skip.
+            logits ``(B, K', 4g, 4g)``, or ``(B, K', s h, s w)`` with a skip.
         """
         n_classes = prompts.sparse.shape[1]
         source = (features.unsqueeze(1) + prompts.dense).expand(-1, n_classes, -1, -1, -1).flatten(0, 1)
@@ -232,8 +238,8 @@ class ClassMaskDecoder(nn.Module):
         masks, tokens = masks.unflatten(0, (-1, n_classes)), tokens.unflatten(0, (-1, n_classes))
         if self.skip_head is None or skip is None:
             return masks
-        coarse = F.interpolate(masks, skip.shape[-2:], mode="bilinear", align_corners=False)
-        return coarse + torch.einsum("bkc,bchw->bkhw", self.skip_head(tokens), skip)
+        fine: Tensor = self.skip_head(tokens, skip)
+        return fine + F.interpolate(masks, fine.shape[-2:], mode="bilinear", align_corners=False)
 
     def _in_chunks(self, source: Tensor, sparse: Tensor, position: Tensor) -> tuple[Tensor, Tensor]:
         # A recorded loop would keep the example's number of rounds, whatever the batch is later.

@@ -41,23 +41,23 @@ class CoarseMixer(nn.Module):
 
 
 class PyramidSkip(nn.Module):
-    """A light top-down merge of a pyramid's maps, to the crop's own resolution.
+    """A light top-down merge of a pyramid's maps, with detail of the crop's own resolution.
 
     All of its work is done at the pyramid's finest stride or coarser. The cells of the crop, stride x stride pixels
-    each, join there as channels, and come out again as pixels (sub-pixel convolution, Shi et al., CVPR 2016): at
-    full resolution nothing is computed but the result.
+    each, join there as channels, and so they come out (sub-pixel convolution, Shi et al., CVPR 2016): who draws
+    masks with them puts one channel a class in its place, and not all of them.
 
     Args:
         strides: of the pyramid's maps, finest first.
         widths: channels of the maps.
-        channels: of the result.
+        channels: of a pixel.
 
     Example:
         >>> import torch
         >>> from scsam_monai.networks.pyramid_skip import PyramidSkip
         >>> maps = (torch.rand(1, 24, 16, 16), torch.rand(1, 40, 8, 8))
         >>> PyramidSkip(strides=(4, 8), widths=(24, 40))(torch.rand(1, 1, 64, 64), maps).shape
-        torch.Size([1, 16, 64, 64])
+        torch.Size([1, 256, 16, 16])
     """
 
     def __init__(self, strides: Sequence[int], widths: Sequence[int], channels: int = 16) -> None:
@@ -68,10 +68,19 @@ class PyramidSkip(nn.Module):
         self.reduce = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in itertools.pairwise(inner))
         self.mix = nn.ModuleList(_conv(width) for width in inner)
         self.cells = nn.Conv2d(self.stride**2, inner[0], 5, padding=2)
-        self.pixels = nn.Conv2d(inner[0], channels * self.stride**2, 3, padding=1)
+        self.pixels = nn.Conv2d(inner[0], channels * self.stride**2, 1)
 
     def forward(self, image: Tensor, maps: Sequence[Tensor]) -> Tensor:
-        """Return ``(B, channels, H, W)`` from the crop ``(B, 1, H, W)`` and the pyramid's maps."""
+        """Describe every pixel of the crop.
+
+        Args:
+            image: the crop ``(B, 1, H, W)``.
+            maps: the pyramid's.
+
+        Returns:
+            ``(B, channels * s * s, H / s, W / s)``, rounded up, with s the finest stride: the channels of a cell's
+            pixels, a channel's pixels together, in the order of :func:`torch.nn.functional.pixel_shuffle`.
+        """
         H, W = image.shape[-2:]
         below, right = -H % self.stride, -W % self.stride
         if below or right:
@@ -82,7 +91,7 @@ class PyramidSkip(nn.Module):
         for mix, reduce in zip(reversed(self.mix[:-1]), reversed(self.reduce), strict=True):
             finer = sides.pop()
             x = mix(finer + _resize(reduce(x), finer.shape[-2:]))
-        return F.gelu(F.pixel_shuffle(self.pixels(x), self.stride))[..., :H, :W]
+        return F.gelu(self.pixels(x))
 
 
 def _inner(stride: int) -> int:

@@ -37,7 +37,13 @@ from scsam_monai.weights.state_dicts import check_finite, load_checked, read_sta
 
 logger = logging.getLogger(__name__)
 
-OWN = (KEY, "pixel_size_nm", "prompt_encoder.prototypes")
+OWN = (
+    KEY,
+    "pixel_size_nm",
+    "prompt_encoder.prototypes",
+    "mask_decoder.skip_head.prototypes",
+    "mask_decoder.skip_head.bias",
+)
 """What belongs to a network's encoders, images and classes, and not to its light modules."""
 MAY_DIFFER = ("n_classes", "prototypes", "sam_weights", "mae_weights", "pyramid_weights")
 """Parts of a recipe that light modules do not depend on, or that are compared by their weights."""
@@ -231,7 +237,11 @@ def rebuild_scsam(weights: str | Path, *, record: Mapping[str, Any] | None = Non
     """
     recorded = dict((read_record(weights) if record is None else record).get("network", {}))
     if recorded:
-        recorded.setdefault("pyramid", NONE)  # of records that are older than it
+        recorded = {
+            "pyramid": NONE,
+            "pyramid_zoom": 1,
+            "fine_prototypes": False,
+        } | recorded  # of records that are older
         recorded["pyramid_weights"] = recorded.get("pyramid_weights") or RANDOM  # the file holds them
     folders = [Path(weights).parent, *as_folders(recipe.pop("weights_dir", None))]
     # load_weights comes next and refuses anything less than every weight.

@@ -103,6 +103,8 @@ def test_every_model_is_one_the_configs_know(accuracy, small_dataset, tmp_path, 
 
 
 def test_sections_are_spread_evenly(accuracy, tmp_path):
+    from stacks import with_sections
+
     source = tmp_path / "source"
     source.mkdir()
     item = {"image": "a.tif", "label": "b.tif", "region": [[0, 13], None, [0, 64]]}
@@ -110,7 +112,7 @@ def test_sections_are_spread_evenly(accuracy, tmp_path):
     (source / "dataset.json").write_text(json.dumps(content))
     found = {}
     for count in (1, 3):
-        folder = accuracy.with_sections(source, tmp_path / str(count), count)
+        folder = with_sections(source, tmp_path / str(count), count)
         found[count] = json.loads((folder / "dataset.json").read_text())
     assert [item["region"] for item in found[1]["training"]] == [[[6, 7], None, [0, 64]]]
     assert [item["region"][0] for item in found[3]["training"]] == [[2, 3], [6, 7], [10, 11]]

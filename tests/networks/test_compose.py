@@ -60,7 +60,7 @@ def test_all_sources_cannot_be_left_out() -> None:
     ("name", "skip"), [("convnext_atto", PyramidSkip), ("vit_tiny_patch16_224", HighResolutionSkip)]
 )
 def test_any_model_of_timms_is_a_pyramid(name: str, skip: type) -> None:
-    network, output = output_of(pyramid=name)
+    network, output = output_of(pyramid=name, pyramid_zoom=1)
     assert network.sources["pyramid"].name == name
     assert isinstance(network.skip, skip)
     assert output.logits.shape == (1, N_CLASSES, 32, 48)

@@ -120,6 +120,13 @@ def test_skip_adds_detail_at_its_own_resolution() -> None:
     assert (decoder(features, prompts, something) - expected).abs().max() > 1e-3
 
 
+def test_skip_of_cells_equals_that_of_pixels(relative_error: Callable[..., float]) -> None:
+    decoder, features = ClassMaskDecoder(skip_channels=8), torch.randn(2, 256, 4, 4)
+    prompts, cells = ClassPromptEncoder(N_CLASSES)(features), torch.randn(2, 8 * 4, 16, 20)
+    pixels = F.pixel_shuffle(cells, 2)
+    assert relative_error(decoder(features, prompts, cells), decoder(features, prompts, pixels)) < 1e-5
+
+
 def test_skip_is_read_differently_by_each_class() -> None:
     decoder, features = ClassMaskDecoder(skip_channels=8), torch.randn(1, 256, 4, 4)
     prompts, skip = ClassPromptEncoder(N_CLASSES)(features), torch.randn(1, 8, 16, 16)

@@ -1,18 +1,34 @@
 """From a few annotated images to a model for the user's tissue, in minutes.
 
-A part of the labels is held back first, in blocks, and scores the start model and the adapted one alike. Only an
-adapted model that is better takes the place of a model; it then learns from all labels once more.
+A part of the labels is held back first, in blocks, and scores the start model and the adapted one alike. Only a model
+that is better there takes the place of one, after it has learned from all labels.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+import math
+import shlex
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 import numpy.typing as npt
 
+from scsam_monai.data.annotations import read_annotations
+from scsam_monai.errors import InputError
+from scsam_monai.filesystem.atomic import check_writable
+from scsam_monai.filesystem.locks import holder, lease
+from scsam_monai.io import read_header
 from scsam_monai.progress import StageProgress
+from scsam_monai.weights.model_file import ModelFile
+from scsam_monai.weights.registry import MODEL_FILE, SHIPPED_MODEL, check_model
+
+LOCK = ".adapt.lock"
+WORK = "work"
+"""In the output folder while an adaptation is under way."""
 
 Source = str | Path | npt.ArrayLike
 """An image or a label image: a path, or an array (y, x) or (z, y, x)."""
@@ -88,4 +104,82 @@ def adapt(
         InputError: if files, labels, classes or voxel sizes do not fit, or nothing can be learned.
         InterruptedError: if ``stop`` asked for it.
     """
-    raise NotImplementedError  # in progress
+    if not 0 < minutes < math.inf:
+        raise InputError("minutes", expected="more than 0", met=f"{minutes:g}", remedy="give minutes, like 5")
+    output, say = Path(output_dir), tell or _silent
+    start = _start_model(model, output)
+    own = start.path != check_model(SHIPPED_MODEL)
+    with _alone(output):
+        found = read_annotations(
+            images,
+            labels,
+            class_names=class_names,
+            model_names=start.record.get("class_names") if own else None,
+            voxel_size_nm=voxel_size_nm,
+            unlabelled=unlabelled,
+            folder=output / WORK / "images",
+        )
+        for note in found.notes:
+            say(note)
+        if progress is not None:
+            progress("starting", 0, 1)
+        from scsam_monai.training.adaptation import Adaptation  # brings torch
+
+        result = Adaptation(output, output / WORK, start, found, minutes, say, progress, stop).run()
+    return replace(result, next_command=_next_command(images, result.model, output, voxel_size_nm))
+
+
+def _silent(_note: str) -> None:
+    pass
+
+
+def _start_model(model: str | Path, output: Path) -> ModelFile:
+    """Return the model to start from: by default the one that an earlier adaptation has left in the folder."""
+    own = output / MODEL_FILE
+    if not own.is_file():
+        return ModelFile(model)
+    named = None if str(model) == SHIPPED_MODEL else check_model(model)
+    if named is not None and not named.samefile(own):
+        raise InputError(
+            output,
+            expected="a folder without a model, or that model as the start",
+            met=f"{own.name} in it, and another start, {named}",
+            remedy=f"name another --output, or go on from it: --model {shlex.quote(str(output))}",
+        )
+    return ModelFile(own)
+
+
+@contextmanager
+def _alone(output: Path) -> Iterator[None]:
+    """Hold the folder, which is made if there is none, and goes again if nothing came to be in it."""
+    check_writable(output)
+    lock = output / LOCK
+    with lease(lock) as mine:
+        if not mine:
+            met = f"one that {holder(lock)} adapts in"
+            remedy = "wait until that has ended, or name another --output"
+            raise InputError(output, expected="a folder of its own", met=met, remedy=remedy)
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
+            with suppress(OSError):  # which it raises for a folder that holds something
+                output.rmdir()
+
+
+def _next_command(images: Any, model: Path, output: Path, voxel_size_nm: Sequence[float] | None) -> str:
+    """Return how to segment with a model: the first image where there is a file of it."""
+    named = isinstance(images, str | Path) and Path(images).is_file()
+    image = Path(images) if named else Path("IMAGE")
+    stem = image.name.split(".")[0]
+    names = (f"{stem}_labels{'' if number == 1 else f'_{number}'}.ome.zarr" for number in count(1))
+    target = (
+        next(path for path in map(Path, names) if not path.exists()) if named else Path("LABELS.ome.zarr")
+    )
+    start = output if model.parent == output else model
+    words = ["scsam", "predict", str(image), str(target), "--model", str(start)]
+    if voxel_size_nm is not None:
+        words += ["--voxel-size-nm", ",".join(f"{edge:g}" for edge in voxel_size_nm)]
+    elif not named or read_header(image).voxel_size_nm is None:
+        words += ["--voxel-size-nm", "Z,Y,X"]
+    return shlex.join(words)

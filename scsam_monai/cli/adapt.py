@@ -56,13 +56,13 @@ def adapt(
     ] = False,
 ) -> None:
     """Adapt a model to a few annotated images, or to one of which a part is annotated."""
-    from scsam_monai.training.adapt import adapt as run
-
     from scsam_monai.progress import stage_bars
+    from scsam_monai.training.adapt import adapt as run
 
     del resume
     target = output or Path(f"{image.resolve().name.split('.')[0]}_model")
-    logging.getLogger("scsam_monai").setLevel(logging.ERROR)  # what matters of it is told
+    for name in ("scsam_monai", "monai"):
+        logging.getLogger(name).setLevel(logging.ERROR)  # what matters of it is told
     try:
         with stage_bars() as progress:
             result = run(
@@ -75,7 +75,7 @@ def adapt(
                 minutes=minutes,
                 unlabelled=unlabelled,
                 progress=progress,
-                tell=lambda note: typer.echo(note),
+                tell=typer.echo,
             )
     except KeyboardInterrupt:
         again = shlex.join(["scsam", *sys.argv[1:]])

@@ -129,7 +129,9 @@ def read_annotations(
         Annotation(_as_file(image, folder, index), value_map.apply(array), list(size), ids)
         for index, ((image, _), array, size) in enumerate(zip(pairs, arrays, sizes, strict=True))
     ]
-    return _counted(Annotations(list(value_map.labels.values()), learn, notes=[*notes, *told]))
+    return _counted(
+        Annotations(list(value_map.labels.values()), learn, notes=[*_paired(pairs), *notes, *told])
+    )
 
 
 def _of_dataset(folder: Source) -> Annotations:
@@ -174,6 +176,14 @@ def _pairs(images: Any, labels: Any) -> list[tuple[Source, Source]]:
         met = f"{len(several[0])} images and {len(several[1])} label images"
         raise InputError("labels", expected="one label image for each image", met=met, remedy="name as many")
     return list(zip(*several, strict=True))
+
+
+def _paired(pairs: Sequence[tuple[Source, Source]]) -> list[str]:
+    """Say which label file goes with which image, where several were paired."""
+    if len(pairs) < 2 or not all(isinstance(source, str | Path) for pair in pairs for source in pair):
+        return []
+    told = [f"{Path(image).name} with {Path(label).name}" for image, label in pairs[:SHOWN]]
+    return [", ".join(told) + (f" and {len(pairs) - SHOWN} more" if len(pairs) > SHOWN else "")]
 
 
 def _is_folder(source: Any) -> bool:
@@ -286,8 +296,8 @@ def _with_unknown(
                 where,
                 expected="to be told what 0 means",
                 met=f"0 in {share:.0%} of the voxels",
-                remedy="--class 0=background if somebody looked at these voxels and they are of none of the classes, "
-                "--unlabelled 0 if nobody did",
+                remedy="--class 0=background if somebody looked at these voxels and they are of none of the "
+                "classes, --unlabelled 0 if nobody did",
             )
         told.append(f"0 is taken for background ({share:.0%} of the voxels): others are marked as unknown")
     return names, told

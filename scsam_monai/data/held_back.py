@@ -6,6 +6,7 @@ section a band often misses the rare classes; blocks from all over it need not.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -185,7 +186,7 @@ def _cut(span: tuple[int, int], edge: int) -> list[tuple[int, int]]:
     start, stop = span
     number = max(1, round((stop - start) / edge))
     edges = [start + (stop - start) * part // number for part in range(number + 1)]
-    return list(zip(edges[:-1], edges[1:], strict=True))
+    return list(itertools.pairwise(edges))
 
 
 def _with(item: Annotation, label: np.ndarray) -> Annotation:

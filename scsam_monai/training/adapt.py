@@ -1,7 +1,7 @@
 """From a few annotated images to a model for the user's tissue, in minutes.
 
-A part of the labels is held back first, in blocks, and scores the start model and the adapted one alike. Only a model
-that is better there takes the place of one, after it has learned from all labels.
+A part of the labels is held back first, in blocks, and scores the start model and the adapted one alike. Only a
+model that is better there takes the place of one, after it has learned from all labels.
 """
 
 from __future__ import annotations
@@ -76,8 +76,8 @@ def adapt(
 ) -> AdaptResult:
     """Adapt a model to one or a few annotated images, or regions of them.
 
-    It may be called in a thread, and prints nothing. A call that was stopped, by whatever, goes on where it was when
-    it is made again with the same labels and settings.
+    It may be called in a thread, and prints nothing. A call that was stopped, by whatever, goes on where it was
+    when it is made again with the same labels and settings.
 
     Args:
         images: one image or several: arrays, paths, a folder of images, or a data set folder with ``dataset.json``.
@@ -91,8 +91,8 @@ def adapt(
             their own. None takes the names that the label file carries, or those of a model of the user's.
         voxel_size_nm: (z, y, x); needed for arrays and for files that state none.
         minutes: of processor time, those of all cores added up.
-        unlabelled: a further label value of voxels that nobody looked at, usually 0. None takes 0 for background only
-            if ``class_names`` says so or the labels have other unknown voxels, and asks otherwise.
+        unlabelled: a further label value of voxels that nobody looked at, usually 0. None takes 0 for background if
+            ``class_names`` says so or the labels have other unknown voxels, and asks otherwise.
         progress: called with the stage, what of it is done, and how much there is.
         stop: asked after each step; True ends the work with :class:`InterruptedError`.
         tell: called with each note of the result as soon as it is known, rare classes first.
@@ -108,13 +108,12 @@ def adapt(
         raise InputError("minutes", expected="more than 0", met=f"{minutes:g}", remedy="give minutes, like 5")
     output, say = Path(output_dir), tell or _silent
     start = _start_model(model, output)
-    own = start.path != check_model(SHIPPED_MODEL)
     with _alone(output):
         found = read_annotations(
             images,
             labels,
             class_names=class_names,
-            model_names=start.record.get("class_names") if own else None,
+            model_names=None if is_shipped(start) else start.record.get("class_names"),
             voxel_size_nm=voxel_size_nm,
             unlabelled=unlabelled,
             folder=output / WORK / "images",
@@ -126,7 +125,19 @@ def adapt(
         from scsam_monai.training.adaptation import Adaptation  # brings torch
 
         result = Adaptation(output, output / WORK, start, found, minutes, say, progress, stop).run()
-    return replace(result, next_command=_next_command(images, result.model, output, voxel_size_nm))
+    return replace(result, next_command=_next_command(images, result.model, voxel_size_nm))
+
+
+def is_shipped(model: ModelFile) -> bool:
+    """Whether a model is the one that comes with the package."""
+    return model.path == check_model(SHIPPED_MODEL)
+
+
+def told_name(model: ModelFile) -> str:
+    """Return how a command names a model: by its folder, where its file has the usual name."""
+    if is_shipped(model):
+        return SHIPPED_MODEL
+    return str(model.path.parent if model.path.name == MODEL_FILE else model.path)
 
 
 def _silent(_note: str) -> None:
@@ -167,7 +178,7 @@ def _alone(output: Path) -> Iterator[None]:
                 output.rmdir()
 
 
-def _next_command(images: Any, model: Path, output: Path, voxel_size_nm: Sequence[float] | None) -> str:
+def _next_command(images: Any, model: Path, voxel_size_nm: Sequence[float] | None) -> str:
     """Return how to segment with a model: the first image where there is a file of it."""
     named = isinstance(images, str | Path) and Path(images).is_file()
     image = Path(images) if named else Path("IMAGE")
@@ -176,8 +187,7 @@ def _next_command(images: Any, model: Path, output: Path, voxel_size_nm: Sequenc
     target = (
         next(path for path in map(Path, names) if not path.exists()) if named else Path("LABELS.ome.zarr")
     )
-    start = output if model.parent == output else model
-    words = ["scsam", "predict", str(image), str(target), "--model", str(start)]
+    words = ["scsam", "predict", str(image), str(target), "--model", told_name(ModelFile(model))]
     if voxel_size_nm is not None:
         words += ["--voxel-size-nm", ",".join(f"{edge:g}" for edge in voxel_size_nm)]
     elif not named or read_header(image).voxel_size_nm is None:

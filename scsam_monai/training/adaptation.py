@@ -21,7 +21,7 @@ from scsam_monai.data.held_back import Bounds, hold_back, write_parts
 from scsam_monai.filesystem.atomic import sha256_of, sha256_over, write_json
 from scsam_monai.io.formats import files_of
 from scsam_monai.progress import StageProgress, progress_of
-from scsam_monai.training.adapt import AdaptResult
+from scsam_monai.training.adapt import AdaptResult, told_name
 from scsam_monai.training.adapt_stages import score_model, train_stage
 from scsam_monai.training.length import POOL
 from scsam_monai.weights.build import RANDOM
@@ -30,8 +30,9 @@ from scsam_monai.weights.record import read_record
 from scsam_monai.weights.registry import MODEL_FILE
 
 CHECKED = "checked.pt"
-"""Beside an adapted model: the same before it learned from the held-back part. Later adaptations are scored against it
-and go on from it, because a model knows what it has learned from."""
+"""Beside an adapted model: the same before it learned from the held-back part.
+
+Later adaptations are scored against it and go on from it: a model knows what it has learned from."""
 RECORD = "adapt.json"
 GOOD_START = 0.4
 """Mean IoU of the classes that a model knows from which on training goes on from it."""
@@ -167,7 +168,7 @@ class Adaptation:
         else:
             goes_on, pixel = False, _pixel_size(self.found)
         how = (
-            f"goes on from {self.start.path}, which finds {', '.join(known)} already"
+            f"goes on from {told_name(self.given)}, which finds {', '.join(known)} already"
             if goes_on
             else "learns afresh on the frozen encoders"
         )
@@ -189,9 +190,10 @@ class Adaptation:
         return train_stage(dataset, self.work / stage, minutes, settings, self.found.names, report, self.stop)
 
     def _refuse(self, before: Mapping[str, float], after: Mapping[str, float]) -> AdaptResult:
+        scores = f"{after['mean_iou']:.3f} beside {before['mean_iou']:.3f}"
         self._tell(
-            f"{self.given.path} stays: on the held-back part the adapted model is no better, {after['mean_iou']:.3f} "
-            f"beside {before['mean_iou']:.3f}; label more, or give it more --minutes"
+            f"{told_name(self.given)} stays: on the held-back part the adapted model is no better, {scores}; label "
+            "more, or give it more --minutes"
         )
         write_json(self.output / RECORD, self._record(before, after, adapted=False))
         return self._finish(self.given.path, before, after, adapted=False)

@@ -254,7 +254,7 @@ def _names(
         return {str(value): name for value, name in pairs}, []
     values = _values(arrays)
     legend = read_legend(label) if isinstance(label, str | Path) else None
-    for names, source in ((legend.names if legend else None, _named(label)), (of_model, "the model")):
+    for names, source in ((legend.class_names if legend else None, _named(label)), (of_model, "the model")):
         if names and all(0 <= value < len(names) for value in values if value not in (-1, IGNORE_LABEL)):
             told = ", ".join(f"{index} {name}" for index, name in enumerate(names))
             return {str(index): name for index, name in enumerate(names)}, [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -124,16 +125,22 @@ def train_stage(
 
 def _workflow(overrides: Mapping[str, Any]) -> ConfigWorkflow:
     configs = bundle_folder() / "configs"
+    remarks = logging.getLogger("monai.bundle.workflows")
+    level = remarks.level
+    remarks.setLevel(logging.ERROR)  # it would print that logging stays as it is
     with warnings.catch_warnings():
         # It warns of configs from strangers; these are the bundle's own.
         warnings.filterwarnings("ignore", message="parsing config_file")
-        return ConfigWorkflow(
-            config_file=[str(configs / name) for name in CONFIGS],
-            meta_file=str(configs / "metadata.json"),
-            logging_file=False,
-            workflow_type="train",
-            **overrides,
-        )
+        try:
+            return ConfigWorkflow(
+                config_file=[str(configs / name) for name in CONFIGS],
+                meta_file=str(configs / "metadata.json"),
+                logging_file=False,
+                workflow_type="train",
+                **overrides,
+            )
+        finally:
+            remarks.setLevel(level)
 
 
 def _scores(metrics: Mapping[str, Any], names: Sequence[str]) -> dict[str, float]:

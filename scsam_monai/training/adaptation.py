@@ -20,6 +20,7 @@ from scsam_monai.data.dataset import read_json
 from scsam_monai.data.held_back import Bounds, hold_back, write_parts
 from scsam_monai.filesystem.atomic import sha256_of, sha256_over, write_json
 from scsam_monai.io.formats import files_of
+from scsam_monai.networks.compose import NONE
 from scsam_monai.progress import StageProgress, progress_of
 from scsam_monai.training.adapt import AdaptResult, told_name
 from scsam_monai.training.adapt_stages import score_model, train_stage
@@ -158,11 +159,9 @@ class Adaptation:
         if goes_on and same:
             settings |= _going_on(self.start.path)
         elif goes_on and _has_named_encoders(self.start.record["network"]):
-            recipe = {
-                key: value
-                for key, value in self.start.record["network"].items()
-                if key != "n_classes" and value is not None
-            }
+            recipe = {"pyramid": NONE, **self.start.record["network"]}  # records may be older than it
+            del recipe["n_classes"]
+            recipe = {key: value for key, value in recipe.items() if value is not None}
             settings |= {f"network_def::{key}": value for key, value in recipe.items()}
             settings |= {"network_def::light_weights": str(self.start.path), "learning_rate": RATE_ON}
         else:

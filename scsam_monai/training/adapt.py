@@ -7,17 +7,17 @@ model that is better there takes the place of one, after it has learned from all
 from __future__ import annotations
 
 import math
+import os
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 import numpy.typing as npt
 
-from scsam_monai.data.annotations import read_annotations
+from scsam_monai.data.annotations import Annotations, read_annotations
 from scsam_monai.errors import InputError
 from scsam_monai.filesystem.atomic import check_writable
 from scsam_monai.filesystem.locks import holder, lease
@@ -125,7 +125,7 @@ def adapt(
         from scsam_monai.training.adaptation import Adaptation  # brings torch
 
         result = Adaptation(output, output / WORK, start, found, minutes, say, progress, stop).run()
-    return replace(result, next_command=_next_command(images, result.model, voxel_size_nm))
+    return replace(result, next_command=_next_command(found, result.model, output))
 
 
 def is_shipped(model: ModelFile) -> bool:
@@ -178,18 +178,17 @@ def _alone(output: Path) -> Iterator[None]:
                 output.rmdir()
 
 
-def _next_command(images: Any, model: Path, voxel_size_nm: Sequence[float] | None) -> str:
+def _next_command(found: Annotations, model: Path, output: Path) -> str:
     """Return how to segment with a model: the first image where there is a file of it."""
-    named = isinstance(images, str | Path) and Path(images).is_file()
-    image = Path(images) if named else Path("IMAGE")
-    stem = image.name.split(".")[0]
-    names = (f"{stem}_labels{'' if number == 1 else f'_{number}'}.ome.zarr" for number in count(1))
-    target = (
-        next(path for path in map(Path, names) if not path.exists()) if named else Path("LABELS.ome.zarr")
-    )
+    first = found.learn[0]
+    image, target = Path("IMAGE"), Path("LABELS.ome.zarr")
+    if output.absolute() not in first.image.absolute().parents:  # as an array's file is
+        image = Path(os.path.relpath(first.image))
+        stem = image.name.split(".")[0]
+        names = (f"{stem}_labels{f'_{number}' if number else ''}.ome.zarr" for number in count())
+        target = next(path for path in map(Path, names) if not path.exists())
     words = ["scsam", "predict", str(image), str(target), "--model", told_name(ModelFile(model))]
-    if voxel_size_nm is not None:
-        words += ["--voxel-size-nm", ",".join(f"{edge:g}" for edge in voxel_size_nm)]
-    elif not named or read_header(image).voxel_size_nm is None:
-        words += ["--voxel-size-nm", "Z,Y,X"]
+    stated = read_header(image).voxel_size_nm if image.name != "IMAGE" else None
+    if stated is None or list(stated) != first.voxel_size_nm:
+        words += ["--voxel-size-nm", ",".join(f"{edge:g}" for edge in first.voxel_size_nm)]
     return shlex.join(words)

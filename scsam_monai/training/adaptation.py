@@ -18,11 +18,12 @@ import numpy as np
 from scsam_monai.data.annotations import Annotations
 from scsam_monai.data.dataset import read_json
 from scsam_monai.data.held_back import Bounds, hold_back, write_parts
+from scsam_monai.errors import InputError
 from scsam_monai.filesystem.atomic import sha256_of, sha256_over, write_json
 from scsam_monai.io.formats import files_of
 from scsam_monai.networks.compose import NONE
 from scsam_monai.progress import StageProgress, progress_of
-from scsam_monai.training.adapt import AdaptResult, told_name
+from scsam_monai.training.adapt import AdaptResult, is_shipped, told_name
 from scsam_monai.training.adapt_stages import score_model, train_stage
 from scsam_monai.training.length import POOL
 from scsam_monai.weights.build import RANDOM
@@ -85,6 +86,13 @@ class Adaptation:
         self.parts = write_parts(found, blocks, work / "data")
         for note in self.parts.notes:
             self._tell(note)
+        if not self.parts.scored and not is_shipped(start):
+            raise InputError(
+                "labels",
+                expected=f"enough of them to tell whether a new model is better than {told_name(start)}",
+                met="too few to hold a part back",
+                remedy="label more, in several places",
+            )
 
     def run(self) -> AdaptResult:
         """Do what is left to do."""
@@ -96,8 +104,11 @@ class Adaptation:
         minutes = self._done("check_minutes", lambda: {"": share * self._minutes_left()})[""]
         after = self._done("after", lambda: self._train("check", self.parts.checked, minutes, settings))
         after = after or self._nothing()
-        if scored and not after["mean_iou"] > before["mean_iou"]:
+        known = not math.isnan(after["mean_iou"])
+        if (known or not is_shipped(self.given)) and not after["mean_iou"] > before["mean_iou"]:
             return self._refuse(before, after)
+        if not known:
+            self._tell("nobody knows whether it is good: look at what it draws")
         better = self.work / "check" / MODEL_FILE
         if self.parts.everything is not None:
             most = minutes * (1 / CHECK_SHARE - 1)  # what was lost to a stop is not made up for

@@ -243,3 +243,9 @@ def test_nothing_is_scored_where_little_is_labelled(files) -> None:
     assert result.adapted
     assert math.isnan(result.mean_after)
     assert any("nothing is scored" in note for note in result.notes)
+    assert result.notes[-1] == "nobody knows whether it is good: look at what it draws"
+    assert result.next_command == "scsam predict IMAGE LABELS.ome.zarr --model out --voxel-size-nm 16,16,16"
+    before = Path("out/model.pt").read_bytes()
+    with pytest.raises(InputError, match="tell whether a new model is better than out, met too few"):
+        adapt(image, known, "out", voxel_size_nm=SIZE, minutes=0.01)
+    assert Path("out/model.pt").read_bytes() == before

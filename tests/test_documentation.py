@@ -32,6 +32,7 @@ from scsam_monai.io import (
 from scsam_monai.io.palette import class_colours
 from scsam_monai.measure import find_objects
 from scsam_monai.networks.pyramid import PyramidEncoder
+from scsam_monai.training.adapt import AdaptResult
 from scsam_monai.weights.registry import find_weights
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -126,6 +127,10 @@ def _small_look(*given: Any, **options: Any) -> Look:
     return replace(draw_look(*given, **options), shape=(2, 48, 48))
 
 
+def _not_adapted(adaptation: Any) -> AdaptResult:
+    return AdaptResult(adaptation.given.path, False, {}, {}, 0.0, 0.0)
+
+
 @pytest.mark.parametrize("words", starting_with("scsam"), ids=" ".join)
 def test_scsam_commands_run_as_written(words, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -157,6 +162,9 @@ def test_scsam_commands_run_as_written(words, tmp_path, monkeypatch):
         assert runner.invoke(app, ["predict", "stack.tif", words[2]]).exit_code == 0
     if words[1] == "train":
         words = [*words, "--dry-run"]
+    if words[1] == "adapt":
+        monkeypatch.chdir(tmp_path / "my_stacks")
+        monkeypatch.setattr("scsam_monai.training.adaptation.Adaptation.run", _not_adapted)
     if words[1] in ("check", "train"):
         files = next(w for w in starting_with("scsam") if w[1:3] == ["import", "files"])
         assert runner.invoke(app, files[1:]).exit_code == 0
@@ -199,6 +207,14 @@ def test_the_guide_to_volumes_names_every_option():
     options = [option.opts[0] for option in command.params if option.opts[0].startswith("--")]
     assert len(options) > 15
     text = (ROOT / "docs" / "volumes.md").read_text()
+    assert [option for option in options if f"`{option}" not in text] == []
+
+
+def test_the_guide_to_adapting_names_every_option():
+    command = typer.main.get_command(app).commands["adapt"]  # type: ignore[attr-defined]
+    options = [option.opts[0] for option in command.params if option.opts[0].startswith("--")]
+    assert len(options) > 6
+    text = (ROOT / "docs" / "adapt.md").read_text()
     assert [option for option in options if f"`{option}" not in text] == []
 
 

@@ -40,6 +40,14 @@ CASES = {
     "export bioimageio n.zip --model own.pt": "--licence",
     "generate s.tif": "a folder that can be written to",
     "corpus s.tif": "a folder that can be written to",
+    "adapt s.tif": "name the label image, too",
+    "adapt s.tif l.tif": "a voxel size",
+    f"adapt s.tif l.tif {SIZE}": "say what they mean, like --class 1=",
+    f"adapt s.tif l.tif {SIZE} --class 1=a --class 2=b": "--unlabelled 0 if nobody did",
+    f"adapt s.tif l.tif {SIZE} --class 0=background --class 1=a": "met 2 in",
+    f"adapt s.tif l.tif {SIZE} --class 1=a --class 2=b --unlabelled 0": "some background",
+    f"adapt s.tif set/b.tif {SIZE} --class 1=a": "the shape of its image",
+    f"adapt s.tif l.tif {SIZE} --class 1=a --model none.pt": "a trained model.pt",
 }
 
 MEASURED = """
@@ -61,6 +69,7 @@ app(prog_name="scsam")
 def files(folder: Path) -> None:
     image = np.random.default_rng(0).integers(0, 255, (2, 64, 64), dtype=np.uint8)
     tifffile.imwrite(folder / "s.tif", image)
+    tifffile.imwrite(folder / "l.tif", image % 3)
     for name in ("there.tif", "there.onnx"):
         (folder / name).touch()
     with h5py.File(folder / "c.h5", "w") as file:

@@ -11,6 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from scsam_monai._version import __version__
+from scsam_monai.cli.adapt import adapt
 from scsam_monai.cli.bundle import bundle_app
 from scsam_monai.cli.datasets import check, corpus, generate, import_app
 from scsam_monai.cli.evaluate import evaluate
@@ -54,6 +55,7 @@ app.command()(objects)
 app.command()(measure)
 app.command()(evaluate)
 app.command()(report)
+app.command()(adapt)
 app.command()(train)
 app.command()(check)
 app.command()(generate)

@@ -162,7 +162,7 @@ def import_files_command(
         target,
         images=image,
         labels=label,
-        classes=_classes(class_),
+        classes=parse_classes(class_),
         axes=axes,
         voxel_size_nm=numbers("--voxel-size-nm", voxel_size_nm, float, "three lengths like 50,4.6,4.6"),
         annotated=annotated or None,
@@ -250,7 +250,12 @@ def _show_pairs(written: Path) -> None:
         )
 
 
-def _classes(pairs: list[str]) -> dict[str, str]:
+def parse_classes(pairs: list[str]) -> dict[str, str]:
+    """Read ``--class VALUE=NAME``; returns class names by label value.
+
+    Raises:
+        InputError: if one is of another form, or names a value twice.
+    """
     from scsam_monai.data.importers.target import is_value
 
     parts = [pair.partition("=") for pair in pairs]

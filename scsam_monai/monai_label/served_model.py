@@ -6,16 +6,14 @@ process at a time changes them.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import count
 from pathlib import Path
 from typing import Any
 
-from scsam_monai.filesystem.atomic import atomic_path, sha256_of, write_json
+from scsam_monai.filesystem.atomic import sha256_of
 from scsam_monai.filesystem.locks import exclusive
-from scsam_monai.weights.model_file import next_record
+from scsam_monai.weights.model_file import next_record, replace_model
 from scsam_monai.weights.record import read_record
 
 KEY = "learned_images"
@@ -73,15 +71,8 @@ def replace(model: Path, better: Path, learned: Sequence[str]) -> str:
         better: weights with their record beside them.
         learned: SHA-256 of the images that they learned from, beyond those of ``model``.
     """
-    names = (model.with_name(f"{model.stem}_earlier_{number}{model.suffix}") for number in count(1))
-    earlier = next(path for path in names if not path.exists())
-    record = read_record(better) | {KEY: list(dict.fromkeys([*read_record(model).get(KEY, []), *learned]))}
-    copy_whole(model.with_suffix(".json"), earlier.with_suffix(".json"))
-    copy_whole(model, earlier)
-    write_json(next_record(model), record)
-    copy_whole(better, model)
-    next_record(model).replace(model.with_suffix(".json"))
-    return earlier.name
+    known = list(dict.fromkeys([*read_record(model).get(KEY, []), *learned]))
+    return str(replace_model(model, better, read_record(better) | {KEY: known}))
 
 
 def finish_replacing(model: Path) -> None:
@@ -94,9 +85,3 @@ def finish_replacing(model: Path) -> None:
             record.replace(model.with_suffix(".json"))
         else:
             record.unlink(missing_ok=True)
-
-
-def copy_whole(source: Path, target: Path) -> None:
-    """Copy a file; ``target`` is there whole or not at all."""
-    with atomic_path(target) as temporary:
-        shutil.copyfile(source, temporary)

@@ -5,13 +5,16 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import shutil
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import IO, Any
 
 from scsam_monai.errors import InputError
+from scsam_monai.filesystem.atomic import atomic_path, sha256_of, write_json
 from scsam_monai.weights.record import HASH, check_pixel_size, read_record
 from scsam_monai.weights.registry import check_model
 
@@ -150,6 +153,37 @@ class ModelFile(RecordedWeights):
 def next_record(weights: Path) -> Path:
     """Return where the record of weights waits that are about to take the place of ``weights``."""
     return weights.with_name(f"{weights.stem}_next.json")
+
+
+def replace_model(model: Path, better: Path, record: Mapping[str, Any]) -> str | None:
+    """Put weights and a record in the place of ``model``, each of them whole; what stood there is kept beside it.
+
+    Args:
+        model: ``model.pt``, which need not be there yet.
+        better: the weights that take its place.
+        record: of them.
+
+    Returns:
+        the name that the earlier weights have now, ``model_earlier_1.pt`` or the first number that is free; None if
+        there were none.
+    """
+    earlier = None
+    if model.is_file() and sha256_of(model) != sha256_of(better):  # else a stop came between the two files
+        names = (model.with_name(f"{model.stem}_earlier_{number}{model.suffix}") for number in count(1))
+        earlier = next(path for path in names if not path.exists())
+        if model.with_suffix(".json").is_file():
+            copy_whole(model.with_suffix(".json"), earlier.with_suffix(".json"))
+        copy_whole(model, earlier)
+    write_json(next_record(model), record)
+    copy_whole(better, model)
+    next_record(model).replace(model.with_suffix(".json"))
+    return None if earlier is None else earlier.name
+
+
+def copy_whole(source: Path, target: Path) -> None:
+    """Copy a file; ``target`` is there whole or not at all."""
+    with atomic_path(target) as temporary:
+        shutil.copyfile(source, temporary)
 
 
 def damaged_part(path: str | Path) -> str | None:

@@ -37,6 +37,7 @@ from scsam_monai.monai_label.training import (
     scored_items,
 )
 from scsam_monai.training.handlers import BestWeights, RunRecord
+from scsam_monai.weights import model_file
 from scsam_monai.weights.registry import sha256_of
 
 BUNDLE = Path(__file__).resolve().parents[2] / "bundle"
@@ -144,7 +145,7 @@ def test_a_stop_while_the_model_is_replaced_leaves_it_with_its_own_record(run, m
     first, training, done = model.read_bytes(), run(0.5, 0.6), []
     record = json.loads(model.with_suffix(".json").read_text()) | {"model_sha256": sha256_of(model)}
     model.with_suffix(".json").write_text(json.dumps(record))
-    copy = served_model.copy_whole
+    copy = model_file.copy_whole
 
     def stopping(source, target):
         if len(done) == copies:
@@ -154,7 +155,7 @@ def test_a_stop_while_the_model_is_replaced_leaves_it_with_its_own_record(run, m
         if len(done) == copies == 3:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(served_model, "copy_whole", stopping)
+    monkeypatch.setattr(model_file, "copy_whole", stopping)
     with pytest.raises(KeyboardInterrupt):
         training.publish()
     assert (model.read_bytes() == first) is (copies < 3)

@@ -2,6 +2,7 @@
 
 from scsam_monai.training.batches import SetEpoch
 from scsam_monai.training.distributed import events_of_first
+from scsam_monai.training.handlers.adapting import KeepPrototypes, Watch
 from scsam_monai.training.handlers.averaging import AverageSteps, WeightAverage
 from scsam_monai.training.handlers.best import BestWeights, SavePart, ScoreStart
 from scsam_monai.training.handlers.checkpoint import RunCheckpoint
@@ -17,6 +18,7 @@ __all__ = [
     "BestWeights",
     "ClipGradients",
     "FiniteLoss",
+    "KeepPrototypes",
     "LossTerms",
     "MetricsLog",
     "ProbeHandler",
@@ -27,6 +29,7 @@ __all__ = [
     "SavePart",
     "ScoreStart",
     "SetEpoch",
+    "Watch",
     "WeightAverage",
     "events_of_first",
 ]

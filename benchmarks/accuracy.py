@@ -46,29 +46,39 @@ class Model:
         overlays: config files after ``train.json``.
         flags: overrides of the config.
         timed: whether it trains for the CPU time it is given, from a seed that matters.
+        crops_a_minute: crops in the pool. Frozen encoders see each once a view; who trains them gains by more.
     """
 
     overlays: tuple[str, ...] = ()
     flags: Mapping[str, Any] = field(default_factory=dict)
     timed: bool = True
+    crops_a_minute: int = 30
 
 
 MODELS = {
     "ScSAM plus": Model(flags={"network_def::preset": "plus"}),
     "ScSAM paper": Model(flags={"network_def::preset": "paper"}),
-    "U-Net (nnU-Net's shape)": Model(("unet",)),
-    "U-Net on ImageNet": Model(("pretrained_unet",), {"network_def::weights": ON_PYRAMID}),
-    "frozen ImageNet pyramid": Model(("frozen_pyramid",), {"network_def::weights": ON_PYRAMID}),
-    "random forest": Model(("random_forest",), timed=False),
+    "U-Net (nnU-Net's shape)": Model(("unet",), crops_a_minute=100),
+    "U-Net on ImageNet": Model(
+        ("pretrained_unet",), {"network_def::weights": ON_PYRAMID}, crops_a_minute=100
+    ),
+    "frozen ImageNet pyramid": Model(
+        ("frozen_pyramid",), {"network_def::weights": ON_PYRAMID}, crops_a_minute=100
+    ),
+    "random forest": Model(("random_forest",), timed=False, crops_a_minute=100),
 }
 ABLATIONS = {
-    "ScSAM, SAM alone": Model(flags={"network_def::fusion": "sam"}),
-    "ScSAM, MAE alone": Model(flags={"network_def::fusion": "mae"}),
+    "ScSAM, SAM alone": Model(flags={"network_def::fusion": "sam", "network_def::pyramid": "none"}),
+    "ScSAM, MAE alone": Model(flags={"network_def::fusion": "mae", "network_def::pyramid": "none"}),
+    "ScSAM, no pyramid": Model(flags={"network_def::pyramid": "none"}),
+    "ScSAM, pyramid not enlarged": Model(flags={"network_def::pyramid_zoom": 1}),
+    "ScSAM, no fine prototypes": Model(flags={"network_def::fine_prototypes": False}),
     "ScSAM, pyramid alone": Model(
         flags={
-            "network_def::fusion": "pyramid",
-            "network_def::pyramid": PYRAMID,
-            "network_def::pyramid_weights": ON_PYRAMID,
+            "network_def::sam": "none",
+            "network_def::mae": "none",
+            "network_def::sam_weights": "random",
+            "network_def::mae_weights": "random",
         }
     ),
     "ScSAM, random encoders": Model(
@@ -223,7 +233,8 @@ def overrides(options: argparse.Namespace, job: Job) -> dict[str, Any]:
     model = described(job.model)
     stack = stack_of(job.data)
     minutes = max(options.cpu_minutes) if job.cpu_minutes is None else job.cpu_minutes
-    flags: dict[str, Any] = {"seed": job.seed, "pool_size": int(min(max(100 * minutes, 100), 1000))}
+    pool_size = int(min(max(model.crops_a_minute * minutes, 100), 1000))
+    flags: dict[str, Any] = {"seed": job.seed, "pool_size": pool_size}
     if stack is not None and stack.pixel_size_nm is not None:
         flags["train::dataset::pixel_size_nm"] = stack.pixel_size_nm
     if job.cpu_minutes is not None:

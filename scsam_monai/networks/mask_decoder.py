@@ -225,7 +225,7 @@ class ClassMaskDecoder(nn.Module):
         Args:
             features: fused features ``(B, 256, g, g)``.
             prompts: prompts of the K' classes.
-            skip: high-resolution features ``(B, skip_channels * s * s, h, w)`` of cells of s x s pixels, a channel's
+            skip: high-resolution features ``(B, skip_channels * s * s, h, w)``: cells of s x s pixels, a channel's
                 pixels together; plain features for s = 1.
 
         Returns:

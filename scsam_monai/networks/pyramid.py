@@ -72,11 +72,8 @@ class PyramidEncoder(Freezable):
         info: Any = self.model.feature_info
         reductions, channels = tuple(info.reduction()), tuple(info.channels())
         self._multiple = math.lcm(*reductions)
-        self._kept = [
-            i
-            for i, stride in enumerate(reductions)
-            if zoom == 1 or (stride >= FINEST * zoom and not stride % zoom)
-        ]
+        fits = [zoom == 1 or (stride >= FINEST * zoom and not stride % zoom) for stride in reductions]
+        self._kept = [index for index, fit in enumerate(fits) if fit]
         if not self._kept:
             raise InputError(
                 f"pyramid {name}",

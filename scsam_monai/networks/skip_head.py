@@ -14,7 +14,8 @@ class SkipHead(MLP):
 
     The logit of a pixel is the product of its features with a vector of the class. That vector is computed from the
     class's mask token, as SAM does; with fine prototypes it starts from a learned one, and the token's part from
-    nothing. At first all mask tokens are nearly the same, and learning to tell classes by them takes hundreds of steps.
+    nothing. At first all mask tokens are nearly the same, and learning to tell classes by them takes hundreds of
+    steps.
 
     Args:
         token_channels: width of the mask tokens.

@@ -52,6 +52,8 @@ RANDOM = "random"
 """Stands for no weights where None cannot be said: MONAI drops overrides that are None."""
 PLACES = {"sam": "sam_encoder", "mae": "mae_encoder", "pyramid": f"{SOURCES}.pyramid"}
 """Where a network keeps the encoder of each kind."""
+OLDER = {"pyramid": NONE, "pyramid_zoom": 1, "fine_prototypes": False}
+"""What records that are older than these arguments mean."""
 AT_RUN_TIME = ("chunk", "amp", "compile_blocks")
 """Arguments that belong to the machine, not to the weights."""
 
@@ -237,11 +239,7 @@ def rebuild_scsam(weights: str | Path, *, record: Mapping[str, Any] | None = Non
     """
     recorded = dict((read_record(weights) if record is None else record).get("network", {}))
     if recorded:
-        recorded = {
-            "pyramid": NONE,
-            "pyramid_zoom": 1,
-            "fine_prototypes": False,
-        } | recorded  # of records that are older
+        recorded = OLDER | recorded
         recorded["pyramid_weights"] = recorded.get("pyramid_weights") or RANDOM  # the file holds them
     folders = [Path(weights).parent, *as_folders(recipe.pop("weights_dir", None))]
     # load_weights comes next and refuses anything less than every weight.

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 import scsam_monai._torchvision  # noqa: F401
-from scsam_monai.networks.frozen_encoders import refreeze
 from scsam_monai.errors import InputError
+from scsam_monai.networks.frozen_encoders import refreeze
 from scsam_monai.networks.pyramid import PyramidEncoder
 
 

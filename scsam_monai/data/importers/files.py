@@ -12,7 +12,7 @@ from scsam_monai.data.importers.target import ValueMap, prepare_target, source_f
 from scsam_monai.data.items import class_ids
 from scsam_monai.data.pairing import pair_by_name
 from scsam_monai.errors import InputError
-from scsam_monai.io import read_header, read_image, read_labels, write_stack
+from scsam_monai.io import open_volume, read_header, read_image, read_labels, write_stack
 from scsam_monai.io.formats import WITH_DATASETS
 from scsam_monai.io.formats.slices import natural_key
 from scsam_monai.io.formats.source import split_dataset
@@ -34,12 +34,13 @@ def import_files(
     y_ranges: ZRanges | None = None,
     gap: int = 1,
     in_order: bool = False,
+    sections: Sequence[int] | None = None,
     overwrite: bool = False,
 ) -> Path:
     """Import image and label files; images stay where they are.
 
     Labels whose values already are the class ids stay, too; others are written anew into the target, and so are
-    all files whose axes have to be declared. Without a split everything is training.
+    all files whose axes have to be declared, and sections of a stack. Without a split everything is training.
 
     Args:
         source: folder that the patterns start from.
@@ -56,6 +57,7 @@ def import_files(
         y_ranges: split along y: for a single section.
         gap: sections or rows left out between the ranges.
         in_order: pair images and labels in the order in which they are named and sorted, whatever their names.
+        sections: the label files are of these sections of the one image, counted from 0, in their order.
         overwrite: replace a data set in ``target``.
 
     Returns:
@@ -69,12 +71,12 @@ def import_files(
     known = class_ids(list(annotated or value_map.labels.values()), value_map.labels, where="annotated")
     items = [
         {
-            "image": str(_image_file(image, axes, folder, index, size)),
-            "label": str(_label_file(label, axes, value_map, folder, index, size)),
+            "image": str(_image_file(image, axes, z, folder, index, size)),
+            "label": str(_label_file(label, axes, z, value_map, folder, index, size)),
             "voxel_size_nm": size,
             "annotated": [value_map.labels[class_id] for class_id in known],
         }
-        for index, (image, label) in enumerate(_pairs(base, images, labels, in_order))
+        for index, (image, label, z) in enumerate(_pairs(base, images, labels, in_order, sections))
         for size in [_voxel_size(image, axes, voxel_size_nm)]
     ]
     return write_description(folder, value_map.labels, _split(items, z_ranges, y_ranges, file_patterns, gap))
@@ -101,8 +103,9 @@ def find_files(base: Path, patterns: Sequence[str]) -> list[Path]:
 
 
 def _pairs(
-    base: Path, images: Sequence[str], labels: Sequence[str], in_order: bool
-) -> list[tuple[Path, Path]]:
+    base: Path, images: Sequence[str], labels: Sequence[str], in_order: bool, sections: Sequence[int] | None
+) -> list[tuple[Path, Path, int | None]]:
+    """Return each image with its label, and the section that this is of if it is not of all."""
     image_files, label_files = find_files(base, images), find_files(base, labels)
     if same := set(image_files) & set(label_files):
         raise InputError(
@@ -111,8 +114,10 @@ def _pairs(
             met="one file as both",
             remedy="narrow the patterns",
         )
+    if sections is not None:
+        return _of_sections(base, image_files, label_files, sections)
     if not in_order:
-        return pair_by_name(base, image_files, label_files)
+        return [(image, label, None) for image, label in pair_by_name(base, image_files, label_files)]
     if len(image_files) != len(label_files):
         raise InputError(
             base,
@@ -120,20 +125,55 @@ def _pairs(
             met=f"{len(image_files)} images and {len(label_files)} labels",
             remedy="narrow the patterns",
         )
-    return list(zip(image_files, label_files, strict=True))
+    return [(image, label, None) for image, label in zip(image_files, label_files, strict=True)]
 
 
-def _image_file(image: Path, axes: str | None, folder: Path, index: int, size: Sequence[float]) -> Path:
-    """The image file itself, or one in z, y, x in the data set's folder where its axes are declared."""
+def _of_sections(
+    base: Path, images: Sequence[Path], labels: Sequence[Path], sections: Sequence[int]
+) -> list[tuple[Path, Path, int | None]]:
+    """Return the stack with each label and its section."""
+    if len(images) != 1 or len(labels) != len(sections) or len(set(sections)) < len(sections):
+        raise InputError(
+            base,
+            expected="one stack, and for each label file a section of its own",
+            met=f"{len(images)} images, {len(labels)} labels and the sections {', '.join(map(str, sections))}",
+            remedy="name the stack by --image and repeat --label and --section alike",
+        )
+    return [(images[0], label, z) for label, z in zip(labels, sections, strict=True)]
+
+
+def _image_file(
+    image: Path, axes: str | None, z: int | None, folder: Path, index: int, size: Sequence[float]
+) -> Path:
+    """The image file itself; one in the data set's folder for a section, or in z, y, x where axes are declared."""
+    if z is not None:
+        with open_volume(image, axes=axes) as volume:
+            depth, *edges = volume.shape
+            if not 0 <= z < depth:
+                raise InputError(
+                    "--section",
+                    expected=f"a section of {image.name}, 0 to {depth - 1}",
+                    met=str(z),
+                    remedy="sections count from 0",
+                )
+            section = volume.read(((z, z + 1), *((0, edge) for edge in edges)))[0]
+        return _written(section, folder / "images", image, index, size, f"_z{z}")
     if axes is None:
         return image
     return _written(read_image(image, axes=axes).array, folder / "images", image, index, size)
 
 
 def _label_file(
-    label: Path, axes: str | None, value_map: ValueMap, folder: Path, index: int, size: Sequence[float]
+    label: Path,
+    axes: str | None,
+    z: int | None,
+    value_map: ValueMap,
+    folder: Path,
+    index: int,
+    size: Sequence[float],
 ) -> Path:
     """The label file itself where its values and axes fit, else a new one in the data set's folder."""
+    axes = axes if z is None else None  # those of the stack
     values = read_labels(label, axes=axes).array
     value_map.check(values, label)
     if value_map.fits(values) and axes is None:
@@ -141,8 +181,10 @@ def _label_file(
     return _written(value_map.apply(values), folder / "labels", label, index, size)
 
 
-def _written(array: np.ndarray, folder: Path, source: Path, index: int, size: Sequence[float]) -> Path:
-    written = folder / f"{index:03d}_{source.name.split('.')[0]}.tif"
+def _written(
+    array: np.ndarray, folder: Path, source: Path, index: int, size: Sequence[float], part: str = ""
+) -> Path:
+    written = folder / f"{index:03d}_{source.name.split('.')[0]}{part}.tif"
     z, y, x = size
     write_stack(written, array, (z, y, x))
     return written

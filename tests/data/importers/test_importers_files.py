@@ -368,3 +368,32 @@ def test_the_command_prints_pairs_draws_them_and_says_what_is_missing(source, tm
     assert "no validation and no test part" in done.output
     with Image.open(tmp_path / "set" / "pairs.png") as picture:
         assert picture.width > 500
+
+
+def test_labels_of_single_sections_go_with_these_sections_of_the_stack(source, tmp_path):
+    for z in (4, 1):
+        tifffile.imwrite(source / f"painted{z}.tif", (RAW[z] % 3).astype(np.uint8))
+    given = {"images": ["cell1_raw.tif"], "labels": ["painted4.tif", "painted1.tif"]}
+    description = load_dataset(run(source, tmp_path / "set", sections=[4, 1], **given))
+    for item, z in zip(description.training, (4, 1), strict=True):
+        image, label = load_item(item)
+        np.testing.assert_array_equal(image[0], RAW[z] + 1)
+        np.testing.assert_array_equal(label[0], RAW[z] % 3)
+        assert item["voxel_size_nm"] == SIZE
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"sections": [6]}, r"--section: expected a section of cell1_raw\.tif, 0 to 5, met 6"),
+        ({"sections": [1, 2]}, "for each label file a section of its own, met 1 images, 1 labels"),
+        ({"sections": [1], "images": ["*_raw.tif"]}, "expected one stack.* met 3 images"),
+        ({"sections": [1], "labels": ["cell1_label.tif"]}, "expected the shape of"),
+    ],
+)
+def test_sections_that_do_not_fit_are_refused(source, tmp_path, options, message):
+    tifffile.imwrite(source / "painted.tif", (RAW[1] % 3).astype(np.uint8))
+    given = {"images": ["cell1_raw.tif"], "labels": ["painted.tif"], **options}
+    with pytest.raises(InputError, match=message):
+        run(source, tmp_path / "set", **given)
+    assert not (tmp_path / "set" / "dataset.json").exists()

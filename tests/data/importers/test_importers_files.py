@@ -397,3 +397,36 @@ def test_sections_that_do_not_fit_are_refused(source, tmp_path, options, message
     with pytest.raises(InputError, match=message):
         run(source, tmp_path / "set", **given)
     assert not (tmp_path / "set" / "dataset.json").exists()
+
+
+def test_voxels_that_are_nan_are_filled_and_their_labels_unknown(source, tmp_path, caplog):
+    grey = (RAW + 1).astype(np.float32)
+    missing = np.zeros(RAW.shape, bool)
+    missing[:, :2], missing[3, 5, 4] = True, True
+    tifffile.imwrite(source / "hole_raw.tif", np.where(missing, np.nan, grey))
+    tifffile.imwrite(source / "hole_label.tif", RAW % 3)
+    given = {"images": ["hole_raw.tif"], "labels": ["hole_label.tif"]}
+    description = load_dataset(run(source, tmp_path / "set", **given))
+    image, label = load_item(description.training[0])
+    np.testing.assert_array_equal(image[~missing], grey[~missing])
+    assert np.isfinite(image).all()
+    np.testing.assert_array_equal(label, np.where(missing, 255, RAW % 3))
+    (message,) = caplog.messages
+    assert "hole_raw.tif: 25.2 % of its voxels are NaN or infinite: they are filled" in message
+    check_dataset(description)
+    np.testing.assert_array_equal(tifffile.imread(source / "hole_label.tif"), RAW % 3)  # stays as it was
+
+
+def test_an_image_of_nan_alone_is_refused(source, tmp_path):
+    tifffile.imwrite(source / "hole_raw.tif", np.full(RAW.shape, np.nan, np.float32))
+    with pytest.raises(InputError, match=r"hole_raw\.tif: expected grey values, met NaN"):
+        run(source, tmp_path / "set", images=["hole_raw.tif"], labels=["cell1_label.tif"])
+
+
+def test_the_remedy_for_nan_in_a_data_set_is_named(source, tmp_path):
+    tifffile.imwrite(source / "cell1_raw.tif", np.where(RAW > 190, np.nan, RAW).astype(np.float32))
+    content = {"labels": {"0": "background", "1": "m", "2": "n"}, "voxel_size_nm": SIZE}
+    content["training"] = [{"image": "cell1_raw.tif", "label": "cell1_label.tif"}]
+    (source / "dataset.json").write_text(json.dumps(content))
+    with pytest.raises(InputError, match="NaN or infinite voxels; scsam import files fills them"):
+        check_dataset(load_dataset(source))

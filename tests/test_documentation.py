@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from scsam_monai.cli import app
 from scsam_monai.command_line import check_overrides, config_files
-from scsam_monai.data.synthetic import Look, draw_look
+from scsam_monai.data.synthetic import CLASSES, Look, draw_look, generate_volume
 from scsam_monai.data.synthetic.tissues import volume as tissue_volume
 from scsam_monai.io import (
     ImageVolume,
@@ -27,6 +27,7 @@ from scsam_monai.io import (
     build_pyramid,
     create_image,
     create_labels,
+    open_volume,
     write_stack,
 )
 from scsam_monai.io.palette import class_colours
@@ -54,8 +55,12 @@ def commands(document: Path) -> list[list[str]]:
     return [words for part in parts if (words := shlex.split(part, comments=True))]
 
 
+FIRST_SECTION = ROOT / "docs" / "first_section.md"
+"""Its commands follow one another, see below."""
+
+
 def starting_with(name: str) -> list[list[str]]:
-    found = [words for document in DOCUMENTS for words in commands(document)]
+    found = [words for document in DOCUMENTS if document != FIRST_SECTION for words in commands(document)]
     return [words for words in found if any(word.endswith(name) for word in words[:5])]
 
 
@@ -170,6 +175,29 @@ def test_scsam_commands_run_as_written(words, tmp_path, monkeypatch):
         assert runner.invoke(app, files[1:]).exit_code == 0
     result = runner.invoke(app, words[1:])
     assert result.exit_code == 0, result.output
+
+
+def test_one_annotated_section_leads_to_overlay_objects_and_table_as_written(tmp_path, monkeypatch):
+    """The printed commands one after the other; the training is shortened as the page says."""
+    monkeypatch.chdir(tmp_path)
+    drawn = generate_volume((14, 96, 96), (16.0, 16.0, 16.0), seed=0)
+    tifffile.imwrite("stack.tif", drawn.image)
+    values = np.zeros(256, np.uint8)
+    values[[CLASSES.index(name) for name in ("mitochondrion", "nucleus")]] = (1, 2)
+    tifffile.imwrite("section_12_labels.tif", values[drawn.labels[12]])
+    printed = commands(FIRST_SECTION)
+    assert 0 < len(printed) <= 5
+    (shorter,) = re.findall(r"add `(.*?)` to the second", FIRST_SECTION.read_text())
+    printed[1] += shlex.split(shorter)
+    for words in printed:
+        done = CliRunner().invoke(app, words[1:])
+        assert done.exit_code == 0, (words, done.output)
+    named = re.findall(r"`([\w/]+\.(?:png|html|csv|ome\.zarr))`", FIRST_SECTION.read_text())
+    assert len(named) == 7
+    assert [name for name in named if not (tmp_path / name).exists()] == []
+    (section,) = (tmp_path / "my_dataset" / "images").iterdir()
+    assert (tifffile.imread(section) == drawn.image[12]).all()
+    assert open_volume("labels.ome.zarr").shape == drawn.image.shape
 
 
 def test_python_of_the_guide_to_volumes_runs_as_written(tmp_path, monkeypatch):

@@ -149,6 +149,14 @@ def import_files_command(
     pair_in_order: Annotated[
         bool, typer.Option("--pair-in-order", help="Pair by sorted order, whatever the names are.")
     ] = False,
+    section: Annotated[
+        list[int] | None,
+        typer.Option(
+            min=0,
+            metavar="Z",
+            help="Section of the one IMAGE, from 0, that the label file is of; repeat for more.",
+        ),
+    ] = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Any images and labels that scsam predict reads; prints the pairs and draws them in pairs.png."""
@@ -176,6 +184,7 @@ def import_files_command(
         file_patterns={part: names for part, names in patterns.items() if names} or None,
         gap=gap,
         in_order=pair_in_order,
+        sections=section or None,
         overwrite=overwrite,
     )
     _show_pairs(written)

@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from scsam_monai.cli.options import Axes, numbers, print_table, voxel_size
+from scsam_monai.cli.interrupts import interruptible
+from scsam_monai.cli.options import Axes, numbers, voxel_size
+from scsam_monai.cli.predicted import print_estimate, print_result
 from scsam_monai.errors import InputError
-from scsam_monai.progress import amount, duration
 from scsam_monai.threads import told
-
-if TYPE_CHECKING:
-    from scsam_monai.inference.estimate import Estimate
-    from scsam_monai.inference.job import Job
-    from scsam_monai.inference.model import Model
-    from scsam_monai.io.volume import VolumeReader
 
 
 class RunnerName(StrEnum):
@@ -60,6 +54,10 @@ def predict(
     voxel_size_nm: Annotated[
         str | None,
         typer.Option(metavar="Z,Y,X", help="Voxel size in nm, if the file states none or a wrong one."),
+    ] = None,
+    z: Annotated[
+        str | None,
+        typer.Option(metavar="START:STOP", help="Segment these sections alone, the end excluded."),
     ] = None,
     planes: Annotated[
         int, typer.Option(min=1, max=3, help="1: segment xy sections. 3: average over xy, xz and yz.")
@@ -128,10 +126,13 @@ def predict(
     ] = False,
 ) -> None:
     """Segment an image or a volume of any size, block by block from disk to disk."""
+    from scsam_monai.data.importers.splits import parse_z_range
+    from scsam_monai.inference.begun import begun_job
     from scsam_monai.inference.model import ModelFile
-    from scsam_monai.inference.planning import begun_job, plan_job
+    from scsam_monai.inference.planning import plan_job
     from scsam_monai.inference.runners.local import Shard
     from scsam_monai.inference.windows import Windows
+    from scsam_monai.io.section_range import some_sections
     from scsam_monai.io.volume import open_volume
     from scsam_monai.progress import stage_bars
     from scsam_monai.report.palette import colours_of
@@ -144,12 +145,14 @@ def predict(
     products = [
         name for name, wanted in (("probabilities", probabilities), ("confidence", confidence)) if wanted
     ]
+    sections = None if z is None else parse_z_range(z, where="--z")
     drawn = None if classes is None else [name.strip() for name in classes.split(",")]
     thresholds, smallest = _by_name("--threshold", threshold), _by_name("--smallest-nm2", smallest_nm2)
     if resume and (begun := begun_job(output)) is not None:
         kept = _untyped(context)
         dataset = begun.source.dataset if "dataset" in kept else dataset
         axes = begun.source.axes if "axes" in kept else axes
+        sections = begun.source.sections if "z" in kept else sections
         invert = begun.intensity[0] > begun.intensity[1] if "invert" in kept else invert
         if begun.selection is not None:
             asked = begun.selection.by_name(begun.class_names)
@@ -171,8 +174,8 @@ def predict(
     if planes == 3:
         products.append("disagreement")
     started = time.monotonic()
-    with open_volume(source, dataset, axes) as volume:
-        with stage_bars() as progress, _interruptible(output) as interrupted:
+    with some_sections(open_volume(source, dataset, axes), sections) as volume:
+        with stage_bars() as progress, interruptible(output) as interrupted:
             job, opened = plan_job(
                 volume,
                 output,
@@ -201,7 +204,7 @@ def predict(
             if dry_run:
                 from scsam_monai.inference.estimate import estimate
 
-                _print_estimate(job, opened, estimate(job, opened))
+                print_estimate(job, opened, estimate(job, opened))
                 return
             from scsam_monai.inference.run import run_job
 
@@ -224,7 +227,7 @@ def predict(
             if interrupted() and not finished:
                 raise KeyboardInterrupt
         if finished:
-            _print_result(job, volume, time.monotonic() - started)
+            print_result(job, volume, time.monotonic() - started)
         else:
             typer.echo(f"this share is done; {job.output} appears when the last one is")
 
@@ -282,98 +285,3 @@ def _shipped_model() -> Path:
     path = shipped_model()
     typer.echo(f"model: {path}, trained on drawn cells, not on tissue; name your own with --model", err=True)
     return path
-
-
-@contextmanager
-def _interruptible(output: Path) -> Iterator[Callable[[], bool]]:
-    """Yield what says whether an interrupt has come: where libraries clean up, Python drops the exception."""
-    import signal
-
-    came = list[int]()
-
-    def note(number: int, _: object) -> None:
-        came.append(number)
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGINT, note)
-    try:
-        yield lambda: bool(came)
-    except KeyboardInterrupt:
-        _silence_leftovers()
-        typer.echo(f"stopped; the same command with --resume goes on with {output}", err=True)
-        raise typer.Exit(130) from None
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def _silence_leftovers() -> None:
-    """Keep Python from telling, while it ends, what the interrupt left half done inside the libraries."""
-    import sys
-    import warnings
-
-    sys.unraisablehook = lambda _: None
-    warnings.simplefilter("ignore")
-
-
-def _print_estimate(job: Job, model: Model, size: Estimate) -> None:
-    import shutil
-
-    z, y, x = job.source.shape
-    free = shutil.disk_usage(next(p for p in Path(job.output).parents if p.exists())).free
-    again = size.windows / size.once
-    print_table(
-        [
-            [
-                "volume",
-                f"{z} x {y} x {x} voxels (z, y, x), {job.source.dtype}, {_list(job.voxel_size_nm)} nm",
-            ],
-            ["network", f"{_list(job.factors[1:])} of its pixels per voxel (y, x), on {model.device}"],
-            ["blocks", f"{size.blocks} of {' x '.join(map(str, job.block))}"],
-            ["windows", f"{size.windows}, {again:.2f} times those of one piece{_advice(again)}"],
-            [
-                "time",
-                f"about {duration(size.seconds)} on one worker, {size.seconds_per_batch:.2f} s a batch",
-            ],
-            ["memory", f"about {amount(size.memory_bytes)}"],
-            ["disk", f"at most {amount(size.disk_bytes)} before compression, {amount(free)} free"],
-        ]
-    )
-
-
-def _advice(again: float) -> str:
-    return "; larger blocks (--memory-gb) need fewer" if again > 1.5 else ""
-
-
-def _print_result(job: Job, volume: VolumeReader, seconds: float) -> None:
-    for product in job.products:
-        typer.echo(job.path(product))
-    megavoxels = job.source.shape[0] * job.source.shape[1] * job.source.shape[2] / 1e6
-    typer.echo(f"{megavoxels:.1f} Mvoxel in {duration(seconds)}", err=True)
-    _write_picture(job, volume)
-
-
-def _write_picture(job: Job, volume: VolumeReader) -> None:
-    """Draw a section beside the output. A run that is finished stays so if that fails."""
-    from scsam_monai.report.volume_picture import write_volume_picture
-
-    target = job.beside("prediction.png")
-    if target.parent == Path(job.source.path):
-        typer.echo(f"no picture: it would be taken for a slice of {target.parent}", err=True)
-        return
-    try:
-        typer.echo(
-            write_volume_picture(
-                target,
-                volume,
-                job.output,
-                job.class_names,
-                job.intensity,
-                planes=job.windows.planes,
-            )
-        )
-    except (InputError, OSError) as error:
-        typer.echo(f"no picture: {error}", err=True)
-
-
-def _list(values: tuple[float, ...]) -> str:
-    return ", ".join(f"{value:g}" for value in values)

@@ -40,9 +40,17 @@ def report(
     measured: Annotated[
         Path | None, typer.Option(metavar="DIR", help="What `scsam measure` wrote of these labels.")
     ] = None,
+    evaluated: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="What `scsam evaluate --output` wrote of these labels; default: found beside them.",
+        ),
+    ] = None,
 ) -> None:
     """Write one HTML file on labels or on a training run, with nothing to fetch: pictures, numbers, origin."""
     from scsam_monai.progress import progress_of, stage_bars
+    from scsam_monai.report.evaluated import find_evaluation
     from scsam_monai.report.labels_page import labels_page
     from scsam_monai.report.page import write_page
     from scsam_monai.report.run_page import is_run, run_page
@@ -62,6 +70,7 @@ def report(
                 image_axes=image_axes,
                 voxel_size_nm=size,
                 measured=measured,
+                evaluated=evaluated or find_evaluation(source),
                 progress=progress_of("counting", progress),
             )
         default = beside(source)

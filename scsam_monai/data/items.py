@@ -124,7 +124,7 @@ def complete_item(
             remedy="remove or correct it",
         )
     paths = [_path(item[key], folder, f"{where}: {key}") for key in ("image", "label")]
-    image, label = read_header(paths[0]), read_label_header(paths[1])
+    image, label = read_header(paths[0], whole=True), read_label_header(paths[1], whole=True)
     if volume_shape(image.shape) != volume_shape(label.shape):
         raise InputError(
             f"{where}: {paths[1]}",

@@ -15,7 +15,8 @@ from monai.transforms import MapTransform, RandomizableTransform, Transform
 from scsam_monai.data.transforms import SAMPLE
 from scsam_monai.errors import check_range
 from scsam_monai.io import ArrayVolume
-from scsam_monai.io.empty import describe_empty, fill_empty, find_empty
+from scsam_monai.io.empty import describe_empty, find_empty
+from scsam_monai.io.fill_empty import fill_empty
 from scsam_monai.io.intensity import sample_array
 
 logger = logging.getLogger(__name__)

@@ -21,7 +21,8 @@ from scsam_monai.inference.products import Product
 from scsam_monai.inference.selection import Selection
 from scsam_monai.inference.streaming import Sink, Stream
 from scsam_monai.inference.windows import Windows
-from scsam_monai.io.empty import MIRRORED, Bounds, EmptyParts, fill_empty
+from scsam_monai.io.empty import Bounds, EmptyParts
+from scsam_monai.io.fill_empty import MIRRORED, fill_empty
 from scsam_monai.io.image import Region
 from scsam_monai.progress import Progress
 
@@ -238,7 +239,9 @@ def content_stream(
     """
     plan = ContentPlan(blocks, empty.content)
     content = ContentVolume(volume, empty, sum(intensity) / 2, dtype)
-    predictors = windows.predictors(model.network, plan.shape, factors, intensity, model.device)
+    predictors = windows.predictors(
+        model.network, plan.shape, factors, intensity, model.device, empty.numbering
+    )
     whole = WholeSink(sink, plan, content, label)
     stream = Stream(content, predictors, plan, whole, wanted, progress, selection)
     return ContentStream(stream, whole, wanted, len(model.class_names))

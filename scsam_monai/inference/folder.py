@@ -116,6 +116,7 @@ def _is_finished(
         and source.get("modified") == Inventory(volume).digest
         and made.get("model_sha256") == model.sha256
         and source.get("axes") == axes
+        and source.get("sections") is None
         and made.get("windows") == asdict(windows)
         and made.get("selection") is None
         and made.get("empty_label", 0) == 0

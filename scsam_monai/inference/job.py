@@ -13,6 +13,8 @@ from scsam_monai.inference.blocks import BlockPlan
 from scsam_monai.inference.products import Product
 from scsam_monai.inference.selection import Selection
 from scsam_monai.inference.windows import Windows
+from scsam_monai.io.section_range import some_sections
+from scsam_monai.io.volume import VolumeReader, open_volume
 
 Bounds = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 ZARR = (".ome.zarr", ".zarr")
@@ -31,6 +33,7 @@ class Source:
         modified: of its files, see :attr:`scsam_monai.io.inventory.Inventory.digest`: a job is not resumed on
             another volume of the same name, nor on one of which a chunk has changed.
         axes: letters of its stored axes as the user declared them; None relies on the file.
+        sections: of the file that are read, the end excluded; None for all. ``shape`` is theirs.
     """
 
     path: str
@@ -39,6 +42,15 @@ class Source:
     dtype: str
     modified: str
     axes: str | None = None
+    sections: tuple[int, int] | None = None
+
+    def open(self) -> VolumeReader:
+        """Open it for reading.
+
+        Raises:
+            InputError: it cannot be read.
+        """
+        return some_sections(open_volume(self.path, self.dataset, self.axes), self.sections)
 
 
 @dataclass(frozen=True)
@@ -91,6 +103,11 @@ class Job:
         return BlockPlan(self.source.shape, self.block)
 
     @property
+    def first_section(self) -> int:
+        """Number, in the file, of the first section that is read."""
+        return 0 if self.source.sections is None else self.source.sections[0]
+
+    @property
     def content_shape(self) -> tuple[int, int, int]:
         """Of the part that windows are laid over, (z, y, x)."""
         z, y, x = (last - first for first, last in self.content)
@@ -112,8 +129,9 @@ class Job:
     def as_json(self) -> dict[str, Any]:
         """Return the job as JSON types."""
         described = asdict(self)
-        if self.source.axes is None:  # as releases wrote it that knew no other order
-            del described["source"]["axes"]
+        for name in ("axes", "sections"):  # as releases wrote it that knew nothing else
+            if described["source"][name] is None:
+                del described["source"][name]
         return described
 
     @classmethod
@@ -123,7 +141,7 @@ class Job:
             name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
         }
         source = dict(values["source"])
-        source["shape"] = tuple(source["shape"])
+        source |= {name: tuple(source[name]) for name in ("shape", "sections") if name in source}
         products = tuple(Product(name) for name in values["products"])
         plain["content"] = tuple((first, last) for first, last in values["content"])
         plain |= {"source": Source(**source), "windows": Windows(**values["windows"]), "products": products}

@@ -11,25 +11,24 @@ from typing import TYPE_CHECKING
 
 from scsam_monai.data.items import IGNORE_LABEL
 from scsam_monai.errors import InputError, check_choice
+from scsam_monai.inference.begun import recorded_threads, refuse_finished
 from scsam_monai.inference.job import (
     Job,
     Source,
     is_zarr,
     output_suffix,
-    product_path,
     progress_folder,
 )
-from scsam_monai.inference.manifest import JOB, Manifest, sweep
 from scsam_monai.inference.model import Model, ModelFile, check_device_name, open_model
 from scsam_monai.inference.pixel_size import volume_factors
-from scsam_monai.inference.products import Product, as_products
+from scsam_monai.inference.products import as_products
 from scsam_monai.inference.selection import Selection
-from scsam_monai.inference.store import holds
 from scsam_monai.inference.windows import Windows
 from scsam_monai.io.empty import describe_empty, find_empty
 from scsam_monai.io.intensity import intensity_range_of
 from scsam_monai.io.inventory import Inventory
 from scsam_monai.io.label_export import check_export
+from scsam_monai.io.section_range import known_empty, whole_of
 from scsam_monai.io.volume import VolumeReader, open_volume, voxel_size_of
 from scsam_monai.progress import StageProgress, progress_of
 from scsam_monai.threads import default_threads
@@ -73,7 +72,8 @@ def plan_job(
     What headers, records and arguments tell is refused before torch is imported, which takes seconds.
 
     Args:
-        source: anything that :func:`scsam_monai.io.open_volume` reads, or what it has opened.
+        source: anything that :func:`scsam_monai.io.open_volume` reads, or what it has opened; a
+            :class:`~scsam_monai.io.section_range.SectionRange` is segmented as it would be in the whole volume.
         output: of the labels: ``.ome.zarr``, or ``.tif`` and ``.nii.gz`` for volumes that are not too large.
         model: a trained ``model.pt``, or what :func:`open_model` returned for one.
         dataset: inside an HDF5 file or an OME-Zarr.
@@ -117,9 +117,17 @@ def plan_job(
     opening = open_volume(source, dataset, axes) if isinstance(source, str | Path) else nullcontext(source)
     with opening as volume:
         size = voxel_size_of(volume, voxel_size_nm)
+        whole, sections = whole_of(volume)
+        if sections is not None and windows.planes != 1:
+            raise InputError(
+                "--z",
+                expected="one plane: xz and yz sections of some sections are others than those of all",
+                met=f"--planes {windows.planes}",
+                remedy="leave out --planes or --z",
+            )
         memory = _memory_for_blocks(volume, memory_gb)
         factors = volume_factors(size, file.pixel_size_nm, windows.planes)
-        _refuse_finished(target, wanted, volume.path, resume)
+        refuse_finished(target, wanted, volume.path, resume)
         if not is_zarr(output):
             check_export(output, volume.shape)
         _ = file.sha256  # damage is told before minutes of sampling
@@ -128,11 +136,19 @@ def plan_job(
                 "%s: %s; it is taken as it is, but a copy that has not ended looks so, too", volume.path, gaps
             )
         inventory = Inventory(volume)
-        empty = find_empty(volume, progress_of("looking for empty parts", progress))
+        of_all = find_empty(whole, progress_of("looking for empty parts", progress))
+        empty = known_empty(volume, of_all)
+        if sections is not None and empty.content[0][0] == empty.content[0][1]:
+            raise InputError(
+                "--z",
+                expected="sections that are not empty",
+                met=f"{sections[0]}:{sections[1]}, which all are",
+                remedy=f"such as {of_all.content[0][0]}:{of_all.content[0][1]}",
+            )
         if empty.share:
             logger.warning("%s", describe_empty(empty, empty_label))
         sampling = progress_of("sampling grey values", progress)
-        intensity = intensity_range_of(volume, progress=sampling, empty=empty)
+        intensity = intensity_range_of(whole, progress=sampling, empty=of_all)
         if invert:
             intensity = intensity[1], intensity[0]
         opened = model if isinstance(model, Model) else open_model(file, device)
@@ -151,6 +167,7 @@ def plan_job(
                 str(volume.dtype),
                 inventory.digest,
                 axes,
+                sections,
             ),
             output=str(target),
             model=str(file.path.absolute()),
@@ -167,20 +184,11 @@ def plan_job(
             chunk=chunk,
             block=largest if block is None else _whole_chunks(block, chunk),
             ome_zarr=ome_zarr,
-            threads=threads or _recorded_threads(progress_folder(target)) or default_threads(),
+            threads=threads or recorded_threads(progress_folder(target)) or default_threads(),
             selection=Selection.of(opened.class_names, classes, thresholds, smallest_nm2),
         )
         _warn_if_coarse(volume, job.block)
     return job, opened
-
-
-def begun_job(output: str | Path) -> Job | None:
-    """Return the unfinished job of an output; None without one, or where it is of another release."""
-    folder = progress_folder(Path(output).absolute())
-    try:
-        return Job.from_json(Manifest(folder).job) if (folder / JOB).is_file() else None
-    except (KeyError, TypeError, ValueError):  # it is refused, with what differs, when it is gone on with
-        return None
 
 
 def _file_of(model: str | Path | ModelFile | Model) -> ModelFile:
@@ -254,31 +262,3 @@ def _warn_if_coarse(volume: VolumeReader, block: Sequence[int]) -> None:
             *page,
             times,
         )
-
-
-def _recorded_threads(folder: Path) -> int | None:
-    # Another job may stand there, of another release: it is refused by and by.
-    return Manifest(folder).job.get("threads") if (folder / JOB).is_file() else None
-
-
-def _refuse_finished(output: Path, products: Sequence[Product], source: Path, resume: bool) -> None:
-    folder = progress_folder(output)
-    for product in products:
-        path = product_path(output, product)
-        # A run that was killed while it moved its maps has moved some, which it does not hold any more.
-        if path.exists() and (holds(folder, output, product) or not (folder / JOB).exists()):
-            sweep(folder)  # it may have been killed over its last act, and nobody will come after
-            if path.resolve() == source.resolve():
-                raise InputError(
-                    path, expected="an output", met="the input itself", remedy="name another output"
-                )
-            if resume:
-                raise InputError(
-                    path,
-                    expected="an unfinished run to go on with",
-                    met="an output that is there and no such run",
-                    remedy="nothing is left to do; to predict anew, remove it or name another",
-                )
-            raise InputError(
-                path, expected="no output yet", met="one that is there", remedy="remove it or name another"
-            )

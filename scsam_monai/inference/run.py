@@ -21,9 +21,10 @@ from scsam_monai.inference.model import Model, ModelFile, open_model
 from scsam_monai.inference.runners import Cancel, Shard, get_runner
 from scsam_monai.inference.sizing import MEMORY, memory_errors
 from scsam_monai.inference.store import Store
-from scsam_monai.io.empty import find_empty, no_empty
+from scsam_monai.io.empty import no_empty
 from scsam_monai.io.inventory import REMEDY, Inventory, WatchedVolume
-from scsam_monai.io.volume import VolumeReader, open_volume
+from scsam_monai.io.section_range import known_empty, whole_of
+from scsam_monai.io.volume import VolumeReader
 from scsam_monai.progress import Progress, StageProgress
 
 Entered = TypeVar("Entered")
@@ -73,9 +74,7 @@ def run_job(
         )
     with ExitStack() as stack:
         stack.enter_context(_entered(manifest.claim(share), job.folder))
-        volume = volume or stack.enter_context(
-            open_volume(job.source.path, job.source.dataset, job.source.axes)
-        )
+        volume = volume or stack.enter_context(job.source.open())
         inventory = planned_inventory(job, volume)
         if manifest.missing():
             store.create(colours)
@@ -129,13 +128,11 @@ def open_work(
     _refuse_other_model(job, file)
     torch.set_num_threads(job.threads)
     with ExitStack() as stack:
-        opened = volume or stack.enter_context(
-            open_volume(job.source.path, job.source.dataset, job.source.axes)
-        )
+        opened = volume or stack.enter_context(job.source.open())
         watched = WatchedVolume(opened, inventory or planned_inventory(job, opened))
         model = model or open_model(file, device)
         # The same as when it was planned, as the files are; each process keeps its own.
-        empty = find_empty(opened) if job.empty else no_empty(opened.shape)
+        empty = known_empty(opened) if job.empty else known_empty(opened, no_empty(whole_of(opened)[0].shape))
         stream = content_stream(
             watched,
             opened.dtype,

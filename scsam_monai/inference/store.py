@@ -19,7 +19,8 @@ from scsam_monai.inference.small_profiles import remove_small
 from scsam_monai.io.formats import place_and_dataset
 from scsam_monai.io.label_export import export_labels
 from scsam_monai.io.ome_zarr import LabelLegend
-from scsam_monai.io.ome_zarr_volume import ImageVolume, LabelVolume, create_image, create_labels
+from scsam_monai.io.ome_zarr_create import create_image, create_labels
+from scsam_monai.io.ome_zarr_volume import ImageVolume, LabelVolume
 from scsam_monai.io.pyramid import build_pyramid, write_block
 from scsam_monai.progress import StageProgress, progress_of
 
@@ -124,6 +125,7 @@ class Store:
             "version": job.ome_zarr,
             "chunk": job.chunk,
             "attributes": _provenance(job),
+            "offset_nm": (job.first_section * job.voxel_size_nm[0], 0.0, 0.0),
         }
         shape, size = job.source.shape, job.voxel_size_nm
         if product == Product.LABELS:

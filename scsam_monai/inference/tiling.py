@@ -177,12 +177,14 @@ class SectionGrid:
         y: rows of a section.
         x: columns of a section.
         most: windows per batch at most.
+        first: number of the section that others count as 0, where a range of the volume is predicted.
     """
 
     sections: int
     y: Axis
     x: Axis
     most: int = 4
+    first: int = 0
 
     @cached_property
     def depth(self) -> int:
@@ -217,7 +219,7 @@ class SectionGrid:
         """Yield the parts of ``sections`` that share batches."""
         first, last = sections
         while first < last:
-            end = min((first // self.depth + 1) * self.depth, last)
+            end = min(first + self.depth - (first + self.first) % self.depth, last)
             yield first, end
             first = end
 
@@ -231,7 +233,7 @@ class SectionGrid:
         for _, windows in groupby(product(rows, columns), key=number):
             yield [
                 Place(
-                    (row * across + column) % self.width * self.depth + section % self.depth,
+                    (row * across + column) % self.width * self.depth + (section + self.first) % self.depth,
                     section,
                     row,
                     column,
@@ -248,6 +250,7 @@ def section_grid(
     window: Sequence[int],
     overlap: float,
     most: int,
+    first: int = 0,
 ) -> SectionGrid:
     """Lay windows over sections.
 
@@ -258,12 +261,13 @@ def section_grid(
         window: (y, x) in network pixels.
         overlap: fraction by which windows overlap.
         most: windows per batch at most.
+        first: number of the first section, where a range of the volume is predicted.
     """
     y, x = (
         Axis(size, max(1, round(size * factor)), edge, overlap)
         for size, factor, edge in zip(shape, factors, window, strict=True)
     )
-    return SectionGrid(sections, y, x, most)
+    return SectionGrid(sections, y, x, most, first)
 
 
 def _bell(size: int, device: torch.device) -> Tensor:

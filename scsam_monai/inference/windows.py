@@ -59,6 +59,7 @@ class Windows:
         factors: Sequence[float],
         intensity: tuple[float, float],
         device: torch.device | str,
+        numbering: tuple[int, int] | None = None,
     ) -> list[PlanePredictor]:
         """Return a predictor for each plane.
 
@@ -68,23 +69,32 @@ class Windows:
             factors: network pixels per voxel, (z, y, x).
             intensity: grey values that become 0 and 1.
             device: where the network is.
+            numbering: of a range of sections, see :class:`~scsam_monai.io.empty.EmptyParts`; None for all.
         """
         from scsam_monai.inference.predictor import PlanePredictor, SectionPredictor
 
         return [
             PlanePredictor(
-                plane, SectionPredictor(network, self.grid(plane, shape, factors), intensity, device)
+                plane,
+                SectionPredictor(network, self.grid(plane, shape, factors, numbering), intensity, device),
             )
             for plane in PLANES[self.planes]
         ]
 
-    def grid(self, plane: Plane, shape: Sequence[int], factors: Sequence[float]) -> SectionGrid:
+    def grid(
+        self,
+        plane: Plane,
+        shape: Sequence[int],
+        factors: Sequence[float],
+        numbering: tuple[int, int] | None = None,
+    ) -> SectionGrid:
         """Lay the windows over all sections along one plane.
 
         Args:
             plane: the sections'.
             shape: of the volume, (z, y, x).
             factors: network pixels per voxel, (z, y, x).
+            numbering: of a range of sections, as :meth:`predictors` takes it.
         """
         from scsam_monai.inference.tiling import section_grid
 
@@ -94,4 +104,5 @@ class Windows:
         if plane != XY:  # a stack may be thin: what lies beyond it would be padding, and cost the same
             scaled = (size * factor for size, factor in zip(section_shape, section_factors, strict=True))
             window = [min(self.size, STEP * math.ceil(size / STEP)) for size in scaled]
-        return section_grid(sections, section_shape, section_factors, window, self.overlap, self.batch)
+        first, count = numbering or (0, sections)
+        return section_grid(count, section_shape, section_factors, window, self.overlap, self.batch, first)

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from scsam_monai.io.intensity import intensity_range, intensity_range_of, normalise
     from scsam_monai.io.label_export import export_labels, write_stack
     from scsam_monai.io.ome_zarr import LabelLegend
-    from scsam_monai.io.ome_zarr_volume import ImageVolume, LabelVolume, create_image, create_labels
+    from scsam_monai.io.ome_zarr_create import create_image, create_labels
+    from scsam_monai.io.ome_zarr_volume import ImageVolume, LabelVolume
     from scsam_monai.io.pyramid import build_pyramid, write_block
     from scsam_monai.io.volume import ArrayVolume, VolumeReader, open_volume, voxel_size_of
     from scsam_monai.io.voxel_size import as_voxel_size
@@ -71,8 +72,8 @@ offer(
         "as_voxel_size": "voxel_size",
         "build_pyramid": "pyramid",
         "check_region": "image",
-        "create_image": "ome_zarr_volume",
-        "create_labels": "ome_zarr_volume",
+        "create_image": "ome_zarr_create",
+        "create_labels": "ome_zarr_create",
         "crop": "image",
         "export_labels": "label_export",
         "image_suffix": "files",

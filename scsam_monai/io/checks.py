@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable, Iterable
+import math
+import os
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -53,6 +55,30 @@ def check_dtype(header: ImageHeader) -> None:
         )
 
 
+def check_memory(header: ImageHeader, piece: Sequence[int]) -> None:
+    """Refuse an image that is to be read whole, or a piece of it, for which this machine has no memory.
+
+    What a small packed file says of its size need not be true: it is told before it is unpacked.
+
+    Args:
+        header: of the image; its shape is what is to be read.
+        piece: the smallest part that is read at once.
+
+    Raises:
+        InputError: the one or the other takes more than there is.
+    """
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    needed = max(math.prod(header.shape), math.prod(piece)) * header.dtype.itemsize
+    if needed > memory:
+        shape = header.shape if math.prod(header.shape) >= math.prod(piece) else tuple(piece)
+        raise InputError(
+            header.path,
+            expected=f"an image that fits into memory, {memory / 1e9:.3g} GB: data sets are read whole",
+            met=f"{' x '.join(map(str, shape))} voxels, {needed / 1e9:.3g} GB",
+            remedy="cut out what is annotated and save that, or take sections by `scsam import files --section`",
+        )
+
+
 def check_grey(header: ImageHeader) -> None:
     """Refuse inverted and palette colours, whose values are no brightness.
 
@@ -94,7 +120,7 @@ def check_values(path: str | Path, array: np.ndarray, *, whole: bool, finite: bo
             path,
             expected="finite grey values",
             met=f"{bad} NaN or infinite voxels",
-            remedy="replace them before importing",
+            remedy="scsam import files fills them and takes their labels for unknown",
         )
     if whole and array.min() == array.max():
         raise InputError(

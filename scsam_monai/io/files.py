@@ -14,6 +14,7 @@ from scsam_monai.io.checks import (
     as_label_array,
     check_dtype,
     check_grey,
+    check_memory,
     check_shape,
     check_values,
     readable,
@@ -44,17 +45,20 @@ def is_readable(path: str | Path) -> bool:
     return place.is_dir() or place.name.lower().endswith((*SOURCES, *WITH_DATASETS))
 
 
-def read_header(path: str | Path, axes: str | None = None) -> ImageHeader:
+def read_header(path: str | Path, axes: str | None = None, *, whole: bool = False) -> ImageHeader:
     """Read shape, type, voxel size and layout of an image or volume without its pixels.
 
     Args:
         path: anything that :func:`scsam_monai.io.open_volume` reads.
         axes: letters of the stored axes where the file does not say; see there.
+        whole: it is to be read whole: refuse one for which there is no memory.
 
     Raises:
         InputError: the file is missing, empty, unreadable, of an unknown format, in colour or not 2-D or 3-D.
     """
     with closing(_open(path, axes)) as source:
+        if whole:
+            check_memory(source.header, source.chunk)
         return source.header
 
 
@@ -81,13 +85,15 @@ def read_image(
     return EMImage(array, source.header)
 
 
-def read_label_header(path: str | Path, axes: str | None = None) -> ImageHeader:
-    """Read the header of a label image.
+def read_label_header(path: str | Path, axes: str | None = None, *, whole: bool = False) -> ImageHeader:
+    """Read the header of a label image; ``whole`` as in :func:`read_header`.
 
     Raises:
         InputError: as :func:`read_header`; of colours it says what labels are to be instead.
     """
     with closing(_open_labels(path, axes)) as source:
+        if whole:
+            check_memory(source.header, source.chunk)
         return source.header
 
 

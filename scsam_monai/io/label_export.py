@@ -139,11 +139,19 @@ def _planes(volume: LabelVolume, progress: Progress | None) -> Iterator[np.ndarr
 
 def _write_tiff(path: Path, volume: LabelVolume, planes: Iterator[np.ndarray]) -> None:
     text = _legend_text(volume.legend)
+    # ImageJ's origin is the pixel at 0 nm, which lies before the first where the labels are part of a volume.
+    origins = zip("zyx", volume.offset_nm, volume.voxel_size_nm, strict=True)
+    origin = {f"{axis}origin": -offset / size for axis, offset, size in origins if offset}
     options = stack_options(
         volume.shape,
         np.uint8,
         volume.voxel_size_nm,
-        imagej_metadata={"min": 0.0, "max": float(max(len(volume.legend.class_names) - 1, 1)), "Info": text},
+        imagej_metadata={
+            "min": 0.0,
+            "max": float(max(len(volume.legend.class_names) - 1, 1)),
+            "Info": text,
+            **origin,
+        },
         ome_metadata={"Description": text},
     )
     tifffile.imwrite(path, planes, shape=volume.shape, dtype=np.uint8, **options)
@@ -158,15 +166,16 @@ def _legend_text(legend: LabelLegend) -> str:
 
 def _write_nifti(path: Path, volume: LabelVolume, planes: Iterator[np.ndarray]) -> None:
     with _opened(path) as stream:
-        _nifti_header(volume.shape, volume.voxel_size_nm).write_to(stream)
+        _nifti_header(volume.shape, volume.voxel_size_nm, volume.offset_nm).write_to(stream)
         for plane in planes:  # x runs fastest in the file, as in the plane
             stream.write(plane.tobytes())
 
 
-def _nifti_header(shape: tuple[int, ...], voxel_size_nm: VoxelSize) -> nib.Nifti1Header:
+def _nifti_header(shape: tuple[int, ...], voxel_size_nm: VoxelSize, offset_nm: VoxelSize) -> nib.Nifti1Header:
     import nibabel as nib
 
     affine = np.diag([*(size * _MM_PER_NM for size in reversed(voxel_size_nm)), 1.0])
+    affine[:3, 3] = [offset * _MM_PER_NM for offset in reversed(offset_nm)]
     header = nib.Nifti1Header()
     header.set_data_dtype(np.uint8)
     header.set_data_shape(shape[::-1])

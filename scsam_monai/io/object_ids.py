@@ -17,7 +17,7 @@ from scsam_monai.io.ome_zarr import (
     pyramid_levels,
     volume_name,
 )
-from scsam_monai.io.ome_zarr_volume import CHUNK
+from scsam_monai.io.ome_zarr_create import CHUNK
 
 ID_TYPE = "uint32"
 

@@ -43,7 +43,8 @@ class Level:
     Attributes:
         shape: (z, y, x).
         voxel_size_nm: (z, y, x) in nm.
-        offset_nm: centre of its first voxel from the centre of the first voxel of level 0, (z, y, x) in nm.
+        offset_nm: centre of its first voxel from the origin, the centre of the first voxel of level 0 unless the
+            volume is part of another, (z, y, x) in nm.
     """
 
     shape: Shape3
@@ -51,7 +52,9 @@ class Level:
     offset_nm: VoxelSize
 
 
-def pyramid_levels(shape: Shape3, voxel_size_nm: VoxelSize) -> list[Level]:
+def pyramid_levels(
+    shape: Shape3, voxel_size_nm: VoxelSize, offset_nm: VoxelSize = (0.0, 0.0, 0.0)
+) -> list[Level]:
     """Halve y and x, and z as soon as its voxel is not longer than theirs, until the volume is small.
 
     Odd lengths are rounded up. Thick sections are thus left alone until pixels are as large as they are thick.
@@ -59,14 +62,15 @@ def pyramid_levels(shape: Shape3, voxel_size_nm: VoxelSize) -> list[Level]:
     Args:
         shape: (z, y, x) of level 0.
         voxel_size_nm: (z, y, x) of level 0.
+        offset_nm: of level 0, (z, y, x), where the volume is part of another.
 
     Example:
         >>> [level.shape for level in pyramid_levels((100, 1024, 1024), (40.0, 10.0, 10.0))]
         [(100, 1024, 1024), (100, 512, 512), (100, 256, 256)]
     """
-    levels = [Level(shape, voxel_size_nm, (0.0, 0.0, 0.0))]
+    levels = [Level(shape, voxel_size_nm, offset_nm)]
     while max(levels[-1].shape) > _SMALLEST_LEVEL:
-        levels.append(_halved(levels[-1], voxel_size_nm))
+        levels.append(_halved(levels[-1], levels[0]))
     return levels
 
 
@@ -88,12 +92,15 @@ def level_chunk(chunk: Shape3, level: Level, finest: Level) -> Shape3:
     return z, y, x
 
 
-def _halved(level: Level, finest: VoxelSize) -> Level:
+def _halved(level: Level, finest: Level) -> Level:
     z, y, x = level.voxel_size_nm
     factors = (2 if z <= max(y, x) else 1, 2, 2)
     depth, height, width = (-(-n // by) for n, by in zip(level.shape, factors, strict=True))
     size = (z * factors[0], y * factors[1], x * factors[2])
-    offset = tuple((coarse - fine) / 2 for coarse, fine in zip(size, finest, strict=True))
+    offset = tuple(
+        start + (coarse - fine) / 2
+        for start, coarse, fine in zip(finest.offset_nm, size, finest.voxel_size_nm, strict=True)
+    )
     return Level((depth, height, width), size, (offset[0], offset[1], offset[2]))
 
 
@@ -158,7 +165,7 @@ def multiscales(
     datasets = []
     for index, level in enumerate(levels):
         transforms: list[dict[str, Any]] = [{"type": "scale", "scale": [*one, *level.voxel_size_nm]}]
-        if index > 0:  # the centre of a cell is not that of its first voxel
+        if index > 0 or any(level.offset_nm):  # the centre of a cell is not that of its first voxel
             transforms.append({"type": "translation", "translation": [*zero, *level.offset_nm]})
         datasets.append({"path": str(index), "coordinateTransformations": transforms})
     entry: dict[str, Any] = {

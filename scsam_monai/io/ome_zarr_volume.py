@@ -3,39 +3,25 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
-from scsam_monai.errors import InputError, check_choice
+from scsam_monai.errors import InputError
 from scsam_monai.filesystem.atomic import sync_files, write_errors
 from scsam_monai.io.image import Region, VoxelSize, check_region
 from scsam_monai.io.ome_zarr import (
     SCSAM,
     LabelLegend,
     Shape3,
-    Version,
-    check_new,
-    create_group,
-    group_attributes,
-    image_label,
     legend_of,
-    multiscales,
     ome_metadata,
-    omero,
-    pyramid_levels,
-    volume_name,
 )
 
 if TYPE_CHECKING:
     import zarr
-
-CHUNK: Shape3 = (32, 256, 256)
-"""Default chunk (z, y, x): 2 MiB, a few slices at a time, and few files even in a volume of teravoxels."""
-
-_DTYPES = ("uint8", "uint16")
 
 
 class OmeZarrVolume:
@@ -50,6 +36,7 @@ class OmeZarrVolume:
         voxel_size_nm: of level 0, (z, y, x).
         method: how levels are made from finer ones, "mode" or "mean".
         attributes: our own of the group.
+        offset_nm: of level 0, (z, y, x), where the volume is part of another.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -67,6 +54,8 @@ class OmeZarrVolume:
             raise not_ours(self.path, f"{type(error).__name__}: {error}") from error
         self.attributes = stated.get(SCSAM, {})
         self.voxel_size_nm = self.level_sizes_nm[0]
+        z, y, x = _translation(datasets[0])
+        self.offset_nm: VoxelSize = (z, y, x)
         self.shape = tuple(self.levels[0].shape)
         z, y, x = self.levels[0].chunks[-3:]
         self.chunk: Shape3 = (z, y, x)
@@ -145,6 +134,12 @@ class OmeZarrVolume:
         raise error
 
 
+def _translation(dataset: Mapping[str, Any]) -> list[float]:
+    """The first translation (z, y, x) of a level, zeros without one."""
+    found = (each["translation"] for each in dataset["coordinateTransformations"] if "translation" in each)
+    return [float(edge) for edge in next(found, [0.0] * 3)[-3:]]
+
+
 def _selection(region: Region) -> tuple[Any, ...]:
     return (..., *(slice(*bounds) for bounds in region))
 
@@ -178,40 +173,6 @@ def not_ours(path: Path, met: str) -> InputError:
     )
 
 
-def create_labels(
-    path: str | Path,
-    shape: Shape3,
-    voxel_size_nm: VoxelSize,
-    legend: LabelLegend,
-    *,
-    version: Version = "0.5",
-    chunk: Shape3 = CHUNK,
-    attributes: Mapping[str, Any] | None = None,
-) -> None:
-    """Create an empty label volume with all its metadata; it appears whole or not at all.
-
-    Args:
-        path: the folder to make, by habit ending in ``.zarr``, which napari asks for.
-        shape: (z, y, x).
-        voxel_size_nm: (z, y, x).
-        legend: class names and colours.
-        version: of OME-Zarr.
-        chunk: (z, y, x), the unit of writing.
-        attributes: JSON about how the labels are made, kept in the group.
-
-    Raises:
-        InputError: the output exists, the version is unknown or the place cannot be written to.
-    """
-    path = Path(path)
-    check_new(path, version)
-    levels = pyramid_levels(shape, voxel_size_nm)
-    ome = {
-        "multiscales": multiscales(version, levels, volume_name(path), channels=False, method="mode"),
-        "image-label": image_label(version, legend),
-    }
-    create_group(path, version, levels, chunk, group_attributes(version, ome, dict(attributes or {})))
-
-
 class LabelVolume(OmeZarrVolume):
     """A label volume made by :func:`create_labels`, uint8 (z, y, x).
 
@@ -228,56 +189,6 @@ class LabelVolume(OmeZarrVolume):
             self.legend: LabelLegend = legend_of(self.ome["image-label"])
         except (KeyError, TypeError, ValueError) as error:
             raise not_ours(self.path, f"{type(error).__name__}: {error}") from error
-
-
-def create_image(
-    path: str | Path,
-    shape: Shape3 | tuple[int, int, int, int],
-    voxel_size_nm: VoxelSize,
-    channel_names: Sequence[str],
-    *,
-    dtype: str = "uint8",
-    version: Version = "0.5",
-    chunk: Shape3 = CHUNK,
-    attributes: Mapping[str, Any] | None = None,
-    colours: np.ndarray | None = None,
-) -> None:
-    """Create an empty image with all its metadata; it appears whole or not at all.
-
-    Args:
-        path: the folder to make, by habit ending in ``.zarr``, which napari asks for.
-        shape: (c, z, y, x), or (z, y, x) of a single channel without an axis of its own.
-        voxel_size_nm: (z, y, x).
-        channel_names: one for each channel.
-        dtype: ``uint8`` or ``uint16``; its whole range is shown.
-        version: of OME-Zarr.
-        chunk: (z, y, x), the unit of writing; channels are chunks of their own.
-        attributes: JSON about how the image is made, kept in the group.
-        colours: (C, 3) uint8; None shows all channels in grey.
-
-    Raises:
-        InputError: the output exists, the version or type is unknown or the place cannot be written to.
-        ValueError: names or colours do not match the channels.
-    """
-    path = Path(path)
-    check_choice("dtype", dtype, _DTYPES)
-    check_new(path, version)
-    *leading, depth, height, width = shape
-    channels = leading[0] if leading else None
-    painted = np.full((channels or 1, 3), 255, dtype=np.uint8) if colours is None else colours
-    if not len(channel_names) == len(painted) == (channels or 1):
-        raise ValueError(
-            f"expected {channels or 1} channel names and colours, met {len(channel_names)} and {len(painted)}"
-        )
-    levels = pyramid_levels((depth, height, width), voxel_size_nm)
-    ome = {
-        "multiscales": multiscales(
-            version, levels, volume_name(path), channels=channels is not None, method="mean"
-        ),
-        "omero": omero(channel_names, painted, int(np.iinfo(dtype).max)),
-    }
-    stated = group_attributes(version, ome, dict(attributes or {}))
-    create_group(path, version, levels, chunk, stated, dtype=dtype, channels=channels)
 
 
 class ImageVolume(OmeZarrVolume):

@@ -16,7 +16,8 @@ from scsam_monai.io.checks import suffix_among
 from scsam_monai.io.label_export import stack_options
 from scsam_monai.io.object_ids import ID_TYPE, create_object_ids
 from scsam_monai.io.ome_zarr import Version, volume_name
-from scsam_monai.io.ome_zarr_volume import CHUNK, OmeZarrVolume
+from scsam_monai.io.ome_zarr_create import CHUNK
+from scsam_monai.io.ome_zarr_volume import OmeZarrVolume
 from scsam_monai.io.pyramid import build_pyramid, write_block
 from scsam_monai.measure.components import Cancel, CancelledError
 from scsam_monai.measure.labels import BLOCK, Shape3, slices

@@ -13,6 +13,7 @@ import numpy as np
 from scsam_monai.errors import InputError
 from scsam_monai.inference.blocks import Block, BlockPlan
 from scsam_monai.io.image import VoxelSize
+from scsam_monai.io.section_range import some_sections
 from scsam_monai.io.volume import ArrayVolume, VolumeReader, open_volume
 from scsam_monai.measure.calibration import calibrate
 from scsam_monai.measure.components import Cancel, CancelledError
@@ -22,7 +23,7 @@ from scsam_monai.measure.given_objects import ObjectIds, read_given
 from scsam_monai.measure.labels import BLOCK, LabelReader, Labels, Shape3, slices
 from scsam_monai.measure.neighbours import nearest_classes, surface_within
 from scsam_monai.measure.objects import ObjectOptions, scratch, scratch_store, search
-from scsam_monai.measure.recorded import recorded_axes
+from scsam_monai.measure.recorded import recorded_axes, recorded_sections
 from scsam_monai.measure.rows import Census, class_rows, contact_rows, object_rows
 from scsam_monai.measure.sums import ObjectSums
 from scsam_monai.progress import Progress, StageProgress, progress_of
@@ -145,6 +146,8 @@ def _open_image(
         if isinstance(image, np.ndarray)
         else open_volume(image, axes=axes or recorded_axes(labels.path))
     )
+    if volume.shape != labels.shape:  # labels of some sections go with these of the whole image
+        volume = some_sections(volume, recorded_sections(labels.path), "--image")
     if volume.shape != labels.shape:
         volume.close()
         raise InputError(

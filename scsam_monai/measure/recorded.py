@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,21 @@ def recorded_job(labels: Path) -> dict[str, Any]:
     except InputError:
         return {}
     return dict(attributes) if "model_sha256" in attributes else {}
+
+
+def recorded_sections(labels: Path) -> tuple[int, int] | None:
+    """Return which sections of the image labels were made from, the end excluded; None for all.
+
+    Args:
+        labels: a file or folder of any format.
+    """
+    return sections_in(recorded_job(labels))
+
+
+def sections_in(job: Mapping[str, Any]) -> tuple[int, int] | None:
+    """Return the sections that a recorded job names; None for all."""
+    sections = job.get("source", {}).get("sections")
+    return None if sections is None else (int(sections[0]), int(sections[1]))
 
 
 def recorded_axes(labels: Path) -> str | None:

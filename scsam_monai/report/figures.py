@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from scsam_monai.report.palette import UNKNOWN, class_colours, colours_of
+from scsam_monai.report.scale_bar import ScaleBar, scale_bar
 from scsam_monai.report.sheet import Sheet
 
 PANEL_CELL = 3.4
@@ -83,6 +84,7 @@ def picture_grid(
     title: str,
     unknown: bool,
     cell: float,
+    bar: ScaleBar | None = None,
 ) -> Sheet:
     """Set pictures of one size in rows, over a legend of the classes.
 
@@ -94,11 +96,12 @@ def picture_grid(
         title: line above the pictures; may be empty.
         unknown: whether the legend names unknown pixels.
         cell: width of a picture in inches.
+        bar: over the first picture.
     """
     colours = [(red, green, blue) for red, green, blue in colours_of(class_names).tolist()]
     legend = list(zip(class_names, colours, strict=True))[1:]
     legend += [("unknown", UNKNOWN)] if unknown else []
-    return Sheet(pictures, captions, columns, legend, title, cell)
+    return Sheet(pictures, captions, columns, legend, title, cell, bar)
 
 
 def comparison_panel(
@@ -135,12 +138,20 @@ def comparison_panel(
 
 
 def prediction_panel(
-    image: np.ndarray, prediction: np.ndarray, class_names: Sequence[str], title: str = ""
+    image: np.ndarray,
+    prediction: np.ndarray,
+    class_names: Sequence[str],
+    title: str = "",
+    pixel_nm: float | None = None,
 ) -> Sheet:
-    """Set image and prediction side by side; arguments as in :func:`comparison_panel`."""
+    """Set image and prediction side by side; arguments as in :func:`comparison_panel`.
+
+    With ``pixel_nm``, the width of a pixel, there is a scale bar.
+    """
     drawn = overlay(image, prediction, len(class_names), colours=colours_of(class_names))
     pictures = [grey_to_rgb(image), drawn]
-    return picture_grid(pictures, ["image", "prediction"], 2, class_names, title, False, PANEL_CELL)
+    bar = scale_bar(None if pixel_nm is None else pixel_nm * image.shape[1])
+    return picture_grid(pictures, ["image", "prediction"], 2, class_names, title, False, PANEL_CELL, bar)
 
 
 def crop_sheet(

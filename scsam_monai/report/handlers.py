@@ -15,8 +15,15 @@ from torch import Tensor
 
 from scsam_monai.data.transforms import SECTIONS
 from scsam_monai.report.figures import comparison_panel, crop_sheet, picture_sheet, prediction_panel
+from scsam_monai.report.kept_sections import keep_section
 from scsam_monai.report.sheet import save_png
 from scsam_monai.report.volume_picture import planes, richest_slice, section_name, unique_name, volume
+
+
+def pixel_width_nm(image: Tensor) -> float | None:
+    """Return the width of an image's pixels in nm, as its file states it; None where it does not."""
+    size = getattr(image, "meta", {}).get("voxel_size_nm")
+    return None if size is None else float(size[2])
 
 
 class FirstBatchPicture:
@@ -172,6 +179,16 @@ class ValidationPictures(_ItemPictures):
         )
         suffix = f"_epoch{epoch:03d}" if self.epochs else ""
         save_png(figure, self.folder / f"{self.prefix}{name}{suffix}.png")
+        keep_section(
+            self.folder,
+            f"{self.prefix}{name}",
+            image[z],
+            truth[z],
+            prediction[z],
+            where=section,
+            epoch=epoch if self.epochs else None,
+            pixel_nm=pixel_width_nm(item["image"]),
+        )
 
 
 class PredictionPictures(_ItemPictures):
@@ -201,6 +218,5 @@ class PredictionPictures(_ItemPictures):
             *(f"class {k}" for k in range(1, int(prediction.max()) + 1)),
         ]
         title = name + (f", slice {z}" if len(prediction) > 1 else "")
-        save_png(
-            prediction_panel(image[z], prediction[z], names, title), self.folder / f"{name}_prediction.png"
-        )
+        panel = prediction_panel(image[z], prediction[z], names, title, pixel_width_nm(item["image"]))
+        save_png(panel, self.folder / f"{name}_prediction.png")

@@ -13,6 +13,7 @@ import jinja2
 
 from scsam_monai._version import __version__
 from scsam_monai.filesystem.atomic import atomic_path, write_errors
+from scsam_monai.report.scale_bar import ScaleBar
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ class Sheet:
         image: a data URI.
         layers: of the classes, each as large as the image.
         maps: data URIs of maps by name, each as large as the image.
+        bar: over its lower left corner; None where its scale is not known.
     """
 
     title: str
@@ -52,6 +54,7 @@ class Sheet:
     image: str
     layers: Sequence[Layer]
     maps: dict[str, str] = field(default_factory=dict)
+    bar: ScaleBar | None = None
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from scsam_monai.errors import InputError
 from scsam_monai.filesystem.atomic import sha256_of
 from scsam_monai.inference.job import output_suffix
 from scsam_monai.weights.record import read_record
 from scsam_monai.weights.registry import check_model
 
+MODEL = "MODEL"
+"""Stands in a command for a model that was not found."""
 HASHED_BYTES = 2**30
 """Images up to this size are hashed for the record; larger ones are told by size and shape."""
 
@@ -49,8 +52,8 @@ def segmentation_facts(job: Mapping[str, Any], image: Path) -> dict[str, str]:
 def predict_command(job: Mapping[str, Any], image: Path, output: Path) -> str:
     """Return the line that segments an image as it was done, into a new output beside the old one.
 
-    Labels do not record where the model was, so that of a model of one's own stands as ``MODEL``: the file whose
-    hash they record.
+    Labels do not record where the model was. That of one's own is looked for by its hash, see :func:`find_model`;
+    where it is not found ``MODEL`` stands for it.
 
     Args:
         job: what the labels' own attributes say.
@@ -60,11 +63,13 @@ def predict_command(job: Mapping[str, Any], image: Path, output: Path) -> str:
     windows = job["windows"]
     words = ["scsam", "predict", str(image), str(_free_beside(output))]
     if not is_shipped(job["model_sha256"]):
-        words += ["--model", str(job.get("model", "MODEL"))]
+        words += ["--model", str(job.get("model") or find_model(job["model_sha256"], output) or MODEL)]
     for key in ("dataset", "axes"):
         if job["source"].get(key):
             words += [f"--{key}", job["source"][key]]
     words += ["--voxel-size-nm", ",".join(f"{edge!r}" for edge in job["voxel_size_nm"])]
+    if sections := job["source"].get("sections"):
+        words += ["--z", ":".join(map(str, sections))]
     words += ["--window", str(windows["size"]), "--overlap", str(windows["overlap"])]
     words += ["--batch", str(windows["batch"]), "--planes", str(windows["planes"])]
     words += ["--block", ",".join(map(str, job["block"])), "--threads", str(job["threads"])]
@@ -73,6 +78,29 @@ def predict_command(job: Mapping[str, Any], image: Path, output: Path) -> str:
     words += ["--empty-label", str(job["empty_label"])] if job.get("empty_label") else []
     words += ["--invert"] if job["intensity"][0] > job["intensity"][1] else []
     return shlex.join(words + _selection(job))
+
+
+def find_model(sha256: str, labels: Path) -> Path | None:
+    """Return the model of that hash where it lies in the working directory, beside the labels or one folder deeper.
+
+    Its record tells the hash, so that no weights are read; a run is named by its folder.
+
+    Args:
+        sha256: as the labels record it.
+        labels: made by it.
+    """
+    for folder in dict.fromkeys((Path(), labels.parent)):
+        for record in sorted((*folder.glob("*.json"), *folder.glob("*/*.json"))):
+            weights = record.with_suffix(".pt")
+            if not weights.is_file():
+                continue
+            try:
+                known = read_record(weights).get("model_sha256")
+            except InputError:
+                continue
+            if known == sha256:
+                return weights.parent if weights.name == "model.pt" and weights.parent.name else weights
+    return None
 
 
 def _free_beside(output: Path) -> Path:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 import json
 import math
+import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,15 @@ from scsam_monai.data.doubts import FEW_VOXELS
 from scsam_monai.errors import InputError
 from scsam_monai.filesystem.bundle_folder import bundle_folder
 from scsam_monai.report.charts import curves
+from scsam_monai.report.kept_sections import kept_sheets
 from scsam_monai.report.layers import png_uri, svg_uri
-from scsam_monai.report.page import Page, Picture, Table
+from scsam_monai.report.page import LegendEntry, Page, Picture, Sheet, Table
 from scsam_monai.report.palette import colours_of
 
 PICTURES = 4
 """Pictures of each kind that are shown."""
+SHEETS = 2
+"""Items of each kind that are shown with switches."""
 LOSS = "loss_epoch/"
 
 
@@ -55,7 +59,10 @@ def run_page(folder: str | Path) -> Page:
         page.pictures.append(
             Picture("Loss of each epoch, in all and by term", svg_uri(curves(losses, "loss")), wide=True)
         )
-    page.pictures += _panels(folder, model.get("epoch"))
+    kept = _kept(folder, record.get("class_names", []), model.get("epoch"))
+    page.sheets = [sheet for sheets in kept.values() for sheet in sheets]
+    page.legend = _legend(record.get("class_names", [])) if kept else []
+    page.pictures += _panels(folder, model.get("epoch"), set(kept))
     page.warnings = _warnings(folder, model, rows, test)
     page.provenance = _facts(record, model)
     page.commands = [_command(record, folder.resolve())]
@@ -133,7 +140,25 @@ def _losses(events: Path) -> dict[str, tuple[list[float], list[float]]]:
     }
 
 
-def _panels(folder: Path, kept: int | None) -> list[Picture]:
+def _kept(folder: Path, class_names: list[str], epoch: int | None) -> dict[str, list[Sheet]]:
+    """Return sheets with switches, of the test and of the validation after the epoch that was kept."""
+    shown = kept_sheets(folder / "test", "Test", class_names, None, SHEETS)
+    if epoch is not None:
+        shown |= kept_sheets(folder / "validation", "Validation", class_names, epoch, SHEETS)
+    return shown
+
+
+def _legend(class_names: list[str]) -> list[LegendEntry]:
+    colours = colours_of(class_names).tolist()
+    return [
+        LegendEntry(index, name, "#{:02x}{:02x}{:02x}".format(*colour))
+        for index, (name, colour) in enumerate(zip(class_names, colours, strict=True))
+        if index
+    ]
+
+
+def _panels(folder: Path, kept: int | None, sheets: Collection[str]) -> list[Picture]:
+    """Return pictures of items that have no sheet."""
     shown = [(path, f"Test: {path.stem}") for path in sorted((folder / "test").glob("*.png"))[:PICTURES]]
     validation = sorted((folder / "validation").glob("*.png"))
     epochs = sorted({path.stem.rpartition("_epoch")[2] for path in validation})
@@ -142,6 +167,7 @@ def _panels(folder: Path, kept: int | None) -> list[Picture]:
     shown += [(path, f"Validation: {path.stem.replace('_', ' ')}") for path in latest[:PICTURES]]
     if (folder / "first_batch.png").is_file():
         shown.append((folder / "first_batch.png", "What the network saw first: crops and their labels"))
+    shown = [each for each in shown if re.sub(r"_epoch\d+$", "", each[0].stem) not in sheets]
     return [Picture(caption, png_uri(path.read_bytes()), wide=True) for path, caption in shown]
 
 

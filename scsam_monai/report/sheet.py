@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from scsam_monai.filesystem.atomic import atomic_path
+from scsam_monai.report.scale_bar import ScaleBar
 
 # Inches, but for the font size in points.
 MARGIN = 0.08
@@ -39,6 +40,7 @@ class Sheet:
         legend: names and their colours.
         title: line above the pictures; may be empty.
         cell: width of a picture in inches.
+        bar: over the lower left corner of the first picture; None where its scale is not known.
     """
 
     pictures: Sequence[np.ndarray]
@@ -47,6 +49,7 @@ class Sheet:
     legend: Sequence[tuple[str, Colour]]
     title: str
     cell: float
+    bar: ScaleBar | None = None
 
     @cached_property
     def dpi(self) -> float:
@@ -96,6 +99,7 @@ class Sheet:
         plain, bold = self._font(FONT), self._font(FONT + 1, "-Bold")
         for picture, (left, top, right, bottom) in zip(self.pictures, self.boxes, strict=True):
             sheet.paste(_resized(picture, (right - left, bottom - top)), (left, top))
+        self._draw_bar(pen)
         for caption, (left, top, right, _) in zip(self.captions, self.boxes, strict=False):
             pen.text(((left + right) / 2, top - self._dots(0.06)), caption, "black", plain, anchor="ms")
         if self.title:
@@ -105,6 +109,21 @@ class Sheet:
             pen.rectangle((left, middle - half, left + self._dots(SWATCH), middle + half), colour)
             pen.text((left + self._dots(SWATCH + SWATCH_GAP), middle), name, "black", plain, anchor="lm")
         return sheet
+
+    def _draw_bar(self, pen: ImageDraw.ImageDraw) -> None:
+        """Draw the bar white on a black ground, so that it is seen on any picture."""
+        if self.bar is None:
+            return
+        (left, _, right, bottom), font = self.boxes[0], self._font(FONT)
+        length, pad, thick = round(self.bar.share * (right - left)), self._dots(0.05), self._dots(0.04)
+        wide, tall = (
+            max(length, math.ceil(font.getlength(self.bar.text))),
+            self._dots(FONT / 72) + thick + pad,
+        )
+        x, y = left + self._dots(0.1), bottom - self._dots(0.1)
+        pen.rectangle((x - pad, y - tall - pad, x + wide + pad, y + pad), "black")
+        pen.rectangle((x, y - thick, x + length - 1, y), "white")
+        pen.text((x, y - thick - pad / 2), self.bar.text, "white", font, anchor="ld")
 
     def _rows(self) -> list[list[tuple[int, int, int]]]:
         """The legend's rows: number, left and right of each entry, in columns of one width."""

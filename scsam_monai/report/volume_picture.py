@@ -16,6 +16,7 @@ from scsam_monai.io.intensity import normalise
 from scsam_monai.io.volume import VolumeReader, open_volume
 from scsam_monai.report.figures import PANEL_CELL, grey_to_rgb, overlay, picture_grid
 from scsam_monai.report.palette import colours_of
+from scsam_monai.report.scale_bar import scale_bar
 from scsam_monai.report.sheet import Sheet, save_png
 
 SIDE = 1536
@@ -95,6 +96,8 @@ def write_volume_picture(
     *,
     dataset: str | None = None,
     planes: int = 1,
+    first_section: int = 0,
+    pixel_nm: float | None = None,
 ) -> Path:
     """Draw a volume and its labels from their files.
 
@@ -106,6 +109,8 @@ def write_volume_picture(
         intensity: grey values that become black and white.
         dataset: of the image, inside an HDF5 file or an OME-Zarr.
         planes: 1 for an xy section, 3 for xz and yz beside it.
+        first_section: number of the image's first section, where it is part of a file.
+        pixel_nm: width of a pixel, for a scale bar; None draws none.
 
     Raises:
         InputError: one of the two cannot be read.
@@ -114,7 +119,8 @@ def write_volume_picture(
     opening = open_volume(image, dataset) if isinstance(image, str | Path) else nullcontext(image)
     with opening as grey, open_volume(labels) as classes:
         name = grey.path.name
-        return save_png(volume_panel(grey, classes, class_names, intensity, name, planes), target)
+        panel = volume_panel(grey, classes, class_names, intensity, name, planes, first_section, pixel_nm)
+        return save_png(panel, target)
 
 
 def volume_panel(
@@ -124,6 +130,8 @@ def volume_panel(
     intensity: tuple[float, float],
     name: str = "",
     planes: int = 1,
+    first_section: int = 0,
+    pixel_nm: float | None = None,
 ) -> Sheet:
     """Set a section and its labels side by side, with three planes as an orthogonal view.
 
@@ -137,6 +145,8 @@ def volume_panel(
         intensity: grey values that become black and white.
         name: to begin the title with.
         planes: 1 or 3.
+        first_section: as in :func:`write_volume_picture`.
+        pixel_nm: the same.
     """
     spans = [_around(size // 2, size) for size in labels.shape[1:]]
     section, classes = _richest_section(labels, spans)
@@ -161,8 +171,10 @@ def volume_panel(
         ),
     ]
     cell = min(max(PANEL_CELL, pictures[0].shape[1] / FINEST), WIDEST)
-    title = _title(name, cuts, spans, labels.shape)
-    return picture_grid(pictures, ["image", "prediction"], 2, class_names, title, False, cell)
+    numbers = [cuts[0] + first_section, *cuts[1:]]
+    title = _title(name, numbers, spans, (labels.shape[0] + first_section, *labels.shape[1:]))
+    bar = scale_bar(None if pixel_nm is None else pixel_nm * pictures[0].shape[1])
+    return picture_grid(pictures, ["image", "prediction"], 2, class_names, title, False, cell, bar)
 
 
 def _richest_section(labels: VolumeReader, spans: Sequence[Span]) -> tuple[int, np.ndarray]:

@@ -241,6 +241,14 @@ def rebuild_scsam(weights: str | Path, *, record: Mapping[str, Any] | None = Non
     if recorded:
         recorded = OLDER | recorded
         recorded["pyramid_weights"] = recorded.get("pyramid_weights") or RANDOM  # the file holds them
+    elif Path(weights).is_file():
+        logger.warning(
+            "%s: no %s beside it says of what network it is and what its classes are called: it is taken for one "
+            "of %s classes; keep the record that training writes with the weights",
+            weights,
+            Path(weights).with_suffix(".json").name,
+            recipe.get("n_classes", "any"),
+        )
     folders = [Path(weights).parent, *as_folders(recipe.pop("weights_dir", None))]
     # load_weights comes next and refuses anything less than every weight.
     defaults = {"warn_untrained": not Path(weights).is_file(), "weights_dir": folders}

@@ -56,6 +56,21 @@ def dataset(folder: Path, text: str) -> list[str]:
     return ["check", str(folder)]
 
 
+def pair(folder: Path, image: str) -> str:
+    """A data set of an image and small labels."""
+    tifffile.imwrite(folder / "labels.tif", np.zeros((8, 8), np.uint8))
+    item = {"image": image, "label": "labels.tif"}
+    content = {"labels": {"0": "background", "1": "m"}, "voxel_size_nm": [16, 16, 16], "training": [item]}
+    return json.dumps(content)
+
+
+def import_of(folder: Path, image: str, label: str, *words: str) -> list[str]:
+    for name in {image, label} - {"bomb.tif", "huge.zarr"}:
+        tifffile.imwrite(folder / name, np.zeros((8, 8), np.uint8))
+    files = ["--image", image, "--label", label, "--class", "1=m", "--voxel-size-nm", "16,16,16"]
+    return ["import", "files", str(folder), str(folder / "set"), *files, *words]
+
+
 def taken(folder: Path) -> str:
     (folder / "file").write_text("")
     return str(folder / "file" / "inside")
@@ -80,6 +95,12 @@ CASES: dict[str, Callable[[Path], list[str]]] = {
     "a TIFF of a terabyte": lambda f: predict(f, RECORD, bomb(f)),
     "a dry run of it": lambda f: predict(f, RECORD, bomb(f), "--dry-run"),
     "chunks of 10^18 voxels": lambda f: predict(f, RECORD, chunk(f)),
+    "check a TIFF of a terabyte": lambda f: dataset(f, pair(f, bomb(f))),
+    "check chunks of 10^18 voxels": lambda f: dataset(f, pair(f, chunk(f))),
+    "import a TIFF of a terabyte": lambda f: import_of(f, bomb(f), "l.tif"),
+    "import labels of a terabyte": lambda f: import_of(f, "i.tif", bomb(f)),
+    "import chunks of 10^18 voxels": lambda f: import_of(f, chunk(f), "l.tif"),
+    "import a section of a terabyte": lambda f: import_of(f, bomb(f), "l.tif", "--section", "0"),
     "deep dataset.json": lambda f: dataset(f, "[" * 200_000),
     "a number too long in dataset.json": lambda f: dataset(f, '{"labels": 1' + "0" * 5000 + "}"),
     "generate into a file": lambda f: ["generate", taken(f)],

@@ -18,7 +18,8 @@ from scsam_monai.inference.content import content_stream
 from scsam_monai.inference.products import Product, as_products
 from scsam_monai.inference.segment import MapsInMemory
 from scsam_monai.io import ArrayVolume
-from scsam_monai.io.empty import MIRRORED, fill_empty, find_empty
+from scsam_monai.io.empty import find_empty
+from scsam_monai.io.fill_empty import MIRRORED, fill_empty
 
 PRODUCTS = ["probabilities", "confidence"]
 

@@ -25,6 +25,19 @@ EXPECTED = {
     "a TIFF of a terabyte": "expected pieces that fit into the 4 GB of --memory-gb, met pieces of",
     "a dry run of it": "expected pieces that fit into the 4 GB of --memory-gb, met pieces of",
     "chunks of 10^18 voxels": "met pieces of 1000000 x 1000000 x 1000000 voxels, 1e+09 GB each",
+    **dict.fromkeys(
+        (
+            "check a TIFF of a terabyte",
+            "import a TIFF of a terabyte",
+            "import labels of a terabyte",
+            "import a section of a terabyte",
+        ),
+        "bomb.tif: expected an image that fits into memory",
+    ),
+    **dict.fromkeys(
+        ("check chunks of 10^18 voxels", "import chunks of 10^18 voxels"),
+        "1000000 x 1000000 x 1000000 voxels, 1e+09 GB; cut out what is annotated",
+    ),
     "deep dataset.json": "dataset.json: expected JSON, met lists in lists without end",
     "generate into a file": "expected a folder that can be written to, met Not a directory",
     "corpus into a file": "expected a folder that can be written to, met Not a directory",

@@ -140,7 +140,7 @@ def test_grey_values_of_padding_do_not_count_in_volumes_read_in_parts() -> None:
 
 
 def test_only_the_border_of_a_volume_without_padding_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("scsam_monai.io.empty.BOX_VOXELS", 2**14)
+    monkeypatch.setattr("scsam_monai.io.empty_cells.BOX_VOXELS", 2**14)
     volume = ArrayVolume(TISSUE)
     read = 0
 
@@ -161,7 +161,7 @@ def test_what_is_empty_does_not_depend_on_the_sections_read_at_once(monkeypatch:
     array[1, :16, :16] = array[1, 16:24, :60] = array[1, :16, 40:60] = 0  # no run is an eighth of the border
     array[1, 100:, 120:] = 0
     several, _ = found(array)
-    monkeypatch.setattr("scsam_monai.io.empty.BOX_VOXELS", 128 * 128 * 4)  # one section
+    monkeypatch.setattr("scsam_monai.io.empty_cells.BOX_VOXELS", 128 * 128 * 4)  # one section
     assert found(array)[0] == several
     assert list(several.sections) == [0]
     assert found(array[::-1])[0].content == several.content

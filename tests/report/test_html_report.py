@@ -23,10 +23,12 @@ from scsam_monai.io.label_legend import read_legend
 from scsam_monai.io.palette import class_colours
 from scsam_monai.io.volume import ArrayVolume
 from scsam_monai.measure.recorded import recorded_axes
+from scsam_monai.report.kept_sections import keep_section
 from scsam_monai.report.labels_page import labels_page
 from scsam_monai.report.page import Page, render, write_page
-from scsam_monai.report.provenance import predict_command
+from scsam_monai.report.provenance import find_model, predict_command
 from scsam_monai.report.run_page import run_page
+from scsam_monai.report.scale_bar import scale_bar
 from scsam_monai.report.survey import profile_areas, survey
 
 NAMES = ("background", "mitochondrion", "<b>granule</b>")
@@ -259,6 +261,121 @@ def test_the_demo_makes_a_report_from_nothing(tmp_path: Path, monkeypatch: pytes
     again = CliRunner().invoke(app, ["demo"])
     assert again.exit_code == 2
     assert "name another one" in again.output
+
+
+def test_a_run_has_switches_for_the_sections_that_it_kept(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run", epoch=1)
+    grey = np.random.default_rng(0).random((20, 30))
+    truth, first, second = (np.zeros((20, 30), np.int64) for _ in range(3))
+    truth[2:8, 2:8], truth[0], first[4:9, 4:9], second[4:9, 4:9] = 1, 255, 2, 1
+    for epoch, found in ((1, first), (2, second)):
+        keep_section(
+            folder / "validation", "validation_cell", grey, truth, found, where="section 3", epoch=epoch
+        )
+    keep_section(folder / "test", "deep", grey, truth, second, pixel_nm=10.0)
+    for name in ("validation/validation_cell_epoch001", "test/deep", "test/other"):
+        (folder / f"{name}.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    page = run_page(folder)
+    assert [(sheet.title, [layer.index for layer in sheet.layers]) for sheet in page.sheets] == [
+        ("Test: deep, prediction", [1]),
+        ("Test: deep, ground truth", [1]),
+        ("Validation: validation_cell, section 3, prediction", [2]),
+        ("Validation: validation_cell, section 3, ground truth", [1]),
+    ]
+    assert [sheet.bar is None for sheet in page.sheets] == [False, False, True, True]
+    assert [entry.name for entry in page.legend] == ["mitochondrion", "granule"]
+    assert [p.caption for p in page.pictures if p.caption.startswith(("Test", "Val"))] == ["Test: other"]
+    assert render(page).count('class="switch"') == 2
+    (folder / "test" / "deep_section.npz").write_bytes(b"PK")
+    with pytest.raises(InputError, match=r"deep_section\.npz: expected a kept section"):
+        run_page(folder)
+
+
+def scores_of(folder: Path, name: str) -> Path:
+    """What ``scsam evaluate --output`` leaves, in small."""
+    score = {"value": 0.5, "low": 0.4, "high": 0.625}
+    told = {
+        "prediction": name, "truth": "truth.tif", "z": "0:1", "unknown_share_of_truth": 0.25, "samples": 10,
+        "parts": 4, "resample": "blocks",
+        "classes": {"mitochondrion": {"iou": score, "hd95_nm": {"value": None, "low": None, "high": None}}},
+    }  # fmt: skip
+    folder.mkdir()
+    (folder / "evaluation.json").write_text(json.dumps(told))
+    return folder
+
+
+def test_scores_are_found_beside_the_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    image, path, _ = make_labels(tmp_path)
+    scores = scores_of(tmp_path / "scores", path.name)
+    done = CliRunner().invoke(app, ["report", path.name, "--image", image.name])
+    assert done.exit_code == 0, done.output
+    text = Path("found_report.html").read_text("utf-8")
+    assert "Scores against the ground truth" in text
+    assert "0.500 [0.400, 0.625]" in text
+    assert "25.00% of the truth is unknown" in text
+    os.utime(scores / "evaluation.json", (1, 1))  # of labels that were there before
+    assert CliRunner().invoke(app, ["report", path.name, "--image", image.name]).exit_code == 0
+    assert "ground truth" not in Path("found_report.html").read_text("utf-8")
+
+
+def test_scores_of_other_labels_are_refused(tmp_path: Path) -> None:
+    image, path, _ = make_labels(tmp_path)
+    with pytest.raises(InputError, match=r"an evaluation of found\.ome\.zarr, met one of other\.tif"):
+        labels_page(path, image, evaluated=scores_of(tmp_path / "scores", "other.tif"))
+    with pytest.raises(InputError, match=r"evaluation\.json: expected an evaluation, met no such file"):
+        labels_page(path, image, evaluated=tmp_path)
+
+
+def test_what_evaluate_writes_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    image, path, labels = make_labels(tmp_path)
+    write_stack(tmp_path / "truth.tif", labels, SIZE)
+    words = ["evaluate", path.name, "truth.tif", "--output", "scores", "--samples", "0"]
+    assert CliRunner().invoke(app, words).exit_code == 0
+    (table, *_) = labels_page(path, image, evaluated=tmp_path / "scores").tables
+    assert {row[0]: row[1:3] for row in table.rows}["mitochondrion"] == ["1.000", "1.000"]
+
+
+def test_sheets_have_a_scale_bar_where_the_size_is_known(tmp_path: Path) -> None:
+    image, path, labels = make_labels(tmp_path)
+    (bar, *_) = [sheet.bar for sheet in labels_page(path, image).sheets]
+    assert bar == (100 / (96 * 5), "100 nm")
+    text = render(labels_page(path, image))
+    assert '<div class="bar" style="width:20.833%"><span>100 nm</span></div>' in text
+    np.save(tmp_path / "plain.npy", labels)
+    np.save(tmp_path / "grey.npy", labels)
+    assert labels_page(tmp_path / "plain.npy", tmp_path / "grey.npy").sheets[0].bar is None
+
+
+@pytest.mark.parametrize(
+    ("width", "text"), [(90, "10 nm"), (4000, "500 nm"), (4600, "1 µm"), (1e7, "2 mm"), (5e6 / 0.22, "5 mm")]
+)
+def test_bars_are_round_and_fit(width: float, text: str) -> None:
+    bar = scale_bar(width)
+    assert bar is not None
+    number, unit = bar.text.split()
+    assert bar.share * width == pytest.approx(float(number) * {"nm": 1, "µm": 1e3, "mm": 1e6}[unit])
+    assert 0.088 <= bar.share <= 0.2201
+    assert bar.text == text
+
+
+def test_the_command_names_a_model_that_is_found_by_its_hash(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert find_model("ab" * 32, Path("l.ome.zarr")) is None
+    for name in ("my_run/model", "other/model", "loose"):
+        path = Path(f"{name}.json")
+        path.parent.mkdir(exist_ok=True)
+        path.with_suffix(".pt").touch()
+        path.write_text(json.dumps({"model_sha256": name}))
+    Path("my_run/broken.json").write_text("[")
+    Path("my_run/broken.pt").touch()
+    assert find_model("my_run/model", Path("l.ome.zarr")) == Path("my_run")
+    assert find_model("loose", Path("deep/l.ome.zarr")) == Path("loose.pt")
+    monkeypatch.chdir(tmp_path / "other")
+    assert find_model("my_run/model", tmp_path / "l.ome.zarr") == tmp_path / "my_run"
 
 
 def browser_python() -> str | None:

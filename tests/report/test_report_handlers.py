@@ -17,6 +17,7 @@ from scsam_monai.data.transforms import CropToRegiond, KeepKnownSectionsd
 from scsam_monai.io import write_stack
 from scsam_monai.report import FirstBatchPicture, PredictionPictures, ValidationPictures, contact_sheet
 from scsam_monai.report import handlers as module
+from scsam_monai.report.kept_sections import kept_sheets
 from scsam_monai.report.volume_picture import item_name, richest_slice
 
 NAMES = ["background", "nucleus"]
@@ -107,17 +108,20 @@ def test_one_picture_per_item_and_epoch(tmp_path: Path) -> None:
     )
     engine.run(global_epoch=1)
     engine.run(global_epoch=12)
-    assert sorted(path.name for path in tmp_path.iterdir()) == [
+    assert sorted(path.name for path in tmp_path.glob("*.png")) == [
         "validation_a_b_epoch001.png",
         "validation_a_b_epoch012.png",
         "validation_c_epoch001.png",
         "validation_c_epoch012.png",
     ]
+    (first, *_) = kept_sheets(tmp_path, "Validation", NAMES, 12, 4)["validation_a_b"]
+    assert (first.width, first.height) == (8, 9)
+    assert [layer.index for layer in first.layers] == [1]
 
 
 def test_items_of_one_file_do_not_overwrite_each_other(tmp_path: Path) -> None:
     evaluator([item("a", 8, 9), item("a", 8, 9)], ValidationPictures(tmp_path, NAMES)).run()
-    assert {path.name for path in tmp_path.iterdir()} == {
+    assert {path.name for path in tmp_path.glob("*.png")} == {
         "validation_a_epoch001.png",
         "validation_a-2_epoch001.png",
     }
@@ -172,7 +176,8 @@ def test_prediction_without_ground_truth(tmp_path: Path, drawn: list[tuple], squ
     PredictionPictures(tmp_path).attach(engine)
     engine.run([0])
     assert {path.name for path in tmp_path.iterdir()} == {"cell_prediction.png", "cell-2_prediction.png"}
-    image, shown, names, title = drawn[0]
+    image, shown, names, title, width = drawn[0]
+    assert width is None  # the file states no size
     np.testing.assert_array_equal(image, cell["image"][0, :, :, 1].numpy().T)
     np.testing.assert_array_equal(shown, prediction[0, :, :, 1].numpy().T)
     assert names == ["background", "class 1", "class 2"]

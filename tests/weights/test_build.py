@@ -195,10 +195,17 @@ def test_record_goes_before_arguments(weights: Path) -> None:
     assert (network.n_classes, network.zoom, network.mask_decoder.chunk) == (N_CLASSES, 2, 2)
 
 
-def test_arguments_stand_in_for_a_missing_record(weights: Path) -> None:
+def test_arguments_stand_in_for_a_missing_record_and_it_is_said(
+    weights: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert rebuild_scsam(weights).n_classes == N_CLASSES
+    assert caplog.messages == []
     weights.with_suffix(".json").unlink()
     assert read_record(weights) == {}
     assert rebuild_scsam(weights, n_classes=5).n_classes == 5
+    (message,) = caplog.messages
+    assert f"{weights}: no {weights.stem}.json beside it says of what network it is" in message
+    assert "taken for one of 5 classes" in message
 
 
 def test_record_must_be_json(weights: Path) -> None:

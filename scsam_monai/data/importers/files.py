@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from scsam_monai.data.importers.missing import measured_nowhere
 from scsam_monai.data.importers.splits import Item, Sections, ZRanges, split_along, split_by_file
 from scsam_monai.data.importers.target import ValueMap, prepare_target, source_folder, write_description
-from scsam_monai.data.items import class_ids
+from scsam_monai.data.items import IGNORE_LABEL, class_ids
 from scsam_monai.data.pairing import pair_by_name
 from scsam_monai.errors import InputError
-from scsam_monai.io import read_header, read_image, read_labels, write_stack
+from scsam_monai.io import open_volume, read_header, read_image, read_labels, write_stack
+from scsam_monai.io.checks import check_memory, check_values
+from scsam_monai.io.files import read_label_header
 from scsam_monai.io.formats import WITH_DATASETS
 from scsam_monai.io.formats.slices import natural_key
 from scsam_monai.io.formats.source import split_dataset
@@ -34,12 +38,14 @@ def import_files(
     y_ranges: ZRanges | None = None,
     gap: int = 1,
     in_order: bool = False,
+    sections: Sequence[int] | None = None,
     overwrite: bool = False,
 ) -> Path:
     """Import image and label files; images stay where they are.
 
     Labels whose values already are the class ids stay, too; others are written anew into the target, and so are
-    all files whose axes have to be declared. Without a split everything is training.
+    all files whose axes have to be declared, sections of a stack, and images with voxels that are NaN. Without a
+    split everything is training.
 
     Args:
         source: folder that the patterns start from.
@@ -56,6 +62,7 @@ def import_files(
         y_ranges: split along y: for a single section.
         gap: sections or rows left out between the ranges.
         in_order: pair images and labels in the order in which they are named and sorted, whatever their names.
+        sections: the label files are of these sections of the one image, counted from 0, in their order.
         overwrite: replace a data set in ``target``.
 
     Returns:
@@ -67,16 +74,18 @@ def import_files(
     folder, base = prepare_target(target, overwrite), source_folder(source)
     value_map = ValueMap.parse(classes)
     known = class_ids(list(annotated or value_map.labels.values()), value_map.labels, where="annotated")
-    items = [
-        {
-            "image": str(_image_file(image, axes, folder, index, size)),
-            "label": str(_label_file(label, axes, value_map, folder, index, size)),
-            "voxel_size_nm": size,
-            "annotated": [value_map.labels[class_id] for class_id in known],
-        }
-        for index, (image, label) in enumerate(_pairs(base, images, labels, in_order))
-        for size in [_voxel_size(image, axes, voxel_size_nm)]
-    ]
+    items = []
+    for index, (image, label, z) in enumerate(_pairs(base, images, labels, in_order, sections)):
+        size = _voxel_size(image, axes, voxel_size_nm)
+        file, missing = _image_file(image, axes, z, folder, index, size)
+        items.append(
+            {
+                "image": str(file),
+                "label": str(_label_file(label, axes, z, missing, value_map, folder, index, size)),
+                "voxel_size_nm": size,
+                "annotated": [value_map.labels[class_id] for class_id in known],
+            }
+        )
     return write_description(folder, value_map.labels, _split(items, z_ranges, y_ranges, file_patterns, gap))
 
 
@@ -101,8 +110,9 @@ def find_files(base: Path, patterns: Sequence[str]) -> list[Path]:
 
 
 def _pairs(
-    base: Path, images: Sequence[str], labels: Sequence[str], in_order: bool
-) -> list[tuple[Path, Path]]:
+    base: Path, images: Sequence[str], labels: Sequence[str], in_order: bool, sections: Sequence[int] | None
+) -> list[tuple[Path, Path, int | None]]:
+    """Return each image with its label, and the section that this is of if it is not of all."""
     image_files, label_files = find_files(base, images), find_files(base, labels)
     if same := set(image_files) & set(label_files):
         raise InputError(
@@ -111,8 +121,10 @@ def _pairs(
             met="one file as both",
             remedy="narrow the patterns",
         )
+    if sections is not None:
+        return _of_sections(base, image_files, label_files, sections)
     if not in_order:
-        return pair_by_name(base, image_files, label_files)
+        return [(image, label, None) for image, label in pair_by_name(base, image_files, label_files)]
     if len(image_files) != len(label_files):
         raise InputError(
             base,
@@ -120,29 +132,84 @@ def _pairs(
             met=f"{len(image_files)} images and {len(label_files)} labels",
             remedy="narrow the patterns",
         )
-    return list(zip(image_files, label_files, strict=True))
+    return [(image, label, None) for image, label in zip(image_files, label_files, strict=True)]
 
 
-def _image_file(image: Path, axes: str | None, folder: Path, index: int, size: Sequence[float]) -> Path:
-    """The image file itself, or one in z, y, x in the data set's folder where its axes are declared."""
+def _of_sections(
+    base: Path, images: Sequence[Path], labels: Sequence[Path], sections: Sequence[int]
+) -> list[tuple[Path, Path, int | None]]:
+    """Return the stack with each label and its section."""
+    if len(images) != 1 or len(labels) != len(sections) or len(set(sections)) < len(sections):
+        raise InputError(
+            base,
+            expected="one stack, and for each label file a section of its own",
+            met=f"{len(images)} images, {len(labels)} labels and the sections {', '.join(map(str, sections))}",
+            remedy="name the stack by --image and repeat --label and --section alike",
+        )
+    return [(images[0], label, z) for label, z in zip(labels, sections, strict=True)]
+
+
+def _image_file(
+    image: Path, axes: str | None, z: int | None, folder: Path, index: int, size: Sequence[float]
+) -> tuple[Path, np.ndarray | None]:
+    """The image file itself, or one in the data set's folder; and which of its voxels were never measured.
+
+    A new one is written of a section, in z, y, x where axes are declared, and where such voxels are filled.
+    """
+    images = folder / "images"
+    if z is not None:
+        section = _section(image, axes, z)
+        check_values(image, section, whole=True)
+        return _written(section, images, image, index, size, f"_z{z}"), None
+    found = measured_nowhere(image, axes)
+    if found is not None:
+        return _written(found[0], images, image, index, size), found[1]
     if axes is None:
-        return image
-    return _written(read_image(image, axes=axes).array, folder / "images", image, index, size)
+        return image, None
+    return _written(read_image(image, axes=axes).array, images, image, index, size), None
+
+
+def _section(image: Path, axes: str | None, z: int) -> np.ndarray:
+    with open_volume(image, axes=axes) as volume:
+        depth, *edges = volume.shape
+        if not 0 <= z < depth:
+            raise InputError(
+                "--section",
+                expected=f"a section of {image.name}, 0 to {depth - 1}",
+                met=str(z),
+                remedy="sections count from 0",
+            )
+        check_memory(replace(read_header(image, axes), shape=(1, *edges)), volume.chunk)
+        return volume.read(((z, z + 1), *((0, edge) for edge in edges)))[0]
 
 
 def _label_file(
-    label: Path, axes: str | None, value_map: ValueMap, folder: Path, index: int, size: Sequence[float]
+    label: Path,
+    axes: str | None,
+    z: int | None,
+    missing: np.ndarray | None,
+    value_map: ValueMap,
+    folder: Path,
+    index: int,
+    size: Sequence[float],
 ) -> Path:
     """The label file itself where its values and axes fit, else a new one in the data set's folder."""
+    axes = axes if z is None else None  # those of the stack
+    read_label_header(label, axes, whole=True)
     values = read_labels(label, axes=axes).array
     value_map.check(values, label)
-    if value_map.fits(values) and axes is None:
+    if value_map.fits(values) and axes is None and missing is None:
         return label
-    return _written(value_map.apply(values), folder / "labels", label, index, size)
+    ids = value_map.apply(values)
+    if missing is not None and missing.size == ids.size:  # else the shapes are refused by and by
+        ids[missing.reshape(ids.shape)] = IGNORE_LABEL
+    return _written(ids, folder / "labels", label, index, size)
 
 
-def _written(array: np.ndarray, folder: Path, source: Path, index: int, size: Sequence[float]) -> Path:
-    written = folder / f"{index:03d}_{source.name.split('.')[0]}.tif"
+def _written(
+    array: np.ndarray, folder: Path, source: Path, index: int, size: Sequence[float], part: str = ""
+) -> Path:
+    written = folder / f"{index:03d}_{source.name.split('.')[0]}{part}.tif"
     z, y, x = size
     write_stack(written, array, (z, y, x))
     return written

@@ -368,3 +368,65 @@ def test_the_command_prints_pairs_draws_them_and_says_what_is_missing(source, tm
     assert "no validation and no test part" in done.output
     with Image.open(tmp_path / "set" / "pairs.png") as picture:
         assert picture.width > 500
+
+
+def test_labels_of_single_sections_go_with_these_sections_of_the_stack(source, tmp_path):
+    for z in (4, 1):
+        tifffile.imwrite(source / f"painted{z}.tif", (RAW[z] % 3).astype(np.uint8))
+    given = {"images": ["cell1_raw.tif"], "labels": ["painted4.tif", "painted1.tif"]}
+    description = load_dataset(run(source, tmp_path / "set", sections=[4, 1], **given))
+    for item, z in zip(description.training, (4, 1), strict=True):
+        image, label = load_item(item)
+        np.testing.assert_array_equal(image[0], RAW[z] + 1)
+        np.testing.assert_array_equal(label[0], RAW[z] % 3)
+        assert item["voxel_size_nm"] == SIZE
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"sections": [6]}, r"--section: expected a section of cell1_raw\.tif, 0 to 5, met 6"),
+        ({"sections": [1, 2]}, "for each label file a section of its own, met 1 images, 1 labels"),
+        ({"sections": [1], "images": ["*_raw.tif"]}, "expected one stack.* met 3 images"),
+        ({"sections": [1], "labels": ["cell1_label.tif"]}, "expected the shape of"),
+    ],
+)
+def test_sections_that_do_not_fit_are_refused(source, tmp_path, options, message):
+    tifffile.imwrite(source / "painted.tif", (RAW[1] % 3).astype(np.uint8))
+    given = {"images": ["cell1_raw.tif"], "labels": ["painted.tif"], **options}
+    with pytest.raises(InputError, match=message):
+        run(source, tmp_path / "set", **given)
+    assert not (tmp_path / "set" / "dataset.json").exists()
+
+
+def test_voxels_that_are_nan_are_filled_and_their_labels_unknown(source, tmp_path, caplog):
+    grey = (RAW + 1).astype(np.float32)
+    missing = np.zeros(RAW.shape, bool)
+    missing[:, :2], missing[3, 5, 4] = True, True
+    tifffile.imwrite(source / "hole_raw.tif", np.where(missing, np.nan, grey))
+    tifffile.imwrite(source / "hole_label.tif", RAW % 3)
+    given = {"images": ["hole_raw.tif"], "labels": ["hole_label.tif"]}
+    description = load_dataset(run(source, tmp_path / "set", **given))
+    image, label = load_item(description.training[0])
+    np.testing.assert_array_equal(image[~missing], grey[~missing])
+    assert np.isfinite(image).all()
+    np.testing.assert_array_equal(label, np.where(missing, 255, RAW % 3))
+    (message,) = caplog.messages
+    assert "hole_raw.tif: 25.2 % of its voxels are NaN or infinite: they are filled" in message
+    check_dataset(description)
+    np.testing.assert_array_equal(tifffile.imread(source / "hole_label.tif"), RAW % 3)  # stays as it was
+
+
+def test_an_image_of_nan_alone_is_refused(source, tmp_path):
+    tifffile.imwrite(source / "hole_raw.tif", np.full(RAW.shape, np.nan, np.float32))
+    with pytest.raises(InputError, match=r"hole_raw\.tif: expected grey values, met NaN"):
+        run(source, tmp_path / "set", images=["hole_raw.tif"], labels=["cell1_label.tif"])
+
+
+def test_the_remedy_for_nan_in_a_data_set_is_named(source, tmp_path):
+    tifffile.imwrite(source / "cell1_raw.tif", np.where(RAW > 190, np.nan, RAW).astype(np.float32))
+    content = {"labels": {"0": "background", "1": "m", "2": "n"}, "voxel_size_nm": SIZE}
+    content["training"] = [{"image": "cell1_raw.tif", "label": "cell1_label.tif"}]
+    (source / "dataset.json").write_text(json.dumps(content))
+    with pytest.raises(InputError, match="NaN or infinite voxels; scsam import files fills them"):
+        check_dataset(load_dataset(source))

@@ -1,0 +1,113 @@
+"""Tables of a report from the folder that ``scsam evaluate --output`` writes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from scsam_monai.errors import InputError
+from scsam_monai.report.page import Table
+
+FILE = "evaluation.json"
+DIGITS = {"hd95_nm": 0}
+"""Decimals of a score; others have three."""
+
+
+def find_evaluation(labels: Path) -> Path | None:
+    """Return the newest evaluation of labels that lies beside them or in the working directory, one folder deep.
+
+    One that is older than the labels is of others of that name.
+
+    Args:
+        labels: a file or folder.
+    """
+    made, found = _time(labels), []
+    for folder in dict.fromkeys((labels.absolute().parent, Path.cwd())):
+        for file in folder.glob(f"*/{FILE}"):
+            try:
+                fits = _read(file).get("prediction") == labels.name and _time(file) >= made
+            except InputError:  # some other program's
+                continue
+            if fits:
+                found.append(file)
+    return max(found, key=_time).parent if found else None
+
+
+def evaluated_tables(folder: str | Path, labels: Path) -> list[Table]:
+    """Return the table of scores, with how they came about in a note.
+
+    Args:
+        folder: as ``scsam evaluate`` wrote it.
+        labels: that were scored.
+
+    Raises:
+        InputError: it holds no evaluation, or one of other labels.
+    """
+    file = Path(folder) / FILE
+    told = _read(file)
+    if told.get("prediction") != labels.name:
+        raise InputError(
+            file,
+            expected=f"an evaluation of {labels.name}",
+            met=f"one of {told.get('prediction')}",
+            remedy=f"make one: scsam evaluate {labels} TRUTH --output SCORES",
+        )
+    classes: Mapping[str, Mapping[str, Any]] = told["classes"]
+    names = list(dict.fromkeys(name for scores in classes.values() for name in scores))
+    rows = [[title, *(_cell(name, scores.get(name)) for name in names)] for title, scores in classes.items()]
+    return [
+        Table(
+            "Scores against the ground truth",
+            ["class", *(name.replace("_", " ") for name in names)],
+            rows,
+            _note(told),
+            numeric=len(names),
+        )
+    ]
+
+
+def _note(told: Mapping[str, Any]) -> str:
+    parts = [f"By `scsam evaluate` against {told['truth']}"]
+    parts += [f"sections {told['z']} alone"] if told.get("z") else []
+    if unknown := told.get("unknown_share_of_truth"):
+        parts.append(f"{unknown:.2%} of the truth is unknown and counts nowhere")
+    text = "; ".join(parts) + "."
+    if told.get("samples"):
+        text += f" In brackets: 95 % intervals over {told['parts']} {told['resample']} of this volume."
+    return text
+
+
+def _cell(name: str, score: Mapping[str, Any] | None) -> str:
+    if score is None or score["value"] is None:
+        return "-"
+    digits = DIGITS.get(name, 3)
+    text = f"{score['value']:.{digits}f}"
+    if score["low"] is None or score["high"] is None:
+        return text
+    return f"{text} [{score['low']:.{digits}f}, {score['high']:.{digits}f}]"
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(file.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        met = "no such file" if isinstance(error, FileNotFoundError) else f"{error}".rstrip(".")
+        raise InputError(
+            file,
+            expected="an evaluation",
+            met=met,
+            remedy="name a folder that `scsam evaluate --output` wrote",
+        ) from error
+    if not isinstance(content, dict) or not {"prediction", "truth", "classes"} <= set(content):
+        remedy = "name a folder that `scsam evaluate --output` wrote"
+        raise InputError(file, expected="an evaluation", met="other JSON", remedy=remedy)
+    return content
+
+
+def _time(path: Path) -> float:
+    """When it was changed last; of a folder its metadata, which labels get once."""
+    inner = [path / name for name in ("zarr.json", ".zattrs")]
+    place = next((each for each in inner if each.is_file()), path)
+    return place.stat().st_mtime

@@ -7,7 +7,16 @@ from typing import Any
 
 from qtpy.QtCore import Signal
 from qtpy.QtGui import QColor, QIcon, QPixmap
-from qtpy.QtWidgets import QComboBox, QFileDialog, QHBoxLayout, QLineEdit, QListWidget, QToolButton, QWidget
+from qtpy.QtWidgets import (
+    QComboBox,
+    QFileDialog,
+    QHBoxLayout,
+    QLineEdit,
+    QListWidget,
+    QSizePolicy,
+    QToolButton,
+    QWidget,
+)
 
 from scsam_monai.io.palette import colours_of
 
@@ -25,6 +34,8 @@ class LayerChoice(QComboBox):
     def __init__(self, viewer: Any, wanted: Callable[[Any], bool]) -> None:
         super().__init__()
         self.viewer, self.wanted = viewer, wanted
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        self.setMinimumContentsLength(12)
         self._layers: list[Any] = []
         events = viewer.layers.events
         self._watched = (events.inserted, events.removed, events.reordered)

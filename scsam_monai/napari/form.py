@@ -70,7 +70,7 @@ class Form(QWidget):
         self.stop = QPushButton("Cancel")
         self.notes = QPlainTextEdit()
         self.notes.setReadOnly(True)
-        self.notes.setMinimumHeight(90)
+        self.notes.setFixedHeight(96)
         self._lay_out()
 
     @property

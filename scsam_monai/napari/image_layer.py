@@ -78,7 +78,9 @@ def stated_voxel_size(layer: Any) -> tuple[VoxelSize, str] | None:
         return as_voxel_size(layer.metadata[VOXEL_SIZE]), "the layer"
     units = [nm_per_unit(str(unit)) for unit in layer.units or ()]
     spatial = [
-        float(scale) * unit for scale, unit in zip(layer.scale[-3:], units[-3:], strict=True) if unit is not None
+        float(scale) * unit
+        for scale, unit in zip(layer.scale[-3:], units[-3:], strict=True)
+        if unit is not None
     ]
     if units and len(spatial) == min(len(units), 3):
         try:

@@ -59,6 +59,14 @@ def as_painted(labels: np.ndarray) -> np.ndarray:
     return painted
 
 
+def joined(paintings: Sequence[np.ndarray]) -> np.ndarray:
+    """Return several paintings of one image as one; where they differ, the last one counts."""
+    whole = np.asarray(paintings[0], np.uint8).copy()
+    for painted in paintings[1:]:
+        np.copyto(whole, painted, where=np.asarray(painted) != 0)
+    return whole
+
+
 def as_labels(painted: np.ndarray, class_names: Sequence[str], name: str) -> np.ndarray:
     """Return what was painted as class ids; what was not is :data:`~scsam_monai.napari.layers.UNKNOWN`.
 
@@ -71,7 +79,7 @@ def as_labels(painted: np.ndarray, class_names: Sequence[str], name: str) -> np.
         uint8 of the same shape.
 
     Raises:
-        InputError: values of no class, or nothing painted.
+        InputError: values of no class.
     """
     met = np.unique(painted).tolist()
     strange = [value for value in met if value != BACKGROUND and not 0 <= value < len(class_names)]
@@ -83,14 +91,35 @@ def as_labels(painted: np.ndarray, class_names: Sequence[str], name: str) -> np.
             met=f"{strange[:8]}",
             remedy="choose the class in the list before you paint, and erase these",
         )
-    if not set(met) - {0, BACKGROUND}:
-        raise InputError(
-            name,
-            expected="at least one object of a class",
-            met="background only" if BACKGROUND in met else "nothing painted",
-            remedy="paint one",
-        )
     labels = np.asarray(painted, np.uint8).copy()
     labels[np.asarray(painted) == 0] = UNKNOWN
     labels[np.asarray(painted) == BACKGROUND] = 0
     return labels
+
+
+def check_learnable(labels: np.ndarray, class_names: Sequence[str], name: str) -> None:
+    """Refuse labels that nothing can be learned from.
+
+    Args:
+        labels: from :func:`as_labels`.
+        class_names: K' names, the background first.
+        name: of the layer, for errors.
+
+    Raises:
+        InputError: no class, or no background among them.
+    """
+    met = set(np.unique(labels).tolist()) - {UNKNOWN}
+    if not met - {0}:
+        raise InputError(
+            name,
+            expected="at least one object of a class",
+            met=f"{class_names[0]} only" if met else "nothing painted",
+            remedy="paint one",
+        )
+    if 0 not in met:
+        raise InputError(
+            name,
+            expected=f"some {class_names[0]}, too, or all would be of a class",
+            met="none",
+            remedy=f"choose {class_names[0]}, last in the list, and paint where none of the classes is",
+        )

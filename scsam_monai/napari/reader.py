@@ -1,6 +1,8 @@
 """Open in napari what scsam has written: labels, maps and object ids, with names, colours and scale.
 
-Nothing is written, and other files are left to other readers. Nothing of napari is imported.
+Grey TIFFs and OME-Zarrs of others come with the voxel size that they state, so that this reader may be chosen for
+all files of a kind. Nothing is written, and what is no grey image is left to other readers. Nothing of napari is
+imported.
 """
 
 from __future__ import annotations
@@ -26,6 +28,8 @@ from scsam_monai.napari.layers import Layer, class_layer, in_nanometres, map_lay
 IN_MEMORY = 2**28
 """Voxels up to which labels are read whole: they can then be painted in."""
 DISAGREEMENT, PLANES = "disagreement", 3
+OBJECTS = "objects"
+"""Key of the attributes of object ids that scsam has written."""
 
 Read = Callable[[Any], list[Layer]]
 
@@ -38,19 +42,21 @@ def get_reader(path: str | Sequence[str]) -> Read | None:
     """
     if not isinstance(path, str):
         return get_reader(path[0]) if len(path) == 1 else None
-    return read if _is_ours(Path(path)) else None
+    return read if _is_ours(Path(path)) or _is_grey(Path(path)) else None
 
 
 def read(path: str | Sequence[str]) -> list[Layer]:
     """Return the layers of a path.
 
     Args:
-        path: labels, a map or object ids of scsam, or a list of this one.
+        path: labels, a map or object ids of scsam, or a grey image, or a list of this one.
 
     Raises:
         InputError: it is damaged.
     """
     place = Path(path if isinstance(path, str) else path[0])
+    if not _is_ours(place):
+        return [_image_layer(place)]
     return _zarr_layers(place) if place.is_dir() else [_tiff_layer(place)]
 
 
@@ -59,11 +65,7 @@ def islet() -> list[Layer]:
 
     (c) Arrojo e Drigo Lab, Vanderbilt University, CC BY 4.0.
     """
-    with open_volume(bundle_folder() / "samples" / "islet_5nm.tif") as volume:
-        size = volume.voxel_size_nm
-        assert size is not None
-        keywords = {"name": "islet", "colormap": "gray", **in_nanometres(size, volume.ndim)}
-        return [(_whole(volume), keywords, "image")]
+    return [_image_layer(bundle_folder() / "samples" / "islet_5nm.tif")]
 
 
 def _is_ours(path: Path) -> bool:
@@ -72,10 +74,32 @@ def _is_ours(path: Path) -> bool:
             volume = OmeZarrVolume(path)
         except InputError:
             return False
-        return bool(volume.attributes) and ("image-label" in volume.ome or "omero" in volume.ome)
+        if "image-label" in volume.ome:
+            return OBJECTS in volume.attributes or read_legend(path) is not None
+        return bool(volume.attributes) and "omero" in volume.ome
     if path.suffix.lower() not in (".tif", ".tiff") or not path.is_file():
         return False
     return table_beside(path).is_file() or _legend(path) is not None
+
+
+def _is_grey(path: Path) -> bool:
+    """Whether a file is a grey image that is read whole at once."""
+    try:
+        with open_volume(path) as volume:
+            return math.prod(volume.shape) <= IN_MEMORY
+    except InputError:
+        return False
+
+
+def _image_layer(path: Path) -> Layer:
+    with open_volume(path) as volume:
+        size, values = volume.voxel_size_nm, _whole(volume)
+    place = {} if size is None else in_nanometres(size, values.ndim)
+    return values, {"name": _stem(path), "colormap": "gray", **place}, "image"
+
+
+def _stem(path: Path) -> str:
+    return volume_name(path).removesuffix(".tif").removesuffix(".tiff").removesuffix(".ome")
 
 
 def _legend(path: Path) -> Any:
@@ -86,7 +110,7 @@ def _legend(path: Path) -> Any:
 
 
 def _tiff_layer(path: Path) -> Layer:
-    name = path.name.removesuffix(path.suffix)
+    name = _stem(path)
     with open_volume(path) as volume:
         values, size = _whole(volume), volume.voxel_size_nm
     if size is None:
@@ -108,7 +132,7 @@ def _zarr_layers(path: Path) -> list[Layer]:
     if stated is None:
         return _map_layers(volume, name, size, place)
     levels = _levels(volume)
-    if "colors" not in stated:
+    if OBJECTS in volume.attributes:
         return [object_layer(levels, name, size, place, _rows(path))]
     legend = legend_of(stated)
     return [class_layer(levels, name, legend.class_names, size, place, colours=legend.colours)]

@@ -82,6 +82,11 @@ class Task(QObject):
         self.ended.emit()
 
 
+def aside(work: Callable[[], None]) -> None:
+    """Do something in a thread that nobody waits for."""
+    create_worker(work, _start_thread=True, _worker_class=FunctionWorker)
+
+
 class _Worker(FunctionWorker):
     """Napari's kind of worker, which the engine can ask whether it is to end."""
 

@@ -19,10 +19,27 @@ from scsam_monai.io.voxel_size import as_voxel_size
 from scsam_monai.napari.form import Form
 from scsam_monai.napari.image_layer import grey_of, place_of, section_of, stated_voxel_size
 from scsam_monai.napari.layers import CLASSES, VOXEL_SIZE, Layer, class_layer, map_layer
-from scsam_monai.napari.painting import BACKGROUND, PAINTING, as_labels, as_painted, paint_layer
+from scsam_monai.napari.painting import (
+    BACKGROUND,
+    PAINTING,
+    as_labels,
+    as_painted,
+    check_learnable,
+    joined,
+    paint_layer,
+)
 from scsam_monai.napari.table import MeasuredTables
-from scsam_monai.napari.tasks import Task
-from scsam_monai.napari.work import KeptModel, Prediction, adapt, measure, model_label, next_folder, predict
+from scsam_monai.napari.tasks import Task, aside
+from scsam_monai.napari.work import (
+    KeptModel,
+    Prediction,
+    adapt,
+    measure,
+    model_label,
+    next_folder,
+    predict,
+    warm_up,
+)
 from scsam_monai.weights.model_file import ModelFile
 
 if TYPE_CHECKING:
@@ -75,13 +92,12 @@ class SegmentWidget(QWidget):
         form.busy(False)
         self._image_chosen()
         self._show_classes()
+        aside(warm_up)
 
     def predict(self) -> None:
         """Segment the image, or the section shown; the labels become a layer upon it."""
         image, size = self._image(), self._voxel_size()
-        section = (
-            section_of(image, self.viewer.dims.point) if self.form.section_alone.isChecked() else None
-        )
+        section = section_of(image, self.viewer.dims.point) if self.form.section_alone.isChecked() else None
         grey = image.data if section is not None else grey_of(image)
         model = self._model()
         work = partial(
@@ -138,14 +154,22 @@ class SegmentWidget(QWidget):
             raise InputError(
                 image.name, expected="a layer to paint in", met="none", remedy="add one, and paint"
             )
-        names = paintings[-1].metadata[CLASSES]
-        labels = [as_labels(layer.data, names, layer.name) for layer in paintings]
+        names, last = paintings[-1].metadata[CLASSES], paintings[-1].name
+        for layer in paintings:
+            if layer.metadata[CLASSES] != names:
+                raise InputError(
+                    layer.name,
+                    expected=f"the classes of {last}: {', '.join(names)}",
+                    met=", ".join(layer.metadata[CLASSES]),
+                    remedy="remove one of the two layers",
+                )
+        labels = as_labels(joined([layer.data for layer in paintings]), names, last)
+        check_learnable(labels, names, last)
         text = self.form.folder.text
         folder = Path(text).expanduser() if text else next_folder(Path.home() / MODELS, image.name)
-        grey = grey_of(image)
         work = partial(
             _adapt_and_tell,
-            grey=[grey] * len(labels),
+            grey=grey_of(image),
             labels=labels,
             folder=folder,
             model=self._model(),
@@ -221,14 +245,18 @@ class SegmentWidget(QWidget):
         place, name = place_of(image), f"{image.name} {model_label(model)}"
         image.metadata[VOXEL_SIZE] = list(size)
         if found.confidence is not None:
-            self._add(map_layer(found.confidence, f"{name} confidence", size, place)).metadata.update(origin)
+            sure = self._add(map_layer(found.confidence, f"{name} confidence", size, place))
+            sure.metadata.update(origin)
+            sure.visible = False  # it would lie under the labels, and hide the image
         layer = self._add(class_layer(found.labels, name, found.class_names, size, place, metadata=origin))
         self.form.prediction.choose(layer)
         self.form.labels.choose(layer)
 
     def _show_adapted(self, result: Any) -> None:
         note = self.form.notes.appendPlainText
-        note(f"mean IoU on what was held back: {result.mean_before:.2f} before, {result.mean_after:.2f} after")
+        note(
+            f"mean IoU on what was held back: {result.mean_before:.2f} before, {result.mean_after:.2f} after"
+        )
         if result.adapted:
             self.form.use_model(str(result.model))
             note(f"model: {result.model}; predict again with it")

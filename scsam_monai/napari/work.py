@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -12,7 +13,7 @@ import numpy as np
 from scsam_monai.errors import InputError
 from scsam_monai.io.image import VoxelSize
 from scsam_monai.napari.layers import UNKNOWN
-from scsam_monai.weights.registry import check_model
+from scsam_monai.weights.registry import MODEL_FILE, check_model
 
 if TYPE_CHECKING:
     from scsam_monai.inference.model import Model
@@ -29,6 +30,12 @@ class Watch(Protocol):
 
     def asked_to_stop(self) -> bool:
         """Whether the work is to end."""
+
+
+def warm_up() -> None:
+    """Import the engine before the first prediction: libraries that load stop all threads for a moment."""
+    import scsam_monai.inference.segment
+    import scsam_monai.weights.build  # noqa: F401
 
 
 class KeptModel:
@@ -123,8 +130,8 @@ def predict(
 
 def adapt(
     watch: Watch,
-    grey: Sequence[Any],
-    labels: Sequence[np.ndarray],
+    grey: Any,
+    labels: np.ndarray,
     folder: Path,
     *,
     model: str,
@@ -133,32 +140,33 @@ def adapt(
     minutes: float,
     tell: Callable[[str], None],
 ) -> AdaptResult:
-    """Adapt a model to what was painted.
+    """Adapt a model to what was painted; it then knows the classes that were, and the background.
 
     Args:
         watch: takes progress.
-        grey: images, read only now.
-        labels: class ids of each, 255 where nobody looked.
-        folder: to make, for the new model.
+        grey: (y, x) or (z, y, x), read only now.
+        labels: class ids of the same shape, 255 where nobody looked.
+        folder: for the new model.
         model: to start from.
         class_names: K' names, the background first.
-        voxel_size_nm: (z, y, x) of the images.
+        voxel_size_nm: (z, y, x).
         minutes: of processor time.
         tell: takes notes.
 
     Raises:
-        InputError: nothing can be learned, or the folder is there.
-        InterruptedError: it was stopped.
+        InputError: nothing can be learned, or the folder holds another model.
+        InterruptedError: it was stopped; the same call goes on.
     """
     from scsam_monai.training.adapt import adapt as adapt_model
 
     watch.progress("reading the image", 0, 0)
+    painted = [k for k in range(len(class_names)) if np.any(labels == k)]
     return adapt_model(
-        [np.asarray(image) for image in grey],
-        list(labels),
+        np.asarray(grey),
+        labels,
         folder,
         model=model,
-        class_names=dict(enumerate(class_names)),
+        class_names={k: class_names[k] for k in painted},
         voxel_size_nm=voxel_size_nm,
         minutes=minutes,
         progress=watch.progress,
@@ -207,13 +215,11 @@ def model_label(model: str) -> str:
         ('scsam', 'islet-1', 'other')
     """
     path = Path(model)
-    return path.parent.name if path.name == "model.pt" and path.parent.name else path.stem
+    return path.parent.name if path.name == MODEL_FILE and path.parent.name else path.stem
 
 
 def next_folder(parent: Path, name: str) -> Path:
-    """Return a folder that is not there yet: ``name-1``, ``name-2`` and so on."""
-    plain = "".join(letter if letter.isalnum() or letter in "-_" else "-" for letter in name).strip("-") or "model"
-    number = 1
-    while (parent / f"{plain}-{number}").exists():
-        number += 1
-    return parent / f"{plain}-{number}"
+    """Return the first of ``name-1``, ``name-2`` and so on that holds no model; one may be half done there."""
+    letters = "".join(letter if letter.isalnum() or letter in "-_" else "-" for letter in name)
+    plain = letters.strip("-") or "model"
+    return next(folder for k in count(1) if not ((folder := parent / f"{plain}-{k}") / MODEL_FILE).exists())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import threading
 import time
@@ -47,6 +48,7 @@ class Task(QObject):
 
     def start(self) -> None:
         """Begin."""
+        _tidy()
         self._worker.start()
 
     def cancel(self) -> None:
@@ -84,7 +86,16 @@ class Task(QObject):
 
 def aside(work: Callable[[], None]) -> None:
     """Do something in a thread that nobody waits for."""
+    _tidy()
     create_worker(work, _start_thread=True, _worker_class=FunctionWorker)
+
+
+def _tidy() -> None:
+    """Let go of closed windows now: Python would do so in whichever thread comes first, and Qt may not outlive that.
+
+    Seen as a segmentation fault in the tests, where one viewer is opened after another.
+    """
+    gc.collect()
 
 
 class _Worker(FunctionWorker):

@@ -205,13 +205,18 @@ class SegmentWidget(QWidget):
         self.form.notes.clear()
         task = self.task = Task(work, self)
         task.progressed.connect(self._progressed)
-        task.noted.connect(self.form.notes.appendPlainText)
+        task.noted.connect(self._note)
         task.succeeded.connect(partial(self._tried, done))
         task.failed.connect(self._tell_error)
         task.cancelled.connect(partial(self.form.notes.appendPlainText, "cancelled"))
         task.ended.connect(self._ended)
         self.form.busy(True)
         task.start()
+
+    def _note(self, line: str) -> None:
+        """Show a note of the engine; what it warns of at each of several stages is said once."""
+        if line not in self.form.notes.toPlainText().splitlines():
+            self.form.notes.appendPlainText(line)
 
     def _ended(self) -> None:
         self.task = None

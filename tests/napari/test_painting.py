@@ -29,7 +29,8 @@ def test_a_value_of_no_class_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("labels", "met"), [([255], "nothing painted"), ([0, 255], "background only"), ([1, 255], "some background")]
+    ("labels", "met"),
+    [([255], "nothing painted"), ([0, 255], "background only"), ([1, 255], "some background")],
 )
 def test_labels_that_teach_nothing_are_refused(labels: list[int], met: str) -> None:
     with pytest.raises(InputError, match=met):

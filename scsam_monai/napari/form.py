@@ -17,6 +17,7 @@ from qtpy.QtWidgets import (
     QProgressBar,
     QPushButton,
     QScrollArea,
+    QSizePolicy,
     QToolButton,
     QVBoxLayout,
     QWidget,
@@ -129,6 +130,8 @@ class Form(QWidget):
         whole.addLayout(row)
         whole.addWidget(self.notes)
         self.setMinimumWidth(330)
+        # Or napari fills the dock up with nothing.
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
 
     def _image_box(self) -> QGroupBox:
         box, form = _box("1  Image")

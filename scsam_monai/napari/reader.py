@@ -65,7 +65,8 @@ def islet() -> list[Layer]:
 
     (c) Arrojo e Drigo Lab, Vanderbilt University, CC BY 4.0.
     """
-    return [_image_layer(bundle_folder() / "samples" / "islet_5nm.tif")]
+    values, keywords, kind = _image_layer(bundle_folder() / "samples" / "islet_5nm.tif")
+    return [(values, {**keywords, "name": "islet"}, kind)]
 
 
 def _is_ours(path: Path) -> bool:

@@ -91,7 +91,7 @@ def aside(work: Callable[[], None]) -> None:
 
 
 def _tidy() -> None:
-    """Let go of closed windows now: Python would do so in whichever thread comes first, and Qt may not outlive that.
+    """Let go of closed windows now: Python would do so in whichever thread comes first, which Qt may not survive.
 
     Seen as a segmentation fault in the tests, where one viewer is opened after another.
     """

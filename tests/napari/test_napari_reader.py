@@ -1,4 +1,4 @@
-"""What scsam has written opens with names, colours and scale, visible, and nothing is written; napari is not needed."""
+"""What scsam has written opens with names, colours and scale, and nothing is written; napari is not needed."""
 
 from __future__ import annotations
 

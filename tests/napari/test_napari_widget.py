@@ -78,7 +78,7 @@ def test_from_a_stack_to_figures_and_back(
     viewer: Any, widget: Any, screen: Screen, cells: Any, tmp_path: Path
 ) -> None:
     write_stack(tmp_path / "cells.tif", cells.image, SIZE_NM)
-    (image,) = viewer.open(str(tmp_path / "cells.tif"), plugin="scsam-monai")
+    viewer.open(str(tmp_path / "cells.tif"), plugin="scsam-monai")
     form = widget.form
     assert (form.voxel_size.text(), form.size_from.text()) == ("16,16,16", "as the layer's scale says")
     assert form.classes.class_names[1:4] == ("membrane", "nucleus", "mitochondrion")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import subprocess
@@ -56,3 +57,4 @@ def viewer(_screen: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
     opened = napari.Viewer(show=True)
     yield opened
     opened.close()
+    gc.collect()

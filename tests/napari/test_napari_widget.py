@@ -17,11 +17,12 @@ from scsam_monai.io.palette import colours_of
 
 SIZE_NM = (16.0, 16.0, 16.0)
 TICK_MS = 20
-LONGEST_S = 300.0
+LONGEST_S = 900.0
+LONGEST_WAIT_S = 0.5
 
 
 class Screen:
-    """Counts what the window could have drawn while something else computes."""
+    """Counts the frames that the window could have drawn while something else computes."""
 
     def __init__(self) -> None:
         from qtpy.QtCore import QTimer
@@ -31,18 +32,22 @@ class Screen:
         self.ticks: list[float] = []
         self.timer = QTimer()
         self.timer.setInterval(TICK_MS)
-        self.timer.timeout.connect(lambda: self.ticks.append(time.monotonic()))
+        # In processor time: on a busy machine the whole process waits, which is not the window's fault.
+        self.timer.timeout.connect(lambda: self.ticks.append(time.process_time()))
         self.timer.start()
 
-    def until(self, met: Callable[[], object]) -> float:
-        """Let the window live until something is so; return how long that took, in seconds."""
+    def until(self, met: Callable[[], object]) -> None:
+        """Let the window live until something is so."""
         self.ticks.clear()
         begun = time.monotonic()
         while not met():
             assert time.monotonic() - begun < LONGEST_S, "nothing came of it"
             self.app.processEvents()
             time.sleep(0.001)
-        return time.monotonic() - begun
+
+    def longest_wait(self) -> float:
+        """Processor seconds between two frames, at most."""
+        return float(np.max(np.diff(self.ticks)))
 
 
 @pytest.fixture
@@ -69,11 +74,6 @@ def said(widget: Any) -> str:
     return str(widget.form.notes.toPlainText())
 
 
-def drawn(ticks: list[float], seconds: float) -> tuple[float, float]:
-    """Frames each second, and the longest wait for one in seconds."""
-    return len(ticks) / seconds, float(np.max(np.diff(ticks)))
-
-
 def test_from_a_stack_to_figures_and_back(
     viewer: Any, widget: Any, screen: Screen, cells: Any, tmp_path: Path
 ) -> None:
@@ -91,10 +91,9 @@ def test_from_a_stack_to_figures_and_back(
     widget.task.progressed.connect(lambda *told: stages.append(told))
     assert form.stop.isEnabled()
     assert not form.predict.isEnabled()
-    seconds = screen.until(ended(widget))
-    rate, wait = drawn(screen.ticks, seconds)
-    assert len(screen.ticks) > 5
-    assert rate > 5, f"{rate:.1f} frames a second while it predicted, {wait:.2f} s the longest wait"
+    screen.until(ended(widget))
+    assert len(screen.ticks) > 20
+    assert screen.longest_wait() < LONGEST_WAIT_S
     done = [(done, total) for stage, done, total in stages if stage == "segmenting"]
     assert done[-1] == (cells.image.size, cells.image.size)
     assert done == sorted(done)
@@ -126,7 +125,7 @@ def test_from_a_stack_to_figures_and_back(
     assert not painted.data[[0, 1, 3]].any()
 
     # Adapt, predict again with the adapted model, and measure.
-    form.minutes.setValue(0.5)
+    form.minutes.setValue(0.2)
     form.adapt.click()
     screen.until(ended(widget))
     assert "mean IoU on what was held back" in said(widget), said(widget)

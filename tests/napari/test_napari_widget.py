@@ -12,8 +12,16 @@ import numpy as np
 import pytest
 
 from scsam_monai.data.synthetic import generate_volume
-from scsam_monai.io import write_stack
+from scsam_monai.io import (
+    LabelLegend,
+    LabelVolume,
+    create_image,
+    create_labels,
+    export_labels,
+    write_stack,
+)
 from scsam_monai.io.palette import colours_of
+from scsam_monai.measure import find_objects
 
 SIZE_NM = (16.0, 16.0, 16.0)
 TICK_MS = 20
@@ -232,3 +240,25 @@ def test_adaptation_is_cancelled_too(viewer: Any, widget: Any, screen: Screen, c
     widget.form.stop.click()
     screen.until(ended(widget))
     assert said(widget).splitlines()[-1] == "cancelled"
+
+
+def test_what_scsam_wrote_opens_in_the_viewer(viewer: Any, cells: Any, tmp_path: Path) -> None:
+    names, whole = ("background", "membrane", "nucleus"), [(0, length) for length in cells.labels.shape]
+    values = np.where(cells.labels > 2, 0, cells.labels)
+    labels = tmp_path / "labels.ome.zarr"
+    create_labels(labels, values.shape, SIZE_NM, LabelLegend(names, colours_of(names)))
+    LabelVolume(labels).write(whole, values)
+    export_labels(labels, tmp_path / "exported.tif")
+    find_objects(labels, tmp_path / "objects.ome.zarr")
+    create_image(tmp_path / "sure.ome.zarr", values.shape, SIZE_NM, ("confidence",), attributes={"made": 1})
+    for name in ("labels.ome.zarr", "exported.tif", "objects.ome.zarr", "sure.ome.zarr"):
+        (layer,) = viewer.open(str(tmp_path / name), plugin="scsam-monai")
+        assert layer.visible
+        np.testing.assert_array_equal(layer.scale, SIZE_NM)
+        assert [str(unit) for unit in layer.units] == ["nanometer"] * 3
+    for name in ("labels", "exported"):
+        layer = viewer.layers[name]
+        np.testing.assert_allclose(layer.colormap.map(2), [*colours_of(names)[2] / 255, 1], atol=1e-6)
+        nucleus = tuple(np.argwhere(values == 2)[0] * SIZE_NM)
+        assert "class: nucleus" in layer.get_status(nucleus, world=True)["coordinates"]
+    assert "class: " in viewer.layers["objects"].get_status(nucleus, world=True)["coordinates"]

@@ -36,7 +36,7 @@ ROOMS = (
         "report",
         "training",
     ),
-    *("export", "bundle_tools", "monai_label", "cli"),
+    *("export", "bundle_tools", "monai_label", "napari", "cli"),
 )
 """From the ground up. A room may import from those before it."""
 MODULES = {

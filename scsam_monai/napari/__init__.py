@@ -1,0 +1,1 @@
+"""The napari plugin: predict, paint, adapt and measure in napari's window, and open what scsam has written."""

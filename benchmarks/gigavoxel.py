@@ -27,7 +27,8 @@ NAMES = ("background", "granule", "mitochondrion", "nucleus")
 VOXEL_NM = (8.0, 8.0, 8.0)
 SLAB = 32
 LIMIT_MIB = 1.5e9 / 2**20
-SPLIT = {"split": "distance", "minimum_nm": 1e5}
+SPLIT_BY = "distance"
+MINIMUM_NM3 = 1e5
 CONTACTS_NM = (0.0, 40.0)
 
 COMMAND = """
@@ -105,12 +106,15 @@ def run(*words: str | Path) -> list[str]:
 def same_in_one_block(labels: Path, edge: int, folder: Path) -> bool:
     """Whether ids, tables and figures of a volume are the same in blocks and in one block, to the last bit."""
     whole, small = (edge, edge, edge), (edge // 4, edge // 3, edge // 2)
-    by_blocks, at_once = (find_objects(labels, block=block, **SPLIT) for block in (small, whole))
+    by_blocks, at_once = (
+        find_objects(labels, block=block, split=SPLIT_BY, minimum_nm=MINIMUM_NM3) for block in (small, whole)
+    )
     tables = [
         measure_labels(labels, objects=found.ids, contact_nm=CONTACTS_NM, block=block, scratch_folder=folder)
         for found, block in ((by_blocks, small), (at_once, whole))
     ]
-    return np.array_equal(by_blocks.ids, at_once.ids) and all(
+    same_ids = np.array_equal(np.asarray(by_blocks.ids), np.asarray(at_once.ids))
+    return same_ids and all(
         repr(getattr(tables[0], part)) == repr(getattr(tables[1], part))
         for part in ("objects", "classes", "contacts")
     )
@@ -119,7 +123,7 @@ def same_in_one_block(labels: Path, edge: int, folder: Path) -> bool:
 def commands(labels: Path, folder: Path) -> Iterator[list[str]]:
     """Yield the row of each command."""
     ids, contacts = folder / "objects.ome.zarr", ",".join(f"{distance:g}" for distance in CONTACTS_NM)
-    yield run("objects", labels, ids, "--split", SPLIT["split"], "--min-size-nm", str(SPLIT["minimum_nm"]))
+    yield run("objects", labels, ids, "--split", SPLIT_BY, "--min-size-nm", str(MINIMUM_NM3))
     yield run("measure", labels, folder / "figures", "--objects", ids, "--contact-nm", contacts)
 
 
@@ -139,8 +143,9 @@ def main() -> None:
     folder, edge, rows = options.folder, options.edge, []
     folder.mkdir(parents=True, exist_ok=True)
     header = ["command", "minutes", "CPU minutes", "MiB"]
-    for line in markdown(header, (rows.append(row) or row for row in commands(drawn(folder, edge), folder))):
-        print(line, flush=True)
+    for row in commands(drawn(folder, edge), folder):
+        rows.append(row)
+    print("\n".join(markdown(header, iter(rows))), flush=True)
     small = edge // 4
     same = same_in_one_block(drawn(folder, small), small, folder)
     print(f"\n{small}³ voxels in 24 blocks and in one block: {'identical' if same else 'NOT identical'}")

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from scsam_monai._torchvision import without_compiler
 from scsam_monai.errors import InputError
@@ -84,7 +85,7 @@ class PyramidEncoder(Freezable):
         self.strides: tuple[int, ...] = tuple(reductions[i] // zoom for i in self._kept)
         self.widths: tuple[int, ...] = tuple(channels[i] for i in self._kept)
         self.channels_last = getattr(self.model, "output_fmt", None) == "NHWC"
-        self.model.to(memory_format=torch.channels_last)  # an eighth less time on a CPU
+        convert_conv2d_weight_memory_format(self.model, torch.channels_last)  # an eighth less time on a CPU
         cfg: Any = timm.get_pretrained_cfg(name)
         # Not persistent: the state dict is timm's.
         self.register_buffer("pixel_mean", torch.tensor(cfg.mean).view(3, 1, 1), persistent=False)

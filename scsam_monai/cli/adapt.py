@@ -6,7 +6,8 @@ import logging
 import math
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -61,10 +62,8 @@ def adapt(
 
     del resume
     target = output or Path(f"{image.resolve().name.split('.')[0]}_model")
-    for name in ("scsam_monai", "monai"):
-        logging.getLogger(name).setLevel(logging.ERROR)  # what matters of it is told
     try:
-        with stage_bars() as progress:
+        with _errors_alone("scsam_monai", "monai"), stage_bars() as progress:
             result = run(
                 image,
                 labels,
@@ -82,6 +81,19 @@ def adapt(
         typer.echo(f"stopped; nothing is lost, this goes on with it: {again}", err=True)
         raise typer.Exit(130) from None
     _tell(result)
+
+
+@contextmanager
+def _errors_alone(*names: str) -> Iterator[None]:
+    """Have loggers be silent but for errors: what matters of the rest is told in fewer words."""
+    levels = {name: logging.getLogger(name).level for name in names}
+    for name in names:
+        logging.getLogger(name).setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
 
 
 def _tell(result: AdaptResult) -> None:

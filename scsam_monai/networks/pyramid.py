@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from scsam_monai._torchvision import without_compiler
 from scsam_monai.errors import InputError
@@ -85,7 +84,6 @@ class PyramidEncoder(Freezable):
         self.strides: tuple[int, ...] = tuple(reductions[i] // zoom for i in self._kept)
         self.widths: tuple[int, ...] = tuple(channels[i] for i in self._kept)
         self.channels_last = getattr(self.model, "output_fmt", None) == "NHWC"
-        convert_conv2d_weight_memory_format(self.model, torch.channels_last)  # an eighth less time on a CPU
         cfg: Any = timm.get_pretrained_cfg(name)
         # Not persistent: the state dict is timm's.
         self.register_buffer("pixel_mean", torch.tensor(cfg.mean).view(3, 1, 1), persistent=False)
@@ -122,7 +120,9 @@ class PyramidEncoder(Freezable):
         H, W = image.shape[-2:]
         if self.zoom > 1:
             image = F.interpolate(image, scale_factor=self.zoom, mode="bilinear", align_corners=False)
-        found = self.model((_padded(image, self._multiple) - self.pixel_mean) / self.pixel_std)
+        normalised = (_padded(image, self._multiple) - self.pixel_mean) / self.pixel_std
+        # Channels last spare an eighth of the time on a CPU.
+        found = self.model(normalised.contiguous(memory_format=torch.channels_last))
         maps = [found[i] for i in self._kept]
         if self.channels_last:
             maps = [features.permute(0, 3, 1, 2) for features in maps]

@@ -13,7 +13,8 @@ from scsam_monai.networks.scsam import ScSAM
 from scsam_monai.weights.build import build_or_continue, build_scsam
 
 PROTOTYPES = "prompt_encoder.prototypes"
-OWN = {PROTOTYPES, "pixel_size_nm", "encoders_sha256"}
+FINE = {"mask_decoder.skip_head.prototypes", "mask_decoder.skip_head.bias"}
+OWN = {PROTOTYPES, *FINE, "pixel_size_nm", "encoders_sha256"}
 
 
 @pytest.fixture

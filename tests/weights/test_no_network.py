@@ -17,7 +17,8 @@ socket.socket.connect = socket.create_connection = socket.getaddrinfo = forbidde
 
 import scsam_monai
 for module in pkgutil.walk_packages(scsam_monai.__path__, "scsam_monai."):
-    if not module.name.startswith("scsam_monai.monai_label.app."):  # needs MONAI Label
+    # What needs MONAI Label or napari.
+    if not module.name.startswith(("scsam_monai.monai_label.app.", "scsam_monai.napari.")):
         __import__(module.name)
 
 from scsam_monai.errors import InputError

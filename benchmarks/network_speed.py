@@ -20,7 +20,7 @@ from measuring import in_fresh_process, interleaved_medians, machine, markdown, 
 from torch import nn
 
 from scsam_monai.baselines.unet import DynUNet2d
-from scsam_monai.networks.compose import compose_scsam
+from scsam_monai.networks.compose import NONE, compose_scsam
 
 
 class Case(NamedTuple):
@@ -36,9 +36,18 @@ CASES = [
     Case("DynUNet", 256, 4),
     Case("small", 256, 4),
     Case("small", 512, 1),
-    Case("large", 512, 1),
+    Case("small, pyramid not enlarged", 256, 4),
+    Case("small, no pyramid", 256, 4),
+    Case("large, no pyramid", 512, 1),
 ]
-ENCODERS = {"small": ("vit_t", "mae_tiny"), "large": ("vit_b", "mae_base")}
+PYRAMID = ("tf_efficientnet_lite0", 2)
+SOURCES = {
+    "small": ("vit_t", "mae_tiny", *PYRAMID),
+    "small, pyramid not enlarged": ("vit_t", "mae_tiny", PYRAMID[0], 1),
+    "small, no pyramid": ("vit_t", "mae_tiny", NONE, 1),
+    "large, no pyramid": ("vit_b", "mae_base", NONE, 1),
+}
+"""SAM, MAE, pyramid and its zoom."""
 HEADER = [
     "network",
     "window",
@@ -92,13 +101,15 @@ def build(name: str, n_classes: int) -> nn.Module:
     torch.manual_seed(0)
     if name == "DynUNet":
         return DynUNet2d(n_classes).eval()
-    sam, mae = ENCODERS[name]
-    return compose_scsam(n_classes, preset="plus", sam=sam, mae=mae).eval()
+    sam, mae, pyramid, zoom = SOURCES[name]
+    return compose_scsam(
+        n_classes, preset="plus", sam=sam, mae=mae, pyramid=pyramid, pyramid_zoom=zoom
+    ).eval()
 
 
 def title(name: str) -> str:
     """What the table calls a network."""
-    return f"{name}: {' + '.join(ENCODERS[name])}" if name in ENCODERS else name
+    return f"{name}: {' + '.join(SOURCES[name][:2])}" if name in SOURCES else name
 
 
 def images(case: Case) -> torch.Tensor:

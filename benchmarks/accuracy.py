@@ -281,7 +281,7 @@ def table(rows: Iterable[Mapping[str, Any]]) -> str:
     for row in rows:
         group = (row["data"], row["labels"], row["cpu_minutes"], row["model"], tuple(row["overrides"]))
         grouped.setdefault(group, []).append(row)
-    head = ["data", "labelled sections", "CPU min", "model", "seeds", "mean IoU", "IoU of each class"]
+    head = ["model", "data", "labelled sections", "CPU min", "seeds", "mean IoU", "IoU of each class"]
     head += ["boundary F1", "found, by size", "s per megapixel", "trained parameters", "CPU min in all"]
     left = {"data", "labelled sections", "model", "IoU of each class", "found, by size"}
     lines = [head, ["---" if title in left else "---:" for title in head]]
@@ -289,7 +289,7 @@ def table(rows: Iterable[Mapping[str, Any]]) -> str:
         classes = (f"{name} {spread([run['iou'][name] for run in runs])}" for name in runs[0]["iou"])
         lines.append(
             [
-                *(data, labels, "" if minutes is None else f"{minutes:g}", " ".join([model, *changed])),
+                *(" ".join([model, *changed]), data, labels, "" if minutes is None else f"{minutes:g}"),
                 *(str(len(runs)), spread([run["mean_iou"] for run in runs]), ", ".join(classes)),
                 *(spread([run["boundary_f1"] for run in runs]), found_by_size(runs)),
                 f"{statistics.mean(run['seconds_per_megapixel'] for run in runs):.1f}",

@@ -53,7 +53,7 @@ def test_a_smoke_run_is_measured_once_and_printed(
     assert row["flags"]["crop_size"] == "64"
     training = json.loads((tmp_path / "data" / "generated-one" / "dataset.json").read_text())["training"]
     assert [item["region"] for item in training] == [[[1, 2], None, None]]
-    assert "| generated | one | 0.02 | " in capsys.readouterr().out
+    assert " | generated | one | 0.02 | " in capsys.readouterr().out
 
     accuracy.main(asked)
     assert len(ran) == 1
@@ -135,7 +135,7 @@ def test_the_table_means_over_seeds(accuracy):
     ]
     line = accuracy.table(rows).splitlines()[-1]
     for cell in (
-        "| vnc | all | 5 | ScSAM plus | 2 |",
+        "| ScSAM plus | vnc | all | 5 | 2 |",
         "0.650 ± 0.071",
         "to 250 nm 0.25, to more -",
         "12,345",

@@ -70,6 +70,7 @@ def evaluate(
     ignore_label: Ignore = 255,
 ) -> None:
     """Score a prediction against the ground truth, per class and in nm, with 95 % intervals."""
+    from scsam_monai.io.inventory import Inventory
     from scsam_monai.io.volume import open_volume
     from scsam_monai.measure.labels import LabelReader
     from scsam_monai.measure.truth import pair_classes
@@ -89,6 +90,7 @@ def evaluate(
         region = _region(true, predicted, z)
         if values is None:
             _check_same_names(true, predicted)
+        files = None if output is None else Inventory(predicted_volume).digest
         arrays = [reader.read(region) for reader in (predicted, true)]
     if true.ndim == 2:
         arrays = [array[0] for array in arrays]
@@ -127,6 +129,8 @@ def evaluate(
     if output is not None:
         stated = {
             "prediction": prediction.name,
+            "prediction_path": str(prediction.resolve()),
+            "prediction_files": files,
             "truth": truth.name,
             "voxel_size_nm": list(true.voxel_size_nm),
             "z": z,

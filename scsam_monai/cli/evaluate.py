@@ -70,6 +70,7 @@ def evaluate(
     ignore_label: Ignore = 255,
 ) -> None:
     """Score a prediction against the ground truth, per class and in nm, with 95 % intervals."""
+    from scsam_monai.io.inventory import Inventory
     from scsam_monai.io.volume import open_volume
     from scsam_monai.measure.labels import LabelReader
     from scsam_monai.measure.truth import pair_classes
@@ -86,11 +87,13 @@ def evaluate(
         size = _voxel_size(predicted_volume, true_volume, size)
         true = LabelReader(true_volume, size, ignore_label=ignore_label)
         predicted = LabelReader(predicted_volume, size)
-        region = _region(true, predicted, z)
+        regions, sections = _regions(true, predicted, z)
         if values is None:
             _check_same_names(true, predicted)
-        arrays = [reader.read(region) for reader in (predicted, true)]
-    if true.ndim == 2:
+        files = None if output is None else Inventory(predicted_volume).digest
+        arrays = [reader.read(region) for reader, region in zip((predicted, true), regions, strict=True)]
+    ndim = min(true.ndim, predicted.ndim)
+    if ndim == 2:
         arrays = [array[0] for array in arrays]
     pair = pair_classes(
         arrays[0],
@@ -127,14 +130,14 @@ def evaluate(
     if output is not None:
         stated = {
             "prediction": prediction.name,
+            "prediction_path": str(prediction.resolve()),
+            "prediction_files": files,
             "truth": truth.name,
             "voxel_size_nm": list(true.voxel_size_nm),
-            "z": z,
+            "z": sections,
             "classes": values,
             "unknown_share_of_truth": pair.unknown,
-            "tolerance_nm": tolerance_nm
-            if tolerance_nm is not None
-            else 2 * max(true.voxel_size_nm[-true.ndim :]),
+            "tolerance_nm": tolerance_nm if tolerance_nm is not None else 2 * max(true.voxel_size_nm[-ndim:]),
             "tolerance_px": tolerance_px,
             "resample": resample.value,
             "samples": samples,
@@ -202,19 +205,27 @@ def _tell(pair: Pair, truth: Path) -> None:
         typer.echo(f"warning: no voxel of {truth.name} is of any class", err=True)
 
 
-def _region(true: LabelReader, predicted: LabelReader, z: str | None) -> Region:
+def _regions(
+    true: LabelReader, predicted: LabelReader, z: str | None
+) -> tuple[tuple[Region, Region], str | None]:
+    """What to read of the prediction and of the truth, and which sections of the truth these are, None for all."""
     from scsam_monai.data.importers.splits import parse_z_range
 
-    if true.shape != predicted.shape:
+    depth, height, width = true.shape
+    first, last = 0, depth
+    if predicted.shape != true.shape:
+        first, last = _sections_of(true, predicted)
+        typer.echo(f"{predicted.path.name} is of sections {first}:{last} of {true.path.name}", err=True)
+    start, stop = (first, last) if z is None else parse_z_range(z, where="--z")
+    if not first <= start < stop <= last:
         raise InputError(
-            predicted.path,
-            expected=f"the shape of the ground truth, {true.shape}",
-            met=f"{predicted.shape}",
-            remedy="compare a prediction with the labels of the same volume",
+            "--z",
+            expected=f"sections from {first} to {last}, the end excluded",
+            met=f"{z}",
+            remedy=f"like --z {first}:{last}",
         )
-    first, last = (0, true.shape[0]) if z is None else parse_z_range(z, where="--z")
-    region = ((first, last), (0, true.shape[1]), (0, true.shape[2]))
-    voxels = math.prod(stop - start for start, stop in region)
+    plane = ((0, height), (0, width))
+    voxels = (stop - start) * height * width
     if voxels > MOST_VOXELS:
         raise InputError(
             true.path,
@@ -222,7 +233,28 @@ def _region(true: LabelReader, predicted: LabelReader, z: str | None) -> Region:
             met=f"{voxels:,}",
             remedy="score a part of it with --z START:STOP",
         )
-    return region
+    regions = ((start - first, stop - first), *plane), ((start, stop), *plane)
+    return regions, None if stop - start == depth else f"{start}:{stop}"
+
+
+def _sections_of(true: LabelReader, predicted: LabelReader) -> tuple[int, int]:
+    """Which sections of the truth a prediction is of, by what both record of the whole stack."""
+    from scsam_monai.io.stated_offset import stated_offset
+    from scsam_monai.measure.recorded import recorded_sections
+
+    whole, part = recorded_sections(true.path), recorded_sections(predicted.path)
+    place = round(stated_offset(predicted.path)[0])
+    known = part is not None or place > 0
+    first = (place if part is None else part[0]) - (0 if whole is None else whole[0])
+    last = first + predicted.shape[0]
+    if not known or predicted.shape[1:] != true.shape[1:] or not 0 <= first < last <= true.shape[0]:
+        raise InputError(
+            predicted.path,
+            expected=f"the shape of the ground truth, {true.shape}",
+            met=f"{predicted.shape}" + (f" from section {first} on" if known else ""),
+            remedy="compare a prediction with the labels of the same volume",
+        )
+    return first, last
 
 
 def _check_same_names(true: LabelReader, predicted: LabelReader) -> None:

@@ -70,7 +70,7 @@ def report(
                 image_axes=image_axes,
                 voxel_size_nm=size,
                 measured=measured,
-                evaluated=evaluated or find_evaluation(source),
+                evaluated=evaluated or find_evaluation(source, axes),
                 progress=progress_of("counting", progress),
             )
         default = beside(source)

@@ -17,7 +17,7 @@ import numpy as np
 
 from scsam_monai.errors import InputError
 from scsam_monai.io.image import Region
-from scsam_monai.io.volume import VolumeReader
+from scsam_monai.io.volume import VolumeReader, open_volume
 
 REMEDY = "bring it back and add --resume, or remove the unfinished output and start anew"
 _EXPECTED = "the input as it was when the run was planned"
@@ -103,6 +103,20 @@ class Inventory:
     def _find(self, name: int) -> int | None:
         row = int(np.searchsorted(self._rows[:, 0], np.uint64(name)))
         return int(self._rows[row, 1]) if row < len(self) and self._rows[row, 0] == name else None
+
+
+def digest_of(path: str | Path, axes: str | None = None) -> str:
+    """Return the :attr:`Inventory.digest` of a file or folder: by it one is told from another of its name.
+
+    Args:
+        path: of any format that is read.
+        axes: letters of its axes, if it does not say.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    with open_volume(path, axes=axes) as volume:
+        return Inventory(volume).digest
 
 
 class WatchedVolume:

@@ -19,6 +19,7 @@ from scsam_monai.io.checks import suffix_among
 from scsam_monai.io.image import VoxelSize
 from scsam_monai.io.ome_zarr import LabelLegend
 from scsam_monai.io.ome_zarr_volume import LabelVolume
+from scsam_monai.io.stated_offset import NOWHERE, imagej_origin, ome_planes
 from scsam_monai.progress import Progress
 
 if TYPE_CHECKING:  # brings SciPy, which other formats do without
@@ -52,6 +53,7 @@ def stack_options(
     *,
     imagej_metadata: dict[str, Any] | None = None,
     ome_metadata: dict[str, Any] | None = None,
+    offset_nm: VoxelSize = NOWHERE,
 ) -> dict[str, Any]:
     """How :func:`tifffile.imwrite` is to write a stack.
 
@@ -63,6 +65,7 @@ def stack_options(
         voxel_size_nm: (z, y, x) in nm.
         imagej_metadata: what ImageJ's flavour shall state besides.
         ome_metadata: what OME's flavour shall state besides.
+        offset_nm: (z, y, x), where the stack is part of a larger one.
     """
     z, y, x = (float(size) for size in voxel_size_nm)
     dtype = np.dtype(dtype)
@@ -70,10 +73,13 @@ def stack_options(
     imagej = not large and dtype.name in _IMAGEJ_TYPES
     metadata: dict[str, Any] = {"axes": "ZYX"[-len(shape) :]}
     if imagej:
-        metadata |= {"unit": "nm", "spacing": z} | (imagej_metadata or {})
+        metadata |= (
+            {"unit": "nm", "spacing": z} | imagej_origin(offset_nm, (z, y, x)) | (imagej_metadata or {})
+        )
     else:
         metadata |= {f"PhysicalSize{axis}": size for axis, size in zip("ZYX", (z, y, x), strict=True)}
         metadata |= {f"PhysicalSize{axis}Unit": "nm" for axis in "ZYX"} | (ome_metadata or {})
+        metadata |= ome_planes(1 if len(shape) == 2 else shape[0], offset_nm, (z, y, x))
     return {
         "bigtiff": large,
         "imagej": imagej,
@@ -139,9 +145,6 @@ def _planes(volume: LabelVolume, progress: Progress | None) -> Iterator[np.ndarr
 
 def _write_tiff(path: Path, volume: LabelVolume, planes: Iterator[np.ndarray]) -> None:
     text = _legend_text(volume.legend)
-    # ImageJ's origin is the pixel at 0 nm, which lies before the first where the labels are part of a volume.
-    origins = zip("zyx", volume.offset_nm, volume.voxel_size_nm, strict=True)
-    origin = {f"{axis}origin": -offset / size for axis, offset, size in origins if offset}
     options = stack_options(
         volume.shape,
         np.uint8,
@@ -150,9 +153,9 @@ def _write_tiff(path: Path, volume: LabelVolume, planes: Iterator[np.ndarray]) -
             "min": 0.0,
             "max": float(max(len(volume.legend.class_names) - 1, 1)),
             "Info": text,
-            **origin,
         },
         ome_metadata={"Description": text},
+        offset_nm=volume.offset_nm,
     )
     tifffile.imwrite(path, planes, shape=volume.shape, dtype=np.uint8, **options)
 

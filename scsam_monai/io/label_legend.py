@@ -31,9 +31,18 @@ def read_legend(path: str | Path) -> LabelLegend | None:
     if path.suffix.lower() not in (".tif", ".tiff"):
         return None
     with tifffile.TiffFile(path) as file:
-        texts = [str((file.imagej_metadata or {}).get("Info", "")), file.ome_metadata or ""]
-    lines = [match for text in texts for match in _LINE.findall(text.replace("&#10;", "\n"))]
+        texts = [str((file.imagej_metadata or {}).get("Info", "")), _description(file.ome_metadata)]
+    lines = [match for text in texts for match in _LINE.findall(text)]
     if not lines or [int(index) for index, _, _ in lines] != list(range(len(lines))):
         return None
     colours = np.array([list(bytes.fromhex(colour)) for _, _, colour in lines], np.uint8)
     return LabelLegend(tuple(name for _, name, _ in lines), colours)
+
+
+def _description(ome: str | None) -> str:
+    """The text about the first image of an OME document."""
+    try:
+        image = tifffile.xml2dict(ome or "<OME/>")["OME"]["Image"]
+        return str((image[0] if isinstance(image, list) else image)["Description"])
+    except (KeyError, TypeError, IndexError, SyntaxError):  # the last one is of XML
+        return ""

@@ -30,6 +30,7 @@ def create_object_ids(
     version: Version = "0.5",
     chunk: Shape3 = CHUNK,
     attributes: Mapping[str, Any] | None = None,
+    offset_nm: VoxelSize = (0.0, 0.0, 0.0),
 ) -> None:
     """Create an empty volume of object ids with its metadata; it appears whole or not at all.
 
@@ -43,13 +44,14 @@ def create_object_ids(
         version: of OME-Zarr.
         chunk: (z, y, x), the unit of writing.
         attributes: JSON about how the objects were found, kept in the group.
+        offset_nm: (z, y, x), where they are part of a larger volume.
 
     Raises:
         InputError: the output exists, the version is unknown or the place cannot be written to.
     """
     path = Path(path)
     check_new(path, version)
-    levels = pyramid_levels(shape, voxel_size_nm)
+    levels = pyramid_levels(shape, voxel_size_nm, offset_nm)
     ome = {
         "multiscales": multiscales(version, levels, volume_name(path), channels=False, method="nearest"),
         "image-label": {"version": version},

@@ -131,7 +131,13 @@ def _write_zarr(
     names = {str(class_id): name for class_id, name in found.class_names.items()}
     attributes = {"objects": stated, "class_names": names}
     create_object_ids(
-        place, shape, found.voxel_size_nm, version=version, chunk=_chunk(shape), attributes=attributes
+        place,
+        shape,
+        found.voxel_size_nm,
+        version=version,
+        chunk=_chunk(shape),
+        attributes=attributes,
+        offset_nm=found.offset_nm,
     )
     volume, plan = OmeZarrVolume(place), BlockPlan(shape, BLOCK)
     for number, region in enumerate(plan):
@@ -156,7 +162,7 @@ def _write_tiff(
     import tifffile
 
     dtype = np.uint16 if len(found.table) < 2**16 else np.uint32
-    options = stack_options(shape, dtype, found.voxel_size_nm)
+    options = stack_options(shape, dtype, found.voxel_size_nm, offset_nm=found.offset_nm)
 
     def sections() -> Iterator[np.ndarray]:
         step = min(32, shape[0])

@@ -12,8 +12,9 @@ import numpy as np
 from scsam_monai.data.items import BACKGROUND
 from scsam_monai.errors import InputError
 from scsam_monai.io.checks import as_label_array
-from scsam_monai.io.image import Region
+from scsam_monai.io.image import Region, VoxelSize
 from scsam_monai.io.label_legend import read_legend
+from scsam_monai.io.stated_offset import stated_offset
 from scsam_monai.io.volume import ArrayVolume, VolumeReader, open_volume, voxel_size_of
 from scsam_monai.io.voxel_size import as_voxel_size
 
@@ -95,6 +96,12 @@ class LabelReader:
     def class_name(self, class_id: int) -> str:
         """The name of a class."""
         return self._names.get(class_id, f"class {class_id}")
+
+    @property
+    def offset_nm(self) -> VoxelSize:
+        """(z, y, x) of the first voxel, where the file states that it is part of a larger volume."""
+        z, y, x = (n * edge for n, edge in zip(stated_offset(self.path), self.voxel_size_nm, strict=True))
+        return z, y, x
 
     @property
     def names(self) -> dict[int, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,6 +18,7 @@ from scsam_monai.filesystem.atomic import write_errors
 from scsam_monai.inference.blocks import BlockPlan
 from scsam_monai.io.image import VoxelSize
 from scsam_monai.io.ome_zarr import Version, volume_name
+from scsam_monai.io.stated_offset import NOWHERE
 from scsam_monai.measure.components import Cancel, CancelledError, label_components
 from scsam_monai.measure.labels import BLOCK, LabelReader, Labels, Shape3, slices
 from scsam_monai.measure.landscape import Landscape, open_landscape
@@ -79,6 +81,7 @@ class FoundObjects:
         left_whole: ids of objects that were to be split but are too large for ``memory_gb``.
         ids: (z, y, x) or (y, x) uint32, or None if they were written.
         path: where they were written.
+        offset_nm: (z, y, x) of the first voxel, where the labels are part of a larger volume.
     """
 
     table: ObjectTable
@@ -88,6 +91,7 @@ class FoundObjects:
     left_whole: tuple[int, ...]
     ids: np.ndarray | None
     path: Path | None
+    offset_nm: VoxelSize = NOWHERE
 
 
 def find_objects(
@@ -161,13 +165,15 @@ def find_objects(
             found = search(reader, store, plan, work, options, landscape, progress, cancel)
             table, lookup, left_whole = found
             names = {int(k): reader.class_name(int(k)) for k in np.unique(table.class_ids)}
-            result = FoundObjects(table, names, reader.voxel_size_nm, reader.ndim, left_whole, None, target)
+            result = FoundObjects(
+                table, names, reader.voxel_size_nm, reader.ndim, left_whole, None, target, reader.offset_nm
+            )
             if target is not None:
                 write_ids(result, store, lookup, work, reader.shape, options, ome_zarr, progress, cancel)
                 return result
             ids = lookup[store].astype(np.uint32)
             ids = ids[0] if reader.volume.ndim == 2 else ids
-    return FoundObjects(table, names, result.voxel_size_nm, result.ndim, left_whole, ids, None)
+    return dataclasses.replace(result, ids=ids)
 
 
 def search(

@@ -19,8 +19,14 @@ LARGEST = 2**30
 """Voxels that are segmented in memory."""
 
 
-def grey_of(layer: Any) -> Any:
+def grey_of(layer: Any, section: int | None = None) -> Any:
     """Return the grey values of an image layer, (y, x) or (z, y, x), not read yet where the layer reads later.
+
+    Of a pyramid they are those of its finest level.
+
+    Args:
+        layer: the image layer.
+        section: the only one that will be read, so that it alone has to fit into memory; None for all.
 
     Raises:
         InputError: a colour image, too many axes, or a volume that does not belong into memory.
@@ -38,11 +44,12 @@ def grey_of(layer: Any) -> Any:
             met=f"shape {shape}",
             remedy="split channels or time points: right click, Split Stack",
         )
-    if math.prod(shape) > LARGEST:
+    read = shape if section is None else shape[1:]
+    if math.prod(read) > LARGEST:
         raise InputError(
             layer.name,
             expected=f"at most {LARGEST:,} voxels, which fit into memory",
-            met=f"{math.prod(shape):,}",
+            met=f"{math.prod(read):,}",
             remedy="segment the section that is shown, or the file with scsam predict and open its labels here",
         )
     return data
@@ -107,7 +114,19 @@ def _of_file(layer: Any) -> tuple[VoxelSize, str] | None:
         return None
 
 
-def place_of(layer: Any) -> dict[str, Any]:
-    """Return where a layer lies in the world, as keywords for another one upon it."""
+def place_of(layer: Any, section: int | None = None) -> dict[str, Any]:
+    """Return where a layer lies in the world, as keywords for another one upon it.
+
+    Args:
+        layer: below.
+        section: of it, upon which a layer of one section is to lie; None for all.
+    """
     names = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
-    return {name: getattr(layer, name) for name in names}
+    place = {name: getattr(layer, name) for name in names}
+    if section is not None:
+        from napari.utils.transforms import Affine
+
+        turned = {name: place[name] for name in ("scale", "translate", "rotate", "shear")}
+        first = [section, *(0 for _ in range(layer.ndim - 1))]
+        place["translate"] = Affine(**turned, ndim=layer.ndim)(first)
+    return place

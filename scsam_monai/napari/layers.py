@@ -125,14 +125,19 @@ def object_layer(
     return ids, keywords, "labels"
 
 
-def in_nanometres(voxel_size_nm: VoxelSize, ndim: int) -> dict[str, Any]:
-    """Return where a layer lies whose first voxel is at the origin.
+def in_nanometres(voxel_size_nm: VoxelSize, ndim: int, offset: VoxelSize = (0.0, 0.0, 0.0)) -> dict[str, Any]:
+    """Return where a layer lies whose first voxel is at the origin, or so many voxels from there.
 
     Args:
         voxel_size_nm: (z, y, x).
         ndim: 2 or 3.
+        offset: (z, y, x), of labels that are part of a larger volume.
     """
-    return {"scale": list(voxel_size_nm[-ndim:]), "units": ("nm",) * ndim}
+    place: dict[str, Any] = {"scale": list(voxel_size_nm[-ndim:]), "units": ("nm",) * ndim}
+    if any(offset[-ndim:]):
+        pairs = zip(offset[-ndim:], voxel_size_nm[-ndim:], strict=True)
+        place["translate"] = [voxels * edge for voxels, edge in pairs]
+    return place
 
 
 def _named(class_names: Sequence[str]) -> dict[str, list[Any]]:

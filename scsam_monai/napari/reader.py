@@ -21,6 +21,7 @@ from scsam_monai.io.image import VoxelSize
 from scsam_monai.io.label_legend import read_legend
 from scsam_monai.io.ome_zarr import legend_of, volume_name
 from scsam_monai.io.ome_zarr_volume import OmeZarrVolume
+from scsam_monai.io.stated_offset import stated_offset
 from scsam_monai.io.volume import VolumeReader, open_volume
 from scsam_monai.measure.ids_output import table_beside
 from scsam_monai.napari.layers import Layer, class_layer, in_nanometres, map_layer, object_layer
@@ -118,7 +119,10 @@ def _tiff_layer(path: Path) -> Layer:
         raise InputError(
             path, expected="a voxel size", met="none in the file", remedy="write it anew with scsam"
         )
-    place = in_nanometres(size, values.ndim)
+    offset = stated_offset(path)
+    if values.ndim == 2 and offset[0]:  # one section of a stack
+        values = values[None]
+    place = in_nanometres(size, values.ndim, offset)
     legend = read_legend(path)
     if legend is not None:
         return class_layer(values, name, legend.class_names, size, place, colours=legend.colours)
@@ -128,7 +132,7 @@ def _tiff_layer(path: Path) -> Layer:
 def _zarr_layers(path: Path) -> list[Layer]:
     volume, name = OmeZarrVolume(path), volume_name(path)
     size = volume.voxel_size_nm
-    place = in_nanometres(size, 3)
+    place = in_nanometres(size, 3, stated_offset(path))
     stated = volume.ome.get("image-label")
     if stated is None:
         return _map_layers(volume, name, size, place)

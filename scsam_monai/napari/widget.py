@@ -49,6 +49,8 @@ MODELS = Path("scsam_models")
 """Folder of adapted models, in the user's home."""
 PREDICTED = "scsam_prediction_of"
 """Key of the metadata of predictions: of which image they are."""
+SECTION = "scsam_section"
+"""The same of which section alone, counted from 0."""
 
 
 class SegmentWidget(QWidget):
@@ -98,7 +100,7 @@ class SegmentWidget(QWidget):
         """Segment the image, or the section shown; the labels become a layer upon it."""
         image, size = self._image(), self._voxel_size()
         section = section_of(image, self.viewer.dims.point) if self.form.section_alone.isChecked() else None
-        grey = image.data if section is not None else grey_of(image)
+        grey = grey_of(image, section)
         model = self._model()
         work = partial(
             predict,
@@ -119,17 +121,28 @@ class SegmentWidget(QWidget):
     def correct(self) -> None:
         """Add a layer to paint in that holds the section shown of the chosen labels."""
         image, labels = self._image(), self.form.prediction.layer
-        if labels is None or _shape(labels) != _shape(image):
+        section = section_of(image, self.viewer.dims.point)
+        shape = _shape(image)
+        alone = labels is not None and SECTION in labels.metadata
+        of_image = alone and labels.metadata[PREDICTED] == str(image.unique_id)
+        if labels is None or not (of_image or (not alone and _shape(labels) == shape)):
             raise InputError(
                 "labels",
                 expected=f"labels of {image.name} to correct",
-                met="none" if labels is None else f"those of another shape, {labels.name}",
+                met="none" if labels is None else f"those of another image, {labels.name}",
                 remedy="predict first, or choose others",
             )
-        section = section_of(image, self.viewer.dims.point)
+        if alone and labels.metadata[SECTION] != section:
+            raise InputError(
+                labels.name,
+                expected=f"labels of section {section}, which is shown",
+                met=f"those of section {labels.metadata[SECTION]} alone",
+                remedy="go to that section, or predict this one",
+            )
         here: Any = ... if section is None else section
-        painted = np.zeros(_shape(image), np.uint8)
-        painted[here] = as_painted(np.asarray((labels.data[0] if labels.multiscale else labels.data)[here]))
+        there: Any = 0 if alone else here
+        painted = np.zeros(shape, np.uint8)
+        painted[here] = as_painted(np.asarray((labels.data[0] if labels.multiscale else labels.data)[there]))
         self._add_painting(painted, tuple(labels.metadata[CLASSES]))
         labels.visible = False
 
@@ -243,11 +256,13 @@ class SegmentWidget(QWidget):
             notification_manager.receive_error(type(error), error, error.__traceback__)
 
     def _show_prediction(self, image: Any, model: str, size: VoxelSize, found: Prediction) -> None:
-        origin = {PREDICTED: str(image.unique_id)}
+        origin: dict[str, Any] = {PREDICTED: str(image.unique_id)}
         for layer in self.viewer.layers:
             if layer.metadata.get(PREDICTED) == str(image.unique_id):
                 layer.visible = False
-        place, name = place_of(image), f"{image.name} {model_label(model)}"
+        if found.section is not None:
+            origin[SECTION] = found.section
+        place, name = place_of(image, found.section), f"{image.name} {model_label(model)}"
         image.metadata[VOXEL_SIZE] = list(size)
         if found.confidence is not None:
             sure = self._add(map_layer(found.confidence, f"{name} confidence", size, place))

@@ -66,14 +66,16 @@ class Prediction:
     """What was predicted of an image.
 
     Attributes:
-        labels: uint8, shaped like the image; unknown where a section alone was asked for and this is not it.
+        labels: uint8, shaped like the image; (1, y, x) of a section alone.
         confidence: the same, or None.
         class_names: K' names, the background first.
+        section: which one of the image, None for all.
     """
 
     labels: np.ndarray
     confidence: np.ndarray | None
     class_names: tuple[str, ...]
+    section: int | None = None
 
 
 def predict(
@@ -115,17 +117,10 @@ def predict(
         progress=lambda done, total: watch.progress("segmenting", done, total),
         cancel=watch.asked_to_stop,
     )
-    maps = [found.labels, next(iter(found.maps.values()), None)]
+    labels, sure = found.labels, next(iter(found.maps.values()), None)
     if section is not None:
-        for index, filling in enumerate((UNKNOWN, 0)):
-            values = maps[index]
-            if values is not None:
-                whole = np.full(grey.shape, filling, np.uint8)
-                whole[section] = values
-                maps[index] = whole
-    labels, sure = maps
-    assert labels is not None
-    return Prediction(labels, sure, found.class_names)
+        labels, sure = labels[None], None if sure is None else sure[None]
+    return Prediction(labels, sure, found.class_names, section)
 
 
 def adapt(

@@ -8,50 +8,62 @@ from pathlib import Path
 from typing import Any
 
 from scsam_monai.errors import InputError
+from scsam_monai.io.inventory import digest_of
 from scsam_monai.report.page import Table
 
 FILE = "evaluation.json"
+PATH, FILES = "prediction_path", "prediction_files"
+"""Keys of the whole path of what was scored, and of a digest of its files."""
 DIGITS = {"hd95_nm": 0}
 """Decimals of a score; others have three."""
 
 
-def find_evaluation(labels: Path) -> Path | None:
-    """Return the newest evaluation of labels that lies beside them or in the working directory, one folder deep.
+def find_evaluation(labels: Path, axes: str | None = None) -> Path | None:
+    """Return the newest evaluation of these very labels beside them or in the working directory, one folder deep.
 
-    One that is older than the labels is of others of that name.
+    Labels of the same name in another place, and labels that were written anew since, are others.
 
     Args:
         labels: a file or folder.
+        axes: letters of its axes, if it does not say.
     """
-    made, found = _time(labels), []
+    found, files = [], None
     for folder in dict.fromkeys((labels.absolute().parent, Path.cwd())):
         for file in folder.glob(f"*/{FILE}"):
             try:
-                fits = _read(file).get("prediction") == labels.name and _time(file) >= made
+                told = _read(file)
             except InputError:  # some other program's
                 continue
-            if fits:
+            if told.get(PATH) != str(labels.resolve()):
+                continue
+            files = files or digest_of(labels, axes)
+            if told.get(FILES) == files:
                 found.append(file)
-    return max(found, key=_time).parent if found else None
+    return max(found, key=lambda file: file.stat().st_mtime).parent if found else None
 
 
-def evaluated_tables(folder: str | Path, labels: Path) -> list[Table]:
+def evaluated_tables(folder: str | Path, labels: Path, axes: str | None = None) -> list[Table]:
     """Return the table of scores, with how they came about in a note.
+
+    Labels may have been moved since they were scored, but neither written anew nor copied.
 
     Args:
         folder: as ``scsam evaluate`` wrote it.
         labels: that were scored.
+        axes: letters of their axes, if the file does not say.
 
     Raises:
         InputError: it holds no evaluation, or one of other labels.
     """
     file = Path(folder) / FILE
     told = _read(file)
-    if told.get("prediction") != labels.name:
+    if told.get(FILES) != digest_of(labels, axes):
+        place = told.get(PATH, told["prediction"])
+        same = place == str(labels.resolve())
         raise InputError(
             file,
-            expected=f"an evaluation of {labels.name}",
-            met=f"one of {told.get('prediction')}",
+            expected=f"an evaluation of {labels}",
+            met="one from before it was changed" if same else f"one of {place}",
             remedy=f"make one: scsam evaluate {labels} TRUTH --output SCORES",
         )
     classes: Mapping[str, Mapping[str, Any]] = told["classes"]
@@ -104,10 +116,3 @@ def _read(file: Path) -> dict[str, Any]:
         remedy = "name a folder that `scsam evaluate --output` wrote"
         raise InputError(file, expected="an evaluation", met="other JSON", remedy=remedy)
     return content
-
-
-def _time(path: Path) -> float:
-    """When it was changed last; of a folder its metadata, which labels get once."""
-    inner = [path / name for name in ("zarr.json", ".zattrs")]
-    place = next((each for each in inner if each.is_file()), path)
-    return place.stat().st_mtime

@@ -103,7 +103,7 @@ def labels_page(
         LegendEntry(index, name, _hex(colour_of(legend, index))) for index, name in names.items() if index
     ]
     if evaluated is not None:
-        page.tables += evaluated_tables(evaluated, path)
+        page.tables += evaluated_tables(evaluated, path, axes)
     page.tables.append(_fractions(counted, names, size, 2 if flat else 3))
     page.tables.append(_profiles(counted, legend, size))
     page.pictures += _histograms(counted, legend, size)

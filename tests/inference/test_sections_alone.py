@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from typer.testing import CliRunner
 from scsam_monai.cli import app
 from scsam_monai.inference.begun import begun_job
 from scsam_monai.inference.manifest import Manifest
-from scsam_monai.io import ImageVolume, LabelVolume
+from scsam_monai.io import ImageVolume, LabelVolume, write_stack
 from scsam_monai.report.labels_page import labels_page
 
 MAPS = ("labels", "labels_probabilities", "labels_confidence")
@@ -96,6 +97,47 @@ def test_reports_and_measures_take_these_sections_of_the_image(predict: Any, sta
     labels, image = whole(Path("part.ome.zarr")), np.load(stack)[3:6]
     summed = sum(float(row["mean_intensity"]) * int(row["voxels"]) for row in rows)
     assert summed == pytest.approx(float(image[labels > 0].sum()), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "span"),
+    [("part.ome.zarr", (4, 7)), ("part.tif", (4, 7)), ("part.ome.zarr", (0, 2)), ("part.ome.zarr", (10, 11))],
+)
+def test_they_are_scored_against_the_same_sections_of_the_truth(
+    predict: Any, name: str, span: tuple[int, int]
+) -> None:
+    first, last = span
+    assert predict(name, "--z", f"{first}:{last}").exit_code == 0
+    labels = whole(Path(name))
+    truth = np.zeros((11, 70, 100), np.uint8)
+    truth[first:last] = np.roll(labels, 3, axis=2)
+    write_stack("truth.tif", truth, (20, 16, 16))
+    write_stack("same.tif", truth[first:last] if last - first > 1 else truth[first], (20, 16, 16))
+    words = ["--samples", "0"]
+
+    def scores(truth: str, *more: str) -> Result:
+        done = CliRunner().invoke(app, ["evaluate", name, truth, *words, *more])
+        assert done.exit_code == 0, done.output
+        return done
+
+    told = scores("truth.tif", "--output", "scores")
+    assert f"{name} is of sections {first}:{last} of truth.tif" in told.stderr
+    assert told.stdout.splitlines()[:-1] == scores("same.tif").stdout.splitlines()
+    assert json.loads(Path("scores/evaluation.json").read_text())["z"] == f"{first}:{last}"
+    assert scores("truth.tif", "--z", f"{last - 1}:{last}").stdout
+    done = CliRunner().invoke(app, ["evaluate", name, "truth.tif", "--z", "7:9", *words])
+    assert done.exit_code == 2
+    assert done.stderr.splitlines()[-1] == (
+        f"error: --z: expected sections from {first} to {last}, the end excluded, met 7:9; like --z {first}:{last}"
+    )
+
+
+def test_those_that_the_truth_has_not_are_refused(predict: Any) -> None:
+    assert predict("part.ome.zarr", "--z", "4:7").exit_code == 0
+    write_stack("short.tif", np.ones((5, 70, 100), np.uint8), (20, 16, 16))
+    done = CliRunner().invoke(app, ["evaluate", "part.ome.zarr", "short.tif"])
+    assert done.exit_code == 2
+    assert "met (3, 70, 100) from section 4 on" in done.stderr.splitlines()[-1]
 
 
 @pytest.mark.parametrize(

@@ -174,23 +174,55 @@ def test_cancel_ends_a_prediction_between_groups_of_windows(
     assert widget.form.predict.isEnabled()
 
 
-def test_a_section_alone_leaves_the_others_unknown(
+def test_a_section_alone_is_a_layer_at_its_place(
     viewer: Any, widget: Any, screen: Screen, cells: Any
 ) -> None:
-    viewer.add_image(cells.image, name="cells", scale=SIZE_NM, units="nm")
-    viewer.dims.set_current_step(0, 1)
+    image = viewer.add_image(cells.image, name="cells", scale=SIZE_NM, units="nm", translate=(5, 6, 7))
+    viewer.dims.set_point(0, 5 + 16)
     widget.form.section_alone.setChecked(True)
     widget.form.predict.click()
     screen.until(ended(widget))
     labels = viewer.layers["cells scsam"]
-    assert (labels.data[[0, 2, 3]] == 255).all()
-    assert labels.data[1].max() < 255
-    assert labels.colormap.map(255)[3] == 0
+    assert labels.data.shape == (1, *cells.image.shape[1:])
+    assert labels.data.max() < 255
+    np.testing.assert_allclose(labels.translate, (5 + 16, 6, 7))
+    np.testing.assert_allclose(labels.data_to_world((0, 2, 3)), image.data_to_world((1, 2, 3)))
+    viewer.dims.set_point(0, 5 + 2 * 16)
+    widget.form.correct.click()
+    assert "expected labels of section 2, which is shown, met those of section 1 alone" in said(widget)
+    viewer.dims.set_point(0, 5 + 16)
     widget.form.correct.click()
     painted = viewer.layers["cells painted"]
     assert not painted.data[[0, 2, 3]].any()
-    np.testing.assert_array_equal(painted.data[1] == 254, labels.data[1] == 0)
+    np.testing.assert_array_equal(painted.data[1] == 254, labels.data[0] == 0)
     assert not labels.visible
+
+
+def test_a_section_of_a_pyramid_is_taken_from_its_finest_level(
+    viewer: Any, widget: Any, screen: Screen, cells: Any
+) -> None:
+    levels = [cells.image, cells.image[:, ::2, ::2], cells.image[:, ::4, ::4]]
+    viewer.add_image(levels, name="pyramid", scale=SIZE_NM, units="nm", multiscale=True)
+    viewer.add_image(cells.image, name="cells", scale=SIZE_NM, units="nm")
+    viewer.dims.set_current_step(0, 2)
+    widget.form.section_alone.setChecked(True)
+    for name in ("pyramid", "cells"):
+        widget.form.image.choose(viewer.layers[name])
+        widget.form.predict.click()
+        screen.until(ended(widget))
+    found, expected = viewer.layers["pyramid scsam"], viewer.layers["cells scsam"]
+    assert len(np.unique(expected.data)) > 1
+    np.testing.assert_array_equal(found.data, expected.data)
+    np.testing.assert_allclose(found.translate, (32, 0, 0))
+
+
+def test_a_section_of_colours_is_refused(viewer: Any, widget: Any, cells: Any) -> None:
+    colours = np.stack([cells.image] * 3, axis=-1)
+    viewer.add_image(colours, name="colours", rgb=True, scale=SIZE_NM, units="nm")
+    widget.form.section_alone.setChecked(True)
+    widget.form.predict.click()
+    assert widget.task is None
+    assert "colours: expected a grey image, met colours" in said(widget)
 
 
 def test_a_missing_voxel_size_is_asked_for(viewer: Any, widget: Any, screen: Screen, cells: Any) -> None:

@@ -19,10 +19,12 @@ from scsam_monai.cli import app
 from scsam_monai.errors import InputError
 from scsam_monai.filesystem.bundle_folder import bundle_folder
 from scsam_monai.io import LabelLegend, LabelVolume, create_labels, export_labels, write_stack
+from scsam_monai.io.inventory import digest_of
 from scsam_monai.io.label_legend import read_legend
 from scsam_monai.io.palette import class_colours
 from scsam_monai.io.volume import ArrayVolume
 from scsam_monai.measure.recorded import recorded_axes
+from scsam_monai.report.evaluated import find_evaluation
 from scsam_monai.report.kept_sections import keep_section
 from scsam_monai.report.labels_page import labels_page
 from scsam_monai.report.page import Page, render, write_page
@@ -291,11 +293,12 @@ def test_a_run_has_switches_for_the_sections_that_it_kept(tmp_path: Path) -> Non
         run_page(folder)
 
 
-def scores_of(folder: Path, name: str) -> Path:
+def scores_of(folder: Path, labels: Path) -> Path:
     """What ``scsam evaluate --output`` leaves, in small."""
     score = {"value": 0.5, "low": 0.4, "high": 0.625}
     told = {
-        "prediction": name, "truth": "truth.tif", "z": "0:1", "unknown_share_of_truth": 0.25, "samples": 10,
+        "prediction": labels.name, "prediction_path": str(labels.resolve()), "prediction_files": digest_of(labels),
+        "truth": "truth.tif", "z": "0:1", "unknown_share_of_truth": 0.25, "samples": 10,
         "parts": 4, "resample": "blocks",
         "classes": {"mitochondrion": {"iou": score, "hd95_nm": {"value": None, "low": None, "high": None}}},
     }  # fmt: skip
@@ -307,24 +310,52 @@ def scores_of(folder: Path, name: str) -> Path:
 def test_scores_are_found_beside_the_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     image, path, _ = make_labels(tmp_path)
-    scores = scores_of(tmp_path / "scores", path.name)
+    scores_of(tmp_path / "scores", path)
     done = CliRunner().invoke(app, ["report", path.name, "--image", image.name])
     assert done.exit_code == 0, done.output
     text = Path("found_report.html").read_text("utf-8")
     assert "Scores against the ground truth" in text
     assert "0.500 [0.400, 0.625]" in text
     assert "25.00% of the truth is unknown" in text
-    os.utime(scores / "evaluation.json", (1, 1))  # of labels that were there before
+    os.utime(path / "0" / "zarr.json", (1, 1))  # written anew
     assert CliRunner().invoke(app, ["report", path.name, "--image", image.name]).exit_code == 0
     assert "ground truth" not in Path("found_report.html").read_text("utf-8")
 
 
 def test_scores_of_other_labels_are_refused(tmp_path: Path) -> None:
-    image, path, _ = make_labels(tmp_path)
-    with pytest.raises(InputError, match=r"an evaluation of found\.ome\.zarr, met one of other\.tif"):
-        labels_page(path, image, evaluated=scores_of(tmp_path / "scores", "other.tif"))
+    for name in ("here", "there"):
+        (tmp_path / name).mkdir()
+    image, path, _ = make_labels(tmp_path / "here")
+    _, other, _ = make_labels(tmp_path / "there")
+    scores = scores_of(tmp_path / "scores", other)
+    with pytest.raises(
+        InputError, match=r"here.found\.ome\.zarr, met one of \S+there.found\.ome\.zarr; make one"
+    ):
+        labels_page(path, image, evaluated=scores)
     with pytest.raises(InputError, match=r"evaluation\.json: expected an evaluation, met no such file"):
         labels_page(path, image, evaluated=tmp_path)
+    os.utime(other / "0" / "zarr.json", (1, 1))
+    with pytest.raises(InputError, match=r"met one from before it was changed"):
+        labels_page(other, image, evaluated=scores)
+
+
+def test_scores_of_labels_of_the_same_name_elsewhere_are_not_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    image, first, labels = make_labels(tmp_path / "a")
+    _, second, _ = make_labels(tmp_path / "b")
+    write_stack("truth.tif", labels, SIZE)
+    words = ["evaluate", str(first), "truth.tif", "--output", "scores", "--samples", "0"]
+    assert CliRunner().invoke(app, words).exit_code == 0
+    assert find_evaluation(first) == tmp_path / "scores"
+    assert find_evaluation(Path("a", first.name)) == tmp_path / "scores"
+    assert find_evaluation(second) is None
+    moved = first.rename(tmp_path / "moved.ome.zarr")
+    assert find_evaluation(moved) is None
+    assert labels_page(moved, image, evaluated="scores").tables[0].title == "Scores against the ground truth"
 
 
 def test_what_evaluate_writes_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

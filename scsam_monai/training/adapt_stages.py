@@ -146,9 +146,13 @@ def _workflow(overrides: Mapping[str, Any]) -> ConfigWorkflow:
 
 
 def _plain(key: str, value: Any) -> Any:
-    """Return a setting that the config does not take for an expression or a reference, as a path may look like one."""
+    """Return a setting as the config reads it word for word: a path may look like an expression or a reference."""
     if isinstance(value, Path):
-        return str(value.absolute())
+        path = str(value.absolute())
+        if "#" not in path:
+            return path
+        # MONAI has # for a separator of keys in any text; spelt as its number it is none.
+        return "$" + "".join(f"\\x{ord(sign):02x}" if sign in "#@%" else sign for sign in repr(path))
     if isinstance(value, str) and value.startswith(("$", "@", "%")):
         remedy = "restore the model.json that training wrote beside the model"
         raise InputError(key, expected="a plain word", met=value, remedy=remedy)

@@ -38,7 +38,9 @@ class RecordedWeights:
             raise InputError(
                 self.path, expected="a weights file", met="no such file", remedy="check the path"
             )
-        if record is None:  # whoever wrote the first weights here may have been stopped before it had its name
+        if (
+            record is None
+        ):  # whoever wrote the first weights here may have been stopped before it had its name
             record = read_record(self.path) or read_record(next_record(self.path))
         self.record: Mapping[str, Any] = record
         self._hashed: tuple[str, tuple[int, ...]] | None = None
@@ -181,7 +183,7 @@ def replace_model(model: Path, better: Path, record: Mapping[str, Any]) -> str |
 
 
 def put_model(model: Path, weights: Path, record: Mapping[str, Any]) -> None:
-    """Put weights and a record in the place of ``model``; whenever that is stopped, weights there have their record."""
+    """Put weights and a record in the place of ``model``; whatever stops it, weights there have their record."""
     write_json(next_record(model), record)
     copy_whole(weights, model)
     next_record(model).replace(model.with_suffix(".json"))

@@ -57,11 +57,12 @@ def adapt(
     ] = False,
 ) -> None:
     """Adapt a model to a few annotated images, or to one of which a part is annotated."""
+    from scsam_monai.io.formats import name_of_image
     from scsam_monai.progress import stage_bars
     from scsam_monai.training.adapt import adapt as run
 
     del resume
-    target = output or Path(f"{image.resolve().name.split('.')[0]}_model")
+    target = output or Path(f"{name_of_image(image.resolve())}_model")
     try:
         with _errors_alone("scsam_monai", "monai"), stage_bars() as progress:
             result = run(

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from scsam_monai.data.dataset import DESCRIPTION_NAME, load_dataset
-from scsam_monai.data.importers.target import UNKNOWN, ValueMap
+from scsam_monai.data.importers.target import UNKNOWN, ValueMap, name_of
 from scsam_monai.data.items import BACKGROUND, IGNORE_LABEL, volume_shape
 from scsam_monai.data.pairing import pair_by_name
 from scsam_monai.errors import InputError
@@ -94,8 +94,8 @@ def read_annotations(
     Args:
         images: one image or several, as arrays or paths; a folder of images; a data set's folder.
         labels: as many, in the same order; a folder of them; None for a data set.
-        class_names: class name by label value, or in the order of the values; None takes those that the first label
-            file carries, else ``model_names``.
+        class_names: class name by label value, or in the order of the values; None takes those that the label files
+            carry, all of them the same, else ``model_names``.
         model_names: of a model of the user's, whose ids the labels may have; background first.
         voxel_size_nm: (z, y, x) of arrays, and of files that state none.
         unlabelled: a label value of voxels that nobody looked at, besides -1 and 255.
@@ -105,7 +105,8 @@ def read_annotations(
         InputError: if something does not fit, or 0 may mean two things.
     """
     if labels is None:
-        return _of_dataset(images)
+        given = {"--class": class_names, "--unlabelled": unlabelled, "--voxel-size-nm": voxel_size_nm}
+        return _of_dataset(images, [option for option, value in given.items() if value is not None])
     pairs = _pairs(images, labels)
     arrays = [as_volume(_label(label)) for _, label in pairs]
     shapes = [_shape(image) for image, _ in pairs]
@@ -119,7 +120,7 @@ def read_annotations(
     sizes = [
         _voxel_size(image, voxel_size_nm, len(shape)) for (image, _), shape in zip(pairs, shapes, strict=True)
     ]
-    names, notes = _names(pairs[0][1], arrays, class_names, model_names)
+    names, notes = _names([label for _, label in pairs], arrays, class_names, model_names)
     names, told = _with_unknown(names, arrays, unlabelled, _named(pairs[0][1]))
     value_map = ValueMap.parse(names)
     for (_, label), array in zip(pairs, arrays, strict=True):
@@ -134,7 +135,7 @@ def read_annotations(
     )
 
 
-def _of_dataset(folder: Source) -> Annotations:
+def _of_dataset(folder: Source, given: Sequence[str]) -> Annotations:
     if not isinstance(folder, str | Path):
         raise InputError(
             "labels",
@@ -149,17 +150,29 @@ def _of_dataset(folder: Source) -> Annotations:
             met="neither",
             remedy="name the label image, too: scsam adapt IMAGE LABELS",
         )
+    if given:
+        raise InputError(
+            ", ".join(given),
+            expected=f"to be left out beside a data set, whose {DESCRIPTION_NAME} says it",
+            met=f"the data set {folder}",
+            remedy=f"leave out what is named, and correct {DESCRIPTION_NAME} if it is wrong there",
+        )
     description = load_dataset(folder)
     parts = (description.training, description.validation)
-    learn, check = ([_of_item(item) for item in part] for part in parts)
+    learn, check = ([_of_item(item, description.class_names) for item in part] for part in parts)
     return _counted(Annotations(description.class_names, learn, check))
 
 
-def _of_item(item: Mapping[str, Any]) -> Annotation:
+def _of_item(item: Mapping[str, Any], names: Sequence[str]) -> Annotation:
     part = as_volume(read_labels(item["label"], item["region"]).array)
-    if part.min() < 0 or part.max() > IGNORE_LABEL:
-        met, remedy = f"{part.min()} to {part.max()}", "run scsam check on the data set"
-        raise InputError(item["label"], expected="class ids from 0 to 255", met=met, remedy=remedy)
+    strange = [value for value in _values([part]) if not 0 <= value < len(names) and value != IGNORE_LABEL]
+    if strange:
+        raise InputError(
+            item["label"],
+            expected=f"class ids from 0 to {len(names) - 1}, and {IGNORE_LABEL} for unknown",
+            met=", ".join(map(str, strange[:SHOWN])),
+            remedy=f"correct the labels, or name their classes in {DESCRIPTION_NAME}",
+        )
     label = part.astype(np.uint8)
     if item["region"] is not None:
         label = np.full(volume_shape(read_header(item["image"]).shape), IGNORE_LABEL, np.uint8)
@@ -243,7 +256,7 @@ def _as_file(image: Source, folder: Path, index: int) -> Path:
 
 
 def _names(
-    label: Source,
+    labels: Sequence[Source],
     arrays: Sequence[np.ndarray],
     given: Mapping[Any, str] | Sequence[str] | None,
     of_model: Sequence[str] | None,
@@ -253,8 +266,8 @@ def _names(
         pairs = given.items() if isinstance(given, Mapping) else enumerate(given)
         return {str(value): name for value, name in pairs}, []
     values = _values(arrays)
-    legend = read_legend(label) if isinstance(label, str | Path) else None
-    for names, source in ((legend.class_names if legend else None, _named(label)), (of_model, "the model")):
+    label = labels[0]
+    for names, source in ((_legend(labels, of_model), _named(label)), (of_model, "the model")):
         if names and all(0 <= value < len(names) for value in values if value not in (-1, IGNORE_LABEL)):
             told = ", ".join(f"{index} {name}" for index, name in enumerate(names))
             return {str(index): name for index, name in enumerate(names)}, [
@@ -270,6 +283,27 @@ def _names(
     )
 
 
+def _legend(labels: Sequence[Source], of_model: Sequence[str] | None) -> Sequence[str] | None:
+    """Return the class names that all label files carry; None where none has any.
+
+    A file without names may be beside others only if theirs are those of the model: its values could mean anything.
+    """
+    legends = [read_legend(label) if isinstance(label, str | Path) else None for label in labels]
+    carried = [None if legend is None else legend.class_names for legend in legends]
+    if carried[0] is None and of_model is not None:
+        carried[0] = next((names for names in carried if names == tuple(of_model)), None)
+    for label, names in zip(labels, carried, strict=True):
+        if names != carried[0] and not (names is None and of_model and carried[0] == tuple(of_model)):
+            first, other = (", ".join(each) if each else "no names" for each in (carried[0], names))
+            raise InputError(
+                _named(label),
+                expected=f"the class names that {_named(labels[0])} carries, {first}",
+                met=other,
+                remedy="say what the values mean in all of the files, like --class 1=mitochondrion",
+            )
+    return carried[0]
+
+
 def _values(arrays: Sequence[np.ndarray]) -> dict[int, int]:
     values, counts = np.unique(np.concatenate([array.reshape(-1) for array in arrays]), return_counts=True)
     return dict(zip(values.tolist(), counts.tolist(), strict=True))
@@ -279,6 +313,7 @@ def _with_unknown(
     names: dict[str, str], arrays: Sequence[np.ndarray], unlabelled: int | None, where: str
 ) -> tuple[dict[str, str], list[str]]:
     """Add what is unknown to the names, and settle whether 0 is background."""
+    implied = {value: name for value, name in ALWAYS_UNKNOWN.items() if name_of(int(value), names) is None}
     if unlabelled is not None:
         named = names.get(str(unlabelled), UNKNOWN)
         if named not in (UNKNOWN, BACKGROUND):
@@ -286,12 +321,12 @@ def _with_unknown(
             raise InputError(
                 f"--unlabelled {unlabelled}", expected="no class", met=met, remedy="leave one out"
             )
-        return {**ALWAYS_UNKNOWN, **names, str(unlabelled): UNKNOWN}, []
-    names = {**{value: name for value, name in ALWAYS_UNKNOWN.items() if value not in names}, **names}
+        return {**implied, **names, str(unlabelled): UNKNOWN}, []
+    names = {**implied, **names}
     values, told = _values(arrays), []
-    if 0 in values and "0" not in names:
+    if 0 in values and name_of(0, names) is None:
         share = values[0] / sum(values.values())
-        if not any(names.get(str(value)) == UNKNOWN for value in values):
+        if not any(name_of(value, names) == UNKNOWN for value in values):
             raise InputError(
                 where,
                 expected="to be told what 0 means",

@@ -23,13 +23,14 @@ def leave_out_outputs(files: Sequence[Path], postfix: str = LABELS) -> list[Path
         >>> [str(file) for file in leave_out_outputs([Path("a.tif"), Path("a_labels.tif"), Path("b_labels.tif")])]
         ['a.tif', 'b_labels.tif']
     """
-    stems = {_stem(file) for file in files}
+    stems = {stem_of(file) for file in files}
     endings = [ending for ending in (postfix, PICTURE) if ending]
     own = [
         file
         for file in files
         if any(
-            _stem(file).endswith(ending) and _stem(file).removesuffix(ending) in stems for ending in endings
+            stem_of(file).endswith(ending) and stem_of(file).removesuffix(ending) in stems
+            for ending in endings
         )
     ]
     if own:
@@ -41,9 +42,9 @@ def leave_out_outputs(files: Sequence[Path], postfix: str = LABELS) -> list[Path
     return [file for file in files if file not in set(own)]
 
 
-def _stem(file: Path) -> str:
+def stem_of(file: Path) -> str:
     """``a.0`` of ``a.0.tif``, ``a`` of ``a.ome.zarr`` and of ``a.nii.gz``."""
-    for suffix in (".ome.zarr", ".ome.tif", ".ome.tiff", ".nii.gz"):
+    for suffix in (".ome.zarr", ".ome.tif", ".ome.tiff", ".ome.btf", ".nii.gz"):
         if file.name.lower().endswith(suffix):
             return file.name[: -len(suffix)]
     return file.stem

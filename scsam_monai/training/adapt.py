@@ -22,6 +22,7 @@ from scsam_monai.errors import InputError
 from scsam_monai.filesystem.atomic import check_writable
 from scsam_monai.filesystem.locks import holder, lease
 from scsam_monai.io import read_header
+from scsam_monai.io.formats import name_of_image
 from scsam_monai.progress import StageProgress
 from scsam_monai.weights.model_file import ModelFile
 from scsam_monai.weights.registry import MODEL_FILE, SHIPPED_MODEL, check_model
@@ -184,7 +185,7 @@ def _next_command(found: Annotations, model: Path, output: Path) -> str:
     image, target = Path("IMAGE"), Path("LABELS.ome.zarr")
     if output.absolute() not in first.image.absolute().parents:  # as an array's file is
         image = Path(os.path.relpath(first.image))
-        stem = image.name.split(".")[0]
+        stem = name_of_image(image)
         names = (f"{stem}_labels{f'_{number}' if number else ''}.ome.zarr" for number in count())
         target = next(path for path in map(Path, names) if not path.exists())
     words = ["scsam", "predict", str(image), str(target), "--model", told_name(ModelFile(model))]

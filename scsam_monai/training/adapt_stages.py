@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from scsam_monai.command_line import input_error_in
 from scsam_monai.data.items import BACKGROUND
+from scsam_monai.errors import InputError
 from scsam_monai.filesystem.bundle_folder import bundle_folder
 from scsam_monai.inference.model import open_model
 from scsam_monai.progress import Progress
@@ -69,7 +70,7 @@ def score_model(model: ModelFile, dataset: Path, names: Sequence[str]) -> dict[s
         ``mean_iou`` and the IoU of each class by its name; NaN where there is nothing to score.
     """
     opened = open_model(model)
-    workflow = _workflow({"dataset_dir": str(dataset), "validate::handlers": []})
+    workflow = _workflow({"dataset_dir": dataset, "validate::handlers": []})
     workflow.parser["network"] = Renamed(opened.network, opened.class_names, names)
     workflow.parser.parse(reset=True)
     evaluator = workflow.parser.get_parsed_content("validate::evaluator")
@@ -103,7 +104,7 @@ def train_stage(
     Raises:
         InterruptedError: if ``stop`` asked for it.
     """
-    own = {"dataset_dir": str(dataset), "run_dir": str(run_dir), "cpu_minutes": minutes, "resume": "auto"}
+    own = {"dataset_dir": dataset, "run_dir": run_dir, "cpu_minutes": minutes, "resume": "auto"}
     workflow = _workflow({**settings, **own})
     workflow.parser["watch"] = watch = Watch(progress, stop)
     try:
@@ -124,6 +125,7 @@ def train_stage(
 
 
 def _workflow(overrides: Mapping[str, Any]) -> ConfigWorkflow:
+    given = {key: _plain(key, value) for key, value in overrides.items()}
     configs = bundle_folder() / "configs"
     remarks = logging.getLogger("monai.bundle.workflows")
     level = remarks.level
@@ -137,10 +139,24 @@ def _workflow(overrides: Mapping[str, Any]) -> ConfigWorkflow:
                 meta_file=str(configs / "metadata.json"),
                 logging_file=False,
                 workflow_type="train",
-                **overrides,
+                **given,
             )
         finally:
             remarks.setLevel(level)
+
+
+def _plain(key: str, value: Any) -> Any:
+    """Return a setting as the config reads it word for word: a path may look like an expression or a reference."""
+    if isinstance(value, Path):
+        path = str(value.absolute())
+        if "#" not in path:
+            return path
+        # MONAI has # for a separator of keys in any text; spelt as its number it is none.
+        return "$" + "".join(f"\\x{ord(sign):02x}" if sign in "#@%" else sign for sign in repr(path))
+    if isinstance(value, str) and value.startswith(("$", "@", "%")):
+        remedy = "restore the model.json that training wrote beside the model"
+        raise InputError(key, expected="a plain word", met=value, remedy=remedy)
+    return value
 
 
 def _scores(metrics: Mapping[str, Any], names: Sequence[str]) -> dict[str, float]:

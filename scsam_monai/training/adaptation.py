@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -21,15 +22,14 @@ from scsam_monai.data.held_back import Bounds, hold_back, write_parts
 from scsam_monai.errors import InputError
 from scsam_monai.filesystem.atomic import sha256_of, sha256_over, write_json
 from scsam_monai.io.formats import files_of
-from scsam_monai.networks.compose import NONE
 from scsam_monai.progress import StageProgress, progress_of
 from scsam_monai.training.adapt import AdaptResult, is_shipped, told_name
 from scsam_monai.training.adapt_stages import score_model, train_stage
 from scsam_monai.training.length import POOL
-from scsam_monai.weights.build import RANDOM
-from scsam_monai.weights.model_file import ModelFile, copy_whole, replace_model
+from scsam_monai.weights.build import OLDER, RANDOM
+from scsam_monai.weights.model_file import ModelFile, copy_whole, put_model, replace_model
 from scsam_monai.weights.record import read_record
-from scsam_monai.weights.registry import MODEL_FILE
+from scsam_monai.weights.registry import MODEL_FILE, SHIPPED_MODEL
 
 CHECKED = "checked.pt"
 """Beside an adapted model: the same before it learned from the held-back part.
@@ -82,20 +82,18 @@ class Adaptation:
         self.given, self.hashes = start, [sha256_over(files_of(item.image)) for item in found.learn]
         self.start, kept = unspoilt(start, self.hashes, found)
         blocks = hold_back(found, kept)
-        self.state = self._begin([start.sha256, minutes, blocks, found.names])
+        self.state = self._begin([minutes, blocks])
         self.parts = write_parts(found, blocks, work / "data")
         for note in self.parts.notes:
             self._tell(note)
-        if not self.parts.scored and not is_shipped(start):
-            raise InputError(
-                "labels",
-                expected=f"enough of them to tell whether a new model is better than {told_name(start)}",
-                met="too few to hold a part back",
-                remedy="label more, in several places",
-            )
+        if not self.parts.scored and not is_shipped(start) and not self._is_published():
+            raise self._nothing_to_score(learned_whole=bool(kept) and not any(kept.values()))
 
     def run(self) -> AdaptResult:
         """Do what is left to do."""
+        if self._is_published():
+            scores = [self._done(stage, self._nothing) or self._nothing() for stage in ("before", "after")]
+            return self._finish(self.output / MODEL_FILE, *scores, adapted=True)
         scored = self.parts.scored
         before = self._done("before", self._score_start) if scored else self._nothing()
         settings, how = self._plan(before)
@@ -120,15 +118,40 @@ class Adaptation:
 
     def _begin(self, settings: Sequence[Any]) -> dict[str, Any]:
         """Return what earlier calls have done of the same; of anything else what is left of it goes."""
-        told = json.dumps([*settings, self.found.names, self.hashes])
-        labels = (item.label for part in (self.found.learn, self.found.check) for item in part)
-        key = sha256_over([told, *(sha256_of(np.ascontiguousarray(label).tobytes()) for label in labels)])
-        path = self.work / "state.json"
-        if path.is_file() and (state := read_json(path)).get("key") == key:
+        items = [*self.found.learn, *self.found.check]
+        meant = [[*map(float, item.voxel_size_nm), *map(int, item.annotated)] for item in items]
+        held = [sha256_over(files_of(item.image)) for item in self.found.check]
+        told = json.dumps([*settings, self.found.names, self.hashes, held, meant])
+        labels = (sha256_of(np.ascontiguousarray(item.label).tobytes()) for item in items)
+        key, path = sha256_over([told, *labels]), self.work / "state.json"
+        state = read_json(path) if path.is_file() else {}
+        if state.get("key") == key and self.given.sha256 in (state["start"], state.get("publishing")):
             return state
         for part in ("data", "check", "refit"):
             shutil.rmtree(self.work / part, ignore_errors=True)
-        return {"key": key, "spent": 0.0}
+        return {"key": key, "start": self.given.sha256, "spent": 0.0}
+
+    def _is_published(self) -> bool:
+        """Whether the start is what an earlier call made of the same, which was stopped before it had tidied up."""
+        return self.state.get("publishing") == self.given.sha256
+
+    def _nothing_to_score(self, *, learned_whole: bool) -> InputError:
+        name = told_name(self.given)
+        if learned_whole:
+            afresh = shlex.join(["--model", SHIPPED_MODEL, "--output", f"{self.output}_afresh"])
+            return InputError(
+                "images",
+                expected=f"new ones, or some of which a part was held back, to tell whether a new model is better "
+                f"than {name}",
+                met="images that it has learned whole",
+                remedy=f"add one of those, or start afresh: {afresh}",
+            )
+        return InputError(
+            "labels",
+            expected=f"enough of them to tell whether a new model is better than {name}",
+            met="too few to hold a part back",
+            remedy="label more, in several places",
+        )
 
     def _done(self, stage: str, work: Callable[[], dict[str, float]]) -> dict[str, float]:
         """Do a stage that was not finished before, and note its result."""
@@ -164,17 +187,17 @@ class Adaptation:
         known = [name for name in self.found.names[1:] if name in self.start.record.get("class_names", ())]
         scores = [before[name] for name in known if not math.isnan(before[name])]
         pixel = self.start.pixel_size_nm
-        settings: dict[str, Any] = {"cache_dir": str(self.work / "embeddings")}
+        settings: dict[str, Any] = {"cache_dir": self.work / "embeddings"}
         goes_on = scores and np.mean(scores) >= GOOD_START and pixel is not None
         same = list(self.start.record.get("class_names", ())) == self.found.names
         if goes_on and same:
             settings |= _going_on(self.start.path)
         elif goes_on and _has_named_encoders(self.start.record["network"]):
-            recipe = {"pyramid": NONE, **self.start.record["network"]}  # records may be older than it
+            recipe = {**OLDER, **self.start.record["network"]}
             del recipe["n_classes"]
             recipe = {key: value for key, value in recipe.items() if value is not None}
             settings |= {f"network_def::{key}": value for key, value in recipe.items()}
-            settings |= {"network_def::light_weights": str(self.start.path), "learning_rate": RATE_ON}
+            settings |= {"network_def::light_weights": self.start.path, "learning_rate": RATE_ON}
         else:
             goes_on, pixel = False, _pixel_size(self.found)
         how = (
@@ -211,25 +234,27 @@ class Adaptation:
     def _publish(self, better: Path, before: Mapping[str, float], after: Mapping[str, float]) -> AdaptResult:
         """Put the files in their places, each of them whole."""
         target = self.output / MODEL_FILE
+        # What was held back is noted before anything that has learned the rest can be a start.
+        write_json(self.output / RECORD, self._record(before, after, adapted=True))
         if self.parts.everything is not None:
             checked = self.work / "check" / MODEL_FILE
-            copy_whole(checked.with_suffix(".json"), (self.output / CHECKED).with_suffix(".json"))
-            copy_whole(checked, self.output / CHECKED)
-        own = self._record(before, after, adapted=True)
+            put_model(self.output / CHECKED, checked, read_record(checked))
+        for picture in sorted((self.work / "check" / "validation").glob("*.png"))[:1]:
+            copy_whole(picture, self.output / "held_back.png")
+        write_json(self.work / "state.json", self.state | {"publishing": sha256_of(better)})
         metric = {"name": "mean_iou", "value": _or_none(after["mean_iou"])}
         earlier = replace_model(target, better, read_record(better) | {"metric": metric})
         if earlier is not None:
             self._tell(f"the earlier model is kept as {self.output / earlier}")
-        for picture in sorted((self.work / "check" / "validation").glob("*.png"))[:1]:
-            copy_whole(picture, self.output / "held_back.png")
-        write_json(self.output / RECORD, own)
         return self._finish(target, before, after, adapted=True)
 
     def _record(
         self, before: Mapping[str, float], after: Mapping[str, float], *, adapted: bool
     ) -> dict[str, Any]:
         held = _held_back(self.given.path.with_name(RECORD))
-        held |= dict(zip(self.hashes, self.parts.blocks, strict=True))
+        now = dict(zip(self.hashes, self.parts.blocks, strict=True))
+        # Beside a part to check on nothing is held back; what was before is what checked.pt has not learned.
+        held = now | held if self.found.check else held | now
         return {
             "adapted": adapted,
             "before": {name: _or_none(value) for name, value in before.items()},
@@ -282,7 +307,7 @@ def _held_back(record: Path) -> dict[str, list[Bounds]]:
 
 
 def _going_on(model: Path) -> dict[str, Any]:
-    return {"start_from": str(model), "learning_rate": RATE_ON, "network_def::light_weights": RANDOM}
+    return {"start_from": model, "learning_rate": RATE_ON, "network_def::light_weights": RANDOM}
 
 
 def _has_named_encoders(network: Mapping[str, Any]) -> bool:

@@ -79,7 +79,8 @@ def load_light_modules(network: ScSAM, path: str | Path, recipe: Mapping[str, An
     light = _light_modules(saved)
     check_layout(path, light, _light_modules(own), remedy="use a model of the same preset and encoder sizes")
     differing = [f"another {name}" for name in unlike_encoders(network, saved)]
-    recorded = file.record.get("network", {})
+    recorded = dict(file.record.get("network", {}))
+    recorded = OLDER | recorded if recorded else recorded
     differing += [
         f"{key} {recorded[key]}, not {recipe[key]}"
         for key in sorted(recorded.keys() & recipe.keys() - set(MAY_DIFFER))

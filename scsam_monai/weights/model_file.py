@@ -38,7 +38,11 @@ class RecordedWeights:
             raise InputError(
                 self.path, expected="a weights file", met="no such file", remedy="check the path"
             )
-        self.record: Mapping[str, Any] = read_record(self.path) if record is None else record
+        if (
+            record is None
+        ):  # whoever wrote the first weights here may have been stopped before it had its name
+            record = read_record(self.path) or read_record(next_record(self.path))
+        self.record: Mapping[str, Any] = record
         self._hashed: tuple[str, tuple[int, ...]] | None = None
 
     @property
@@ -174,10 +178,15 @@ def replace_model(model: Path, better: Path, record: Mapping[str, Any]) -> str |
         if model.with_suffix(".json").is_file():
             copy_whole(model.with_suffix(".json"), earlier.with_suffix(".json"))
         copy_whole(model, earlier)
-    write_json(next_record(model), record)
-    copy_whole(better, model)
-    next_record(model).replace(model.with_suffix(".json"))
+    put_model(model, better, record)
     return None if earlier is None else earlier.name
+
+
+def put_model(model: Path, weights: Path, record: Mapping[str, Any]) -> None:
+    """Put weights and a record in the place of ``model``; whatever stops it, weights there have their record."""
+    write_json(next_record(model), record)
+    copy_whole(weights, model)
+    next_record(model).replace(model.with_suffix(".json"))
 
 
 def copy_whole(source: Path, target: Path) -> None:

@@ -143,6 +143,72 @@ def test_names_come_from_the_label_file_or_the_users_model(tmp_path) -> None:
         read(tmp_path, label(), class_names=None, model_names=["background", "granule"])
 
 
+def drawn(folder: Path, name: str, *classes: str) -> list[Path]:
+    """An image and its labels, in a file that carries the names of the classes, if there are any."""
+    image = folder / f"{name}_raw.tif"
+    tifffile.imwrite(image, grey())
+    if not classes:
+        tifffile.imwrite(folder / f"{name}.tif", label())
+        return [image, folder / f"{name}.tif"]
+    path = folder / f"{name}.ome.zarr"
+    create_labels(path, (1, 64, 64), SIZE, LabelLegend(classes, class_colours(len(classes))))
+    LabelVolume(path).write([(0, 1), (0, 64), (0, 64)], label((1, 64, 64)))
+    return [image, path]
+
+
+@pytest.mark.parametrize("other", [("background", "er", "golgi"), ()])
+def test_label_files_that_name_their_values_in_another_way_are_refused(tmp_path, other) -> None:
+    names = ("background", "golgi", "er")
+    pairs = [drawn(tmp_path, "one", *names), drawn(tmp_path, "two", *other)]
+    for order in (pairs, pairs[::-1]):
+        images, labels = ([str(pair[index]) for pair in order] for index in (0, 1))
+        with pytest.raises(InputError, match=r"(one|two)\..*(one|two)\..*--class 1=mitochondrion") as caught:
+            read_annotations(images, labels, voxel_size_nm=SIZE, folder=tmp_path / "work")
+        assert all(str(path) in str(caught.value) for path in labels)
+        told = read_annotations(
+            images, labels, class_names=NAMES, voxel_size_nm=SIZE, folder=tmp_path / "work"
+        )
+        assert told.names == list(NAMES.values())
+        if not other:  # a plain file beside those that the model has drawn
+            found = read_annotations(
+                images, labels, model_names=names, voxel_size_nm=SIZE, folder=tmp_path / "work"
+            )
+            assert found.names == list(names)
+
+
+def test_values_in_a_named_range_are_neither_asked_about_nor_unknown(tmp_path) -> None:
+    values = label().astype(np.int16)
+    values[values == 2] = 255
+    found = read(tmp_path, values, class_names={"0": "background", "1-400": "granule"})
+    assert found.counts().tolist() == [int((values == 0).sum()), int((values > 0).sum())]
+    found = read(tmp_path, label(), class_names={"0-1": "golgi", "2": "background"})
+    assert found.names == ["background", "golgi"]
+    assert found.counts()[1] == int((label() < 2).sum())
+    with pytest.raises(InputError, match="what 0 means"):
+        read(tmp_path, label(), class_names={"1-2": "golgi"})
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"class_names": NAMES}, "--class: expected to be left out beside a data set"),
+        ({"unlabelled": 0, "voxel_size_nm": SIZE}, "--unlabelled, --voxel-size-nm: expected to be left out"),
+        ({}, "expected class ids from 0 to 1, and 255 for unknown, met 2"),
+    ],
+)
+def test_a_data_set_says_itself_what_its_values_mean(tmp_path, options, message) -> None:
+    for name, values in (("raw", grey()), ("label", label())):
+        tifffile.imwrite(tmp_path / f"{name}.tif", values)
+    content = {
+        "labels": {"0": "background", "1": "membrane"},
+        "voxel_size_nm": SIZE,
+        "training": [{"image": "raw.tif", "label": "label.tif"}],
+    }
+    (tmp_path / "dataset.json").write_text(json.dumps(content))
+    with pytest.raises(InputError, match=message):
+        read_annotations(tmp_path, None, folder=tmp_path / "work", **options)
+
+
 @pytest.mark.parametrize(
     ("values", "options", "message"),
     [

@@ -7,6 +7,7 @@ import math
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,12 +19,13 @@ from typer.testing import CliRunner
 
 from scsam_monai.cli import app
 from scsam_monai.errors import InputError
-from scsam_monai.training import adaptation
+from scsam_monai.filesystem.atomic import sha256_of
+from scsam_monai.training import adapt_stages, adaptation
 from scsam_monai.training.adapt import LOCK, AdaptResult, adapt
 from scsam_monai.training.adapt_stages import Renamed
 from scsam_monai.training.adaptation import GOOD_START, Adaptation
 from scsam_monai.weights.model_file import ModelFile
-from scsam_monai.weights.record import read_record
+from scsam_monai.weights.record import HASH, read_record
 
 NAMES = {0: "background", 1: "mitochondrion", 2: "vesicle"}
 STEADY = {"_target_": "torch.optim.lr_scheduler.ConstantLR", "optimizer": "@optimizer", "factor": 1.0}
@@ -91,6 +93,137 @@ def scoring(monkeypatch: pytest.MonkeyPatch, before: float, after: float) -> Non
         return scored(after)
 
     monkeypatch.setattr(adaptation, "train_stage", trained)
+
+
+@pytest.fixture
+def pretended(files: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Stages that take no time: each leaves the shipped weights; names as they are called."""
+    called: list[str] = []
+    shipped = ModelFile("scsam")
+
+    def trained(dataset: Path, run_dir: Path, *_: Any) -> dict[str, float]:
+        called.append(run_dir.name)
+        run_dir.mkdir(parents=True, exist_ok=True)
+        (run_dir / "model.pt").write_bytes(shipped.path.read_bytes() + run_dir.name.encode())
+        record = {**shipped.record, HASH: sha256_of(run_dir / "model.pt")}
+        (run_dir / "model.json").write_text(json.dumps(record))
+        return {"mean_iou": 0.6, "mitochondrion": 0.6, "vesicle": 0.6}
+
+    scoring(monkeypatch, 0.1, 0.6)
+    monkeypatch.setattr(adaptation, "train_stage", trained)
+    return called
+
+
+def stopping_once(place: Any, name: str, monkeypatch: pytest.MonkeyPatch, *, after: bool = False) -> None:
+    """Have a function be stopped when it is called first, before or after it has done its work."""
+    whole = getattr(place, name)
+
+    def stopped(*given: Any) -> None:
+        monkeypatch.setattr(place, name, whole)
+        if after:
+            whole(*given)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(place, name, stopped)
+
+
+@pytest.mark.parametrize(
+    ("name", "after"),
+    [("put_model", False), ("put_model", True), ("replace_model", False), ("replace_model", True)],
+)
+def test_a_stop_while_it_is_published_costs_nothing_and_hides_nothing(
+    pretended, monkeypatch, name, after
+) -> None:
+    stopping_once(adaptation, name, monkeypatch, after=after)
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    held = json.loads(Path("out/adapt.json").read_text())["held_back"]
+    assert held[0]["blocks"]
+    result = run()
+    assert pretended == ["check", "refit"]
+    assert result.adapted
+    assert (result.mean_before, result.mean_after) == (0.1, 0.6)
+    assert json.loads(Path("out/adapt.json").read_text())["held_back"] == held
+    assert sorted(path.name for path in Path("out").iterdir()) == [
+        "adapt.json",
+        "checked.json",
+        "checked.pt",
+        "model.json",
+        "model.pt",
+    ]
+
+
+def test_weights_whose_record_has_not_got_its_name_are_whole(pretended) -> None:
+    run()
+    Path("out/model.json").rename("out/model_next.json")
+    assert ModelFile("out").sha256 == sha256_of(Path("out/model.pt"))
+
+
+def test_a_corrected_voxel_size_begins_anew(pretended, monkeypatch) -> None:
+    stopping_once(Adaptation, "_publish", monkeypatch)
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    run(voxel_size_nm=(8.0, 8.0, 8.0))
+    assert pretended == ["check", "refit"] * 2
+
+
+def test_an_image_that_was_learned_whole_is_told_with_a_remedy_that_works(pretended) -> None:
+    run()
+    record = json.loads(Path("out/adapt.json").read_text())
+    record["held_back"][0]["blocks"] = []
+    Path("out/adapt.json").write_text(json.dumps(record))
+    with pytest.raises(InputError, match="met images that it has learned whole") as caught:
+        run()
+    words = shlex.split(caught.value.remedy.partition("afresh: ")[2])
+    assert words == ["--model", "scsam", "--output", "out_afresh"]
+    assert run(words[3], model=words[1]).adapted
+
+
+@pytest.mark.parametrize(("check", "kept"), [([None], [[[0, 9], [0, 9]]]), ([], [])])
+def test_what_was_held_back_is_not_forgotten_beside_a_part_to_check_on(tmp_path, check, kept) -> None:
+    before = {"held_back": [{"image_sha256": "a", "blocks": [[[0, 9], [0, 9]]]}]}
+    (tmp_path / "adapt.json").write_text(json.dumps(before))
+    course = SimpleNamespace(
+        given=SimpleNamespace(path=tmp_path / "model.pt"),
+        hashes=["a", "b"],
+        parts=SimpleNamespace(blocks=[[], []]),
+        found=SimpleNamespace(check=check),
+        notes=[],
+    )
+    found = Adaptation._record(course, {}, {}, adapted=True)["held_back"]
+    assert {item["image_sha256"]: item["blocks"] for item in found} == {"a": kept, "b": []}
+
+
+def test_paths_are_not_taken_for_expressions(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("$x_model", "@x_model", "%x_model", "x #1 @y %z '_model"):
+        parser = adapt_stages._workflow({"dataset_dir": Path(name), "run_dir": Path(name, "check")}).parser
+        assert parser.get_parsed_content("dataset_dir") == str(tmp_path / name)
+        assert parser.get_parsed_content("run_dir") == str(tmp_path / name / "check")
+    with pytest.raises(InputError, match="network_def::sam: expected a plain word"):
+        adapt_stages._workflow({"network_def::sam": "$print()"})
+
+
+def test_default_folders_of_different_images_differ(files, monkeypatch) -> None:
+    met: list[str] = []
+
+    def noted(image: Path, labels: Path, output: Path, **_: Any) -> None:
+        met.append(str(output))
+        raise InputError("x", expected="y", met="z", remedy="none")
+
+    monkeypatch.setattr("scsam_monai.training.adapt.adapt", noted)
+    Path("cells.v2").mkdir()
+    names = ["cell.01.tif", "cell.ome.zarr", "a.h5:/raw", "b.h5:/v/raw", "cells.v2", "$x.tif"]
+    for name in names:
+        CliRunner().invoke(app, ["adapt", name, "labels.tif"])
+    assert met == [
+        "cell.01_model",
+        "cell_model",
+        "a_raw_model",
+        "b_v_raw_model",
+        "cells.v2_model",
+        "$x_model",
+    ]
 
 
 def test_a_better_model_is_published_and_the_next_commands_work(files, monkeypatch) -> None:

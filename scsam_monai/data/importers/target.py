@@ -130,6 +130,20 @@ def is_value(text: str) -> bool:
     return text == OTHERS or _span(text) is not None
 
 
+def name_of(value: int, names: Mapping[str, str]) -> str | None:
+    """Return the name that a label value is given by itself, or else by the first range that holds it.
+
+    None where only ``others`` could hold it, or nothing does; ``names`` as :meth:`ValueMap.parse` takes them.
+
+    Example:
+        >>> name_of(255, {"0": "background", "1-400": "granule"})
+        'granule'
+    """
+    spans = [(span, name) for key, name in names.items() if (span := _span(key)) is not None]
+    spans.sort(key=lambda entry: entry[0][1] > entry[0][0])  # single values first
+    return next((name for (low, high), name in spans if low <= value <= high), None)
+
+
 def _span(text: str) -> tuple[int, int] | None:
     """Lowest and highest of ``7``, ``-1``, ``1-28`` or ``-3--1``; None for any other text."""
     match = re.fullmatch(r"(-?\d+)(?:-(-?\d+))?", text)

@@ -16,6 +16,7 @@ from scsam_monai.io.formats.slices import SliceFolderSource
 from scsam_monai.io.formats.source import ImageFormat, OrderedSource, VolumeSource, split_dataset
 from scsam_monai.io.formats.tiff import TiffFormat
 from scsam_monai.io.formats.zarr import ZarrSource, is_zarr
+from scsam_monai.io.outputs import stem_of
 
 IMAGES: tuple[ImageFormat, ...] = (TiffFormat(), PngFormat(), NiftiFormat(), NpyFormat())
 """Formats whose files hold one image and are written, too."""
@@ -62,6 +63,17 @@ def place_and_dataset(path: str | Path) -> tuple[Path, str | None]:
     """The file or folder of a path, and the data set that it names, ``/raw`` of ``cell.h5:/raw``, else None."""
     path = Path(path)
     return (path, None) if path.exists() else split_dataset(path, WITH_DATASETS)
+
+
+def name_of_image(path: Path) -> str:
+    """What to name after an image: ``a.0`` of ``a.0.tif``, ``a`` of ``a.ome.zarr``, ``a_raw`` of ``a.h5:/raw``.
+
+    A folder that is no image by its name has all of its name.
+    """
+    place, dataset = place_and_dataset(path)
+    if dataset is not None:
+        return "_".join([stem_of(place), *dataset.strip("/").split("/")])
+    return path.name if path.is_dir() and path.suffix.lower() != ".zarr" else stem_of(path)
 
 
 def files_of(path: str | Path) -> list[Path]:

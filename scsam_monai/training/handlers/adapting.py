@@ -16,6 +16,8 @@ from scsam_monai.weights.model_file import ModelFile
 from scsam_monai.weights.state_dicts import read_state_dict
 
 PROTOTYPES = "prompt_encoder.prototypes"
+FINE = ("mask_decoder.skip_head.prototypes", "mask_decoder.skip_head.bias")
+"""What else of a network has a row for each class, where its skip has fine prototypes."""
 
 
 class Watch:
@@ -57,7 +59,7 @@ class KeepPrototypes:
     Put it behind ``PrototypeInit``. A resumed run is left alone.
 
     Args:
-        network: whose prototypes (K', M, C) are set.
+        network: whose prototypes (K', M, C) are set, and the fine ones of its skip where both networks have some.
         class_names: of the network; the index is the class id.
         model: the ``model.pt`` that knows some of them; None, or ``random``, does nothing.
     """
@@ -83,10 +85,14 @@ class KeepPrototypes:
         if self.model is None or getattr(engine.state, "resumed", False):
             return
         file = ModelFile(self.model)
-        known = read_state_dict(file)[PROTOTYPES]
-        names = file.class_names(len(known))
-        prototypes = self.network.prompt_encoder.prototypes.detach().clone()
-        for index, name in enumerate(self.class_names):
-            if name in names:
-                prototypes[index] = known[names.index(name)].to(prototypes)
+        known, own = read_state_dict(file), dict(self.network.named_parameters())
+        names = file.class_names(len(known[PROTOTYPES]))
+        rows = [(row, names.index(name)) for row, name in enumerate(self.class_names) if name in names]
+        prototypes = own[PROTOTYPES].detach().clone()
+        for row, source in rows:
+            prototypes[row] = known[PROTOTYPES][source].to(prototypes)
         self.network.set_prototypes(prototypes)
+        for key in FINE:
+            if key in own and key in known:
+                for row, source in rows:
+                    own[key][row] = known[key][source].to(own[key])

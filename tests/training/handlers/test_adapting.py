@@ -8,6 +8,7 @@ import pytest
 import torch
 from ignite.engine import Engine
 
+from scsam_monai.networks.skip_head import SkipHead
 from scsam_monai.training.handlers import KeepPrototypes, Watch
 from scsam_monai.weights.build import RANDOM, load_weights, rebuild_scsam
 from scsam_monai.weights.model_file import ModelFile
@@ -52,6 +53,26 @@ def test_known_classes_keep_their_prototypes_by_name() -> None:
     assert torch.equal(mine[0], known[0])
     assert not mine[1].any()
     assert torch.equal(mine[2], known[names.index("mitochondrion")])
+
+
+def test_known_classes_keep_the_fine_prototypes_of_the_skip_too() -> None:
+    file = ModelFile(shipped_model())
+    network = rebuild_scsam(file.path, record=file.record)
+    load_weights(network, file)
+    known = network.mask_decoder.skip_head
+    assert known.prototypes is not None
+    names = file.class_names(len(known.prototypes))
+    other = Prompted((3, *network.prompt_encoder.prototypes.shape[1:]))
+    other.mask_decoder = torch.nn.Module()
+    other.mask_decoder.skip_head = head = SkipHead(256, known.channels, n_classes=3)
+    fresh = head.prototypes.detach().clone()
+    engine = SimpleNamespace(state=SimpleNamespace(resumed=False))
+    KeepPrototypes(other, ["mitochondrion", "synapse", "background"], file.path)(engine)
+    for row, name in ((0, "mitochondrion"), (2, "background")):
+        assert torch.equal(head.prototypes[row], known.prototypes[names.index(name)])
+        assert head.bias[row] == known.bias[names.index(name)]
+    assert torch.equal(head.prototypes[1], fresh[1])
+    assert head.bias[1] == 0
 
 
 def test_without_a_model_and_in_a_resumed_run_nothing_is_set() -> None:

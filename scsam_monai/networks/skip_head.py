@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import scsam_monai._torchvision  # noqa: F401  isort: skip
 import torch
 from segment_anything.modeling.mask_decoder import MLP
@@ -57,4 +59,5 @@ class SkipHead(MLP):
         cells = torch.einsum("bkc,bcphw->bkphw", weights, skip.unflatten(1, (self.channels, -1)))
         if self.bias is not None:
             cells = cells + self.bias.view(-1, 1, 1, 1)
-        return F.pixel_shuffle(cells.flatten(1, 2), round((skip.shape[1] / self.channels) ** 0.5))
+        # A whole number while a network is recorded, too, where sizes are tensors.
+        return F.pixel_shuffle(cells.flatten(1, 2), math.isqrt(int(skip.shape[1]) // self.channels))

@@ -137,6 +137,8 @@ def test_gradients_reach_all_that_trains(plus: ScSAM, frozen: bool) -> None:
         plus.sam_encoder.freeze()
         plus.mae_encoder.freeze()
     plus.train()
+    # It starts from nothing, and what comes before it has no gradient then.
+    torch.nn.init.normal_(plus.mask_decoder.skip_head.layers[-1].weight, std=0.1)
     loss_on_all_outputs(plus(torch.rand(2, 1, 64, 64))).backward()
     for name, parameter in plus.named_parameters():
         assert (parameter.grad is not None) == parameter.requires_grad, name

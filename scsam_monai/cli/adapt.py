@@ -64,7 +64,7 @@ def adapt(
     del resume
     target = output or Path(f"{name_of_image(image.resolve())}_model")
     try:
-        with _errors_alone("scsam_monai", "monai"), stage_bars() as progress:
+        with _errors_alone("scsam_monai", "monai", "ignite"), stage_bars() as progress:
             result = run(
                 image,
                 labels,
@@ -86,10 +86,10 @@ def adapt(
 
 @contextmanager
 def _errors_alone(*names: str) -> Iterator[None]:
-    """Have loggers be silent but for errors: what matters of the rest is told in fewer words."""
+    """Have loggers be silent but for errors, which ignite tells a second time: the rest is told in fewer words."""
     levels = {name: logging.getLogger(name).level for name in names}
     for name in names:
-        logging.getLogger(name).setLevel(logging.ERROR)
+        logging.getLogger(name).setLevel(logging.CRITICAL if name == "ignite" else logging.ERROR)
     try:
         yield
     finally:

@@ -112,7 +112,12 @@ def read_annotations(
     shapes = [_shape(image) for image, _ in pairs]
     for (_, label), shape, array in zip(pairs, shapes, arrays, strict=True):
         if volume_shape(shape) != array.shape:
-            remedy = "pair each image with its own labels"
+            remedy = (
+                "labels of one section: scsam import files . DATASET --image IMAGE --label LABELS --section Z, "
+                "then scsam adapt DATASET"
+                if len(array) == 1 and array.shape[1:] == volume_shape(shape)[1:]
+                else "pair each image with its own labels"
+            )
             met = str(array.shape)
             raise InputError(
                 _named(label), expected=f"the shape of its image, {shape}", met=met, remedy=remedy

@@ -232,3 +232,10 @@ def test_shapes_and_numbers_have_to_fit(tmp_path) -> None:
         read_annotations([grey(), grey()], label(), class_names=NAMES, voxel_size_nm=SIZE, folder=tmp_path)
     with pytest.raises(InputError, match="name the label image, too"):
         read_annotations(tmp_path, None, folder=tmp_path)
+
+
+def test_labels_of_one_section_of_a_stack_are_told_the_way(tmp_path) -> None:
+    with pytest.raises(InputError, match=r"--section Z, then scsam adapt DATASET$"):
+        read_annotations(
+            grey((5, 64, 64)), label(), class_names=NAMES, voxel_size_nm=SIZE, folder=tmp_path / "work"
+        )

@@ -33,7 +33,6 @@ from stacks import GENERATED, SECTIONS, STACKS, TUNING, add_folders, check_there
 
 from scsam_monai.filesystem.atomic import write_json
 
-PYRAMID = "tf_efficientnet_lite0"
 ON_PYRAMID = "PYRAMID_WEIGHTS"
 """Stands for the file of ``--pyramid-weights``."""
 

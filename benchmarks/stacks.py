@@ -105,8 +105,7 @@ def prepare(options: argparse.Namespace, data: str, labels: str) -> Path:
         whole = options.generated or whole
         if options.generated is None:
             write_sample_dataset(whole)
-    elif not (whole / "dataset.json").is_file():
-        stack = {**STACKS, **TUNING}[data]
+    elif (stack := stack_of(data)) and not (whole / "dataset.json").is_file():
         import_files(
             getattr(options, folder_option(data)),
             whole,

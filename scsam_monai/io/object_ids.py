@@ -7,17 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from scsam_monai.io.image import VoxelSize
-from scsam_monai.io.ome_zarr import (
-    Shape3,
-    Version,
-    check_new,
-    create_group,
-    group_attributes,
-    multiscales,
-    pyramid_levels,
-    volume_name,
-)
-from scsam_monai.io.ome_zarr_create import CHUNK
+from scsam_monai.io.ome_zarr import Shape3, Version, pyramid_levels
+from scsam_monai.io.ome_zarr_create import CHUNK, create_image_label
 
 ID_TYPE = "uint32"
 
@@ -49,12 +40,14 @@ def create_object_ids(
     Raises:
         InputError: the output exists, the version is unknown or the place cannot be written to.
     """
-    path = Path(path)
-    check_new(path, version)
     levels = pyramid_levels(shape, voxel_size_nm, offset_nm)
-    ome = {
-        "multiscales": multiscales(version, levels, volume_name(path), channels=False, method="nearest"),
-        "image-label": {"version": version},
-    }
-    stated = group_attributes(version, ome, dict(attributes or {}))
-    create_group(path, version, levels, chunk, stated, dtype=ID_TYPE)
+    create_image_label(
+        path,
+        levels,
+        {"version": version},
+        "nearest",
+        version=version,
+        chunk=chunk,
+        attributes=attributes,
+        dtype=ID_TYPE,
+    )

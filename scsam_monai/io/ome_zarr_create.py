@@ -12,6 +12,7 @@ from scsam_monai.errors import check_choice
 from scsam_monai.io.image import VoxelSize
 from scsam_monai.io.ome_zarr import (
     LabelLegend,
+    Level,
     Shape3,
     Version,
     check_new,
@@ -56,14 +57,52 @@ def create_labels(
     Raises:
         InputError: the output exists, the version is unknown or the place cannot be written to.
     """
+    levels = pyramid_levels(shape, voxel_size_nm, offset_nm)
+    create_image_label(
+        path,
+        levels,
+        image_label(version, legend),
+        "mode",
+        version=version,
+        chunk=chunk,
+        attributes=attributes,
+    )
+
+
+def create_image_label(
+    path: str | Path,
+    levels: list[Level],
+    described: Mapping[str, Any],
+    method: str,
+    *,
+    version: Version,
+    chunk: Shape3,
+    attributes: Mapping[str, Any] | None,
+    dtype: str = "uint8",
+) -> None:
+    """Create an empty volume that OME-Zarr knows as labels, of classes or of objects.
+
+    Args:
+        path: the folder to make.
+        levels: of its pyramid.
+        described: what ``image-label`` says.
+        method: how cells of coarser levels are made.
+        version: of OME-Zarr.
+        chunk: (z, y, x), the unit of writing.
+        attributes: JSON, kept in the group.
+        dtype: of a voxel.
+
+    Raises:
+        InputError: the output exists, the version is unknown or the place cannot be written to.
+    """
     path = Path(path)
     check_new(path, version)
-    levels = pyramid_levels(shape, voxel_size_nm, offset_nm)
     ome = {
-        "multiscales": multiscales(version, levels, volume_name(path), channels=False, method="mode"),
-        "image-label": image_label(version, legend),
+        "multiscales": multiscales(version, levels, volume_name(path), channels=False, method=method),
+        "image-label": described,
     }
-    create_group(path, version, levels, chunk, group_attributes(version, ome, dict(attributes or {})))
+    stated = group_attributes(version, ome, dict(attributes or {}))
+    create_group(path, version, levels, chunk, stated, dtype=dtype)
 
 
 def create_image(

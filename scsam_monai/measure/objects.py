@@ -29,8 +29,8 @@ from scsam_monai.progress import StageProgress, progress_of
 SPLITS = ("none", "distance", "map")
 """How touching objects are told apart: not at all, by their shape, by a map of the network."""
 
-SPLIT_BYTES = 80
-"""Memory counted for each voxel of the bounding box in which a component is split; 36 to 50 were measured."""
+SPLIT_BYTES = 130
+"""Memory counted for each voxel of the bounding box in which a component is split; 120 to 125 were measured."""
 
 
 @dataclass(frozen=True)

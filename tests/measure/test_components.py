@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import tracemalloc
 from dataclasses import fields
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import ndimage
 from skimage.measure import label, regionprops
 from solids import blobs
 
@@ -16,6 +18,7 @@ from scsam_monai.io import LabelLegend, LabelVolume, create_labels, open_volume
 from scsam_monai.io.palette import class_colours
 from scsam_monai.measure import FoundObjects, find_objects
 from scsam_monai.measure.components import CancelledError
+from scsam_monai.measure.objects import SPLIT_BYTES
 
 SIZE = (40.0, 10.0, 10.0)
 
@@ -169,3 +172,15 @@ def test_counts_and_volumes_of_real_organelles_are_those_of_scikit_image(real_da
         expected = label(labels, connectivity=3)
         np.testing.assert_array_equal(found.ids, expected)
         np.testing.assert_array_equal(found.table.voxels, np.bincount(expected.reshape(-1))[1:])
+
+
+def test_memory_counted_for_splitting_is_what_it_takes(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    labels = ndimage.zoom((rng.random((8, 8, 8)) < 0.6).astype(np.uint8), 10, order=0)
+    tracemalloc.start()
+    try:
+        find_objects(labels, tmp_path / "ids.ome.zarr", voxel_size_nm=SIZE, split="distance")
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert 0.7 * SPLIT_BYTES < peak / labels.size < SPLIT_BYTES

@@ -32,6 +32,7 @@ from bundle_runs import bundle_command, commit, machine, train
 from stacks import GENERATED, SECTIONS, STACKS, TUNING, add_folders, check_there, prepare, stack_of, there
 
 from scsam_monai.filesystem.atomic import write_json
+from scsam_monai.networks.pyramid import PYRAMID
 
 ON_PYRAMID = "PYRAMID_WEIGHTS"
 """Stands for the file of ``--pyramid-weights``."""
@@ -155,7 +156,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--models", nargs="+", choices=names, metavar="MODEL", help=", ".join(names))
     parser.add_argument("--ablations", action="store_true", help="ScSAM plus and its ablations")
     parser.add_argument("--short", action="store_true", help="one data set, seed 0, one minute each")
-    parser.add_argument("--pyramid-weights", default="timm", help="file, or timm for its hub's")
+    parser.add_argument("--pyramid-weights", default=PYRAMID, help="name, file, or timm for its hub's")
     parser.add_argument("--output", type=Path, default=Path("runs/accuracy"))
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time, one core each")
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="overrides of the config")

@@ -97,7 +97,7 @@ def test_every_model_is_one_the_configs_know(accuracy, small_dataset, tmp_path, 
     for job in accuracy.jobs(options):
         words = accuracy.command(job, accuracy.overrides(options, job), small_dataset, tmp_path)
         check_overrides(words[1:])
-    assert {"network_def::weights": "timm"}.items() <= accuracy.overrides(
+    assert {"network_def::weights": "tf_efficientnet_lite0"}.items() <= accuracy.overrides(
         options, next(job for job in accuracy.jobs(options) if "frozen" in job.model)
     ).items()
 

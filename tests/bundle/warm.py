@@ -20,6 +20,7 @@ from typing import IO
 
 MODULE = "monai.bundle"
 THREADS = {"OMP_NUM_THREADS": "1"}
+PATIENCE = 10
 
 
 class WarmBundle:
@@ -57,7 +58,13 @@ class WarmBundle:
 
     def close(self) -> None:
         """End the process that forks."""
-        self._server.communicate()
+        assert self._server.stdin is not None
+        self._server.stdin.close()
+        try:
+            self._server.wait(PATIENCE)
+        except subprocess.TimeoutExpired:  # a process that a test forked and left behind holds its questions open
+            self._server.kill()
+            self._server.wait()
 
 
 def serve(questions: IO[str]) -> None:

@@ -62,7 +62,9 @@ class WarmBundle:
         self._server.stdin.close()
         try:
             self._server.wait(PATIENCE)
-        except subprocess.TimeoutExpired:  # a process that a test forked and left behind holds its questions open
+        except (
+            subprocess.TimeoutExpired
+        ):  # a process that a test forked and left behind holds its questions open
             self._server.kill()
             self._server.wait()
 

@@ -209,8 +209,10 @@ def _regions(
     true: LabelReader, predicted: LabelReader, z: str | None
 ) -> tuple[tuple[Region, Region], str | None]:
     """What to read of the prediction and of the truth, and which sections of the truth these are, None for all."""
+    from scsam_monai.data.directions import warn_of_directions
     from scsam_monai.data.importers.splits import parse_z_range
 
+    warn_of_directions(true.path, predicted.path)
     depth, height, width = true.shape
     first, last = 0, depth
     if predicted.shape != true.shape:
@@ -243,7 +245,7 @@ def _sections_of(true: LabelReader, predicted: LabelReader) -> tuple[int, int]:
     from scsam_monai.measure.recorded import recorded_sections
 
     whole, part = recorded_sections(true.path), recorded_sections(predicted.path)
-    place = round(stated_offset(predicted.path)[0])
+    place = round(stated_offset(predicted.path)[0] - stated_offset(true.path)[0])
     known = part is not None or place > 0
     first = (place if part is None else part[0]) - (0 if whole is None else whole[0])
     last = first + predicted.shape[0]

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from scsam_monai.data.dataset import DESCRIPTION_NAME, load_dataset
+from scsam_monai.data.directions import warn_of_directions
 from scsam_monai.data.importers.target import UNKNOWN, ValueMap, name_of
 from scsam_monai.data.items import BACKGROUND, IGNORE_LABEL, volume_shape
 from scsam_monai.data.pairing import pair_by_name
@@ -108,6 +109,8 @@ def read_annotations(
         given = {"--class": class_names, "--unlabelled": unlabelled, "--voxel-size-nm": voxel_size_nm}
         return _of_dataset(images, [option for option, value in given.items() if value is not None])
     pairs = _pairs(images, labels)
+    for image, label in pairs:
+        warn_of_directions(image, label)
     arrays = [as_volume(_label(label)) for _, label in pairs]
     shapes = [_shape(image) for image, _ in pairs]
     for (_, label), shape, array in zip(pairs, shapes, arrays, strict=True):

@@ -17,11 +17,14 @@ from scsam_monai.inference.products import Product
 from scsam_monai.inference.runners.local import Cancel
 from scsam_monai.inference.small_profiles import remove_small
 from scsam_monai.io.formats import place_and_dataset
+from scsam_monai.io.formats.nifti import NiftiFormat, directions
+from scsam_monai.io.image import VoxelSize
 from scsam_monai.io.label_export import export_labels
 from scsam_monai.io.ome_zarr import LabelLegend
 from scsam_monai.io.ome_zarr_create import create_image, create_labels
 from scsam_monai.io.ome_zarr_volume import ImageVolume, LabelVolume
 from scsam_monai.io.pyramid import build_pyramid, write_block
+from scsam_monai.io.stated_offset import NOWHERE, stated_offset
 from scsam_monai.progress import StageProgress, progress_of
 
 
@@ -112,7 +115,13 @@ class Store:
         place, exported, target = self._place(Product.LABELS), self._exported(), self.job.path(Product.LABELS)
         if place.exists():
             if not exported.exists():
-                export_labels(place, exported, progress=progress_of("exporting", progress))
+                export_labels(
+                    place,
+                    exported,
+                    progress_of("exporting", progress),
+                    sections=self.job.source.sections,
+                    directions=_directions(self.job),
+                )
             # It goes with the folder. Away from its name, no kill from here on has it exported once more.
             with write_errors(place):
                 place.rename(place.with_suffix(".exported"))
@@ -125,7 +134,7 @@ class Store:
             "version": job.ome_zarr,
             "chunk": job.chunk,
             "attributes": _provenance(job),
-            "offset_nm": (job.first_section * job.voxel_size_nm[0], 0.0, 0.0),
+            "offset_nm": _offset_nm(job),
         }
         shape, size = job.source.shape, job.voxel_size_nm
         if product == Product.LABELS:
@@ -166,6 +175,21 @@ def _place_in(folder: Path, product: Product) -> Path:
 
 def _exported_in(folder: Path, output: Path) -> Path:
     return folder / f"exported{output_suffix(output).lower()}"
+
+
+def _offset_nm(job: Job) -> VoxelSize:
+    """Where the maps lie: where the image states that it lies, and so many sections further."""
+    source = job.source
+    z, y, x = NOWHERE if source.axes is not None else stated_offset(source.path, source.dataset)
+    z, y, x = (n * edge for n, edge in zip((z + job.first_section, y, x), job.voxel_size_nm, strict=True))
+    return z, y, x
+
+
+def _directions(job: Job) -> np.ndarray | None:
+    """How the axes of a NIfTI image lie in its world, which declared axes say nothing of."""
+    path = Path(job.source.path)
+    named = path.name.lower().endswith(NiftiFormat.suffixes)
+    return directions(path) if named and job.source.axes is None else None
 
 
 def _provenance(job: Job) -> dict[str, object]:

@@ -135,7 +135,7 @@ def as_label_array(path: str | Path, array: np.ndarray) -> np.ndarray:
     """Integers as they are; bool and floating-point labels as integers where nothing is lost.
 
     Raises:
-        InputError: the values are not whole numbers.
+        InputError: the values are not whole numbers, or so large that the type no longer tells them apart.
     """
     if array.dtype.kind in "iu":
         return array
@@ -149,6 +149,15 @@ def as_label_array(path: str | Path, array: np.ndarray) -> np.ndarray:
             expected="label values that are whole numbers",
             met=f"fractions or NaN in type {array.dtype}",
             remedy="make sure that this is the label file, saved without interpolation",
+        )
+    kept = 2 ** (np.finfo(array.dtype).nmant + 1)
+    largest = int(integers.max(initial=0))
+    if largest >= kept:
+        raise InputError(
+            path,
+            expected=f"label values below {kept:,}, up to which {array.dtype} tells whole numbers apart",
+            met=f"{largest:,}: objects may have been merged when it was saved",
+            remedy="save the labels as 32-bit integers, in the program that made them",
         )
     return integers
 

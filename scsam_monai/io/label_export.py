@@ -17,6 +17,7 @@ from scsam_monai.errors import InputError
 from scsam_monai.filesystem.atomic import atomic_path, write_errors
 from scsam_monai.io.checks import suffix_among
 from scsam_monai.io.image import VoxelSize
+from scsam_monai.io.label_legend import sections_line
 from scsam_monai.io.ome_zarr import LabelLegend
 from scsam_monai.io.ome_zarr_volume import LabelVolume
 from scsam_monai.io.stated_offset import NOWHERE, imagej_origin, ome_planes
@@ -91,7 +92,14 @@ def stack_options(
     }
 
 
-def export_labels(zarr_path: str | Path, target: str | Path, progress: Progress | None = None) -> None:
+def export_labels(
+    zarr_path: str | Path,
+    target: str | Path,
+    progress: Progress | None = None,
+    *,
+    sections: tuple[int, int] | None = None,
+    directions: np.ndarray | None = None,
+) -> None:
     """Write a label volume as one file, which appears whole or not at all.
 
     TIFF is ImageJ's up to 4 GiB and OME-BigTIFF beyond, with the voxel size and the class names and colours as
@@ -101,6 +109,9 @@ def export_labels(zarr_path: str | Path, target: str | Path, progress: Progress 
         zarr_path: made by :func:`~scsam_monai.io.create_labels`, level 0 finished.
         target: ends in ``.tif``, ``.tiff``, ``.nii`` or ``.nii.gz``.
         progress: called with planes read and in all.
+        sections: of the whole volume that these are, to be recorded; None for all.
+        directions: unit vectors along x, y, z in the world of NIfTI, (3, 3) columns: those of the image, so that
+            programs lay the labels over it; None takes the world's own.
 
     Raises:
         InputError: another suffix, an output that exists, a volume too large for NIfTI, a damaged chunk, a full
@@ -114,7 +125,7 @@ def export_labels(zarr_path: str | Path, target: str | Path, progress: Progress 
             target, expected="a new output", met="one that exists", remedy="remove it or choose another name"
         )
     with write_errors(target), atomic_path(target) as temporary:
-        write(temporary, volume, _planes(volume, progress))
+        write(temporary, volume, _planes(volume, progress), sections, directions)
 
 
 def check_export(target: str | Path, shape: tuple[int, ...]) -> None:
@@ -143,8 +154,14 @@ def _planes(volume: LabelVolume, progress: Progress | None) -> Iterator[np.ndarr
             yield plane
 
 
-def _write_tiff(path: Path, volume: LabelVolume, planes: Iterator[np.ndarray]) -> None:
-    text = _legend_text(volume.legend)
+def _write_tiff(
+    path: Path,
+    volume: LabelVolume,
+    planes: Iterator[np.ndarray],
+    sections: tuple[int, int] | None,
+    _: np.ndarray | None,
+) -> None:
+    text = "\n".join([_legend_text(volume.legend), *([] if sections is None else [sections_line(sections)])])
     options = stack_options(
         volume.shape,
         np.uint8,
@@ -167,22 +184,35 @@ def _legend_text(legend: LabelLegend) -> str:
     return "\n".join(lines)
 
 
-def _write_nifti(path: Path, volume: LabelVolume, planes: Iterator[np.ndarray]) -> None:
+def _write_nifti(
+    path: Path,
+    volume: LabelVolume,
+    planes: Iterator[np.ndarray],
+    sections: tuple[int, int] | None,
+    directions: np.ndarray | None,
+) -> None:
+    header = _nifti_header(volume.shape, volume.voxel_size_nm, volume.offset_nm, directions)
+    if sections is not None:
+        header["descrip"] = sections_line(sections).encode()
     with _opened(path) as stream:
-        _nifti_header(volume.shape, volume.voxel_size_nm, volume.offset_nm).write_to(stream)
+        header.write_to(stream)
         for plane in planes:  # x runs fastest in the file, as in the plane
             stream.write(plane.tobytes())
 
 
-def _nifti_header(shape: tuple[int, ...], voxel_size_nm: VoxelSize, offset_nm: VoxelSize) -> nib.Nifti1Header:
+def _nifti_header(
+    shape: tuple[int, ...], voxel_size_nm: VoxelSize, offset_nm: VoxelSize, directions: np.ndarray | None
+) -> nib.Nifti1Header:
     import nibabel as nib
 
-    affine = np.diag([*(size * _MM_PER_NM for size in reversed(voxel_size_nm)), 1.0])
-    affine[:3, 3] = [offset * _MM_PER_NM for offset in reversed(offset_nm)]
+    sizes = np.array(voxel_size_nm[::-1]) * _MM_PER_NM
+    affine = np.eye(4)
+    affine[:3, :3] = (np.eye(3) if directions is None else directions) * sizes
+    affine[:3, 3] = affine[:3, :3] @ (np.array(offset_nm[::-1]) * _MM_PER_NM / sizes)
     header = nib.Nifti1Header()
     header.set_data_dtype(np.uint8)
     header.set_data_shape(shape[::-1])
-    header.set_zooms(np.diag(affine)[:3])
+    header.set_zooms(sizes)
     header.set_sform(affine, code="scanner")
     header.set_qform(affine, code="scanner")
     header.set_xyzt_units("mm")

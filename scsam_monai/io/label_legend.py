@@ -1,9 +1,10 @@
-"""Read the class names and colours that label files of this package carry."""
+"""Read what label files of this package carry as text: class names and colours, and of which sections they are."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tifffile
@@ -14,6 +15,27 @@ from scsam_monai.io.ome_zarr_volume import LabelVolume
 
 _LINE = re.compile(r"^(\d+) = (.+) #([0-9a-f]{6})$", flags=re.MULTILINE)
 """As :func:`scsam_monai.io.label_export.export_labels` writes it."""
+
+_SECTIONS = re.compile(r"^sections (\d+):(\d+)$", flags=re.MULTILINE)
+
+
+def sections_line(sections: tuple[int, int]) -> str:
+    """Return the line that says of which sections of the whole volume labels are, the end excluded."""
+    return f"sections {sections[0]}:{sections[1]}"
+
+
+def read_sections(path: str | Path) -> tuple[int, int] | None:
+    """Return the sections that a TIFF or NIfTI of labels records; None where it records none."""
+    path = Path(path)
+    if path.is_file() and path.name.lower().endswith((".nii", ".nii.gz")):
+        import nibabel as nib
+
+        image: Any = nib.load(path)
+        texts = [bytes(image.header["descrip"]).rstrip(b"\0").decode(errors="replace")]
+    else:
+        texts = _texts(path) if path.is_file() and path.suffix.lower() in (".tif", ".tiff") else []
+    found = [match for text in texts for match in _SECTIONS.findall(text)]
+    return (int(found[0][0]), int(found[0][1])) if len(found) == 1 else None
 
 
 def read_legend(path: str | Path) -> LabelLegend | None:
@@ -30,13 +52,17 @@ def read_legend(path: str | Path) -> LabelLegend | None:
             return None
     if path.suffix.lower() not in (".tif", ".tiff"):
         return None
-    with tifffile.TiffFile(path) as file:
-        texts = [str((file.imagej_metadata or {}).get("Info", "")), _description(file.ome_metadata)]
-    lines = [match for text in texts for match in _LINE.findall(text)]
+    lines = [match for text in _texts(path) for match in _LINE.findall(text)]
     if not lines or [int(index) for index, _, _ in lines] != list(range(len(lines))):
         return None
     colours = np.array([list(bytes.fromhex(colour)) for _, _, colour in lines], np.uint8)
     return LabelLegend(tuple(name for _, name, _ in lines), colours)
+
+
+def _texts(path: Path) -> list[str]:
+    """What a TIFF says in words, in ImageJ's way and in OME's."""
+    with tifffile.TiffFile(path) as file:
+        return [str((file.imagej_metadata or {}).get("Info", "")), _description(file.ome_metadata)]
 
 
 def _description(ome: str | None) -> str:

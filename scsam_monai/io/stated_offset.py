@@ -1,4 +1,4 @@
-"""Where labels, maps and objects of some sections lie in the whole volume, as their files state it."""
+"""Where an image or its labels lie, where they are part of a larger volume, as their files state it."""
 
 from __future__ import annotations
 
@@ -8,32 +8,50 @@ from typing import Any
 import tifffile
 
 from scsam_monai.errors import InputError
+from scsam_monai.io.formats import place_and_dataset
+from scsam_monai.io.formats.nifti import NiftiFormat, offset_in_voxels
+from scsam_monai.io.formats.zarr import ZarrSource, is_zarr
 from scsam_monai.io.image import VoxelSize
-from scsam_monai.io.ome_zarr_volume import OmeZarrVolume
 from scsam_monai.io.voxel_size import nm_per_unit
 
 NOWHERE = (0.0, 0.0, 0.0)
 
 
-def stated_offset(path: str | Path) -> VoxelSize:
-    """Return how many voxels a file's first one lies from that of the whole volume, (z, y, x).
+def stated_offset(path: str | Path, dataset: str | None = None) -> VoxelSize:
+    """Return how many voxels a file's first one lies from the origin that the file states, (z, y, x).
+
+    They are counted along the axes of the array, whichever way these point in the world of a NIfTI file.
 
     Args:
-        path: OME-Zarr of this package, or a TIFF of ImageJ's or OME's; others lie at 0.
+        path: OME-Zarr, a TIFF of ImageJ's or OME's, or NIfTI; others lie at 0, and so do NIfTI files whose header
+            says that it knows no place. May name a data set.
+        dataset: names it beside.
     """
-    path = Path(path)
-    if path.is_dir():
-        try:
-            volume = OmeZarrVolume(path)
-        except InputError:
-            return NOWHERE
-        z, y, x = (nm / edge for nm, edge in zip(volume.offset_nm, volume.voxel_size_nm, strict=True))
-        return z, y, x
-    if path.suffix.lower() not in (".tif", ".tiff") or not path.is_file():
+    place, inside = place_and_dataset(path) if dataset is None else (Path(path), dataset)
+    if place.is_dir():
+        return _of_zarr(place, inside) if is_zarr(place) else NOWHERE
+    name = place.name.lower()
+    if not place.is_file():
         return NOWHERE
+    if name.endswith(NiftiFormat.suffixes):
+        return offset_in_voxels(place)
+    return _of_tiff(place) if name.endswith((".tif", ".tiff")) else NOWHERE
+
+
+def _of_zarr(folder: Path, dataset: str | None) -> VoxelSize:
+    try:
+        source = ZarrSource(folder, dataset)
+    except (InputError, OSError, ValueError, KeyError):  # who reads it says what is wrong
+        return NOWHERE
+    stated = dict(zip(source.stored.axes, source.offset, strict=False))
+    z, y, x = (stated.get(axis, 0.0) for axis in "zyx")
+    return z, y, x
+
+
+def _of_tiff(path: Path) -> VoxelSize:
     with tifffile.TiffFile(path) as file:
         if file.imagej_metadata is not None:
-            z, y, x = (-float(file.imagej_metadata.get(f"{axis}origin", 0)) for axis in "zyx")
+            z, y, x = (0.0 - float(file.imagej_metadata.get(f"{axis}origin", 0)) for axis in "zyx")
             return z, y, x
         return NOWHERE if file.ome_metadata is None else _of_ome(tifffile.xml2dict(file.ome_metadata))
 

@@ -58,7 +58,7 @@ class LabelReader:
         dataset: str | None = None,
         axes: str | None = None,
     ) -> None:
-        self._closes = isinstance(labels, str | Path)
+        self._closes, self._dataset = isinstance(labels, str | Path), dataset
         if isinstance(labels, np.ndarray):
             if voxel_size_nm is None:
                 raise InputError(
@@ -100,7 +100,8 @@ class LabelReader:
     @property
     def offset_nm(self) -> VoxelSize:
         """(z, y, x) of the first voxel, where the file states that it is part of a larger volume."""
-        z, y, x = (n * edge for n, edge in zip(stated_offset(self.path), self.voxel_size_nm, strict=True))
+        offset = stated_offset(self.path, self._dataset)
+        z, y, x = (n * edge for n, edge in zip(offset, self.voxel_size_nm, strict=True))
         return z, y, x
 
     @property

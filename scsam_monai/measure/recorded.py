@@ -8,6 +8,7 @@ from typing import Any
 
 from scsam_monai.errors import InputError
 from scsam_monai.inference.job import ZARR
+from scsam_monai.io.label_legend import read_sections
 from scsam_monai.io.ome_zarr_volume import LabelVolume
 
 
@@ -32,7 +33,8 @@ def recorded_sections(labels: Path) -> tuple[int, int] | None:
     Args:
         labels: a file or folder of any format.
     """
-    return sections_in(recorded_job(labels))
+    recorded = sections_in(recorded_job(labels))
+    return read_sections(labels) if recorded is None else recorded
 
 
 def sections_in(job: Mapping[str, Any]) -> tuple[int, int] | None:

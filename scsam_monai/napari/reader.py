@@ -96,7 +96,7 @@ def _is_grey(path: Path) -> bool:
 def _image_layer(path: Path) -> Layer:
     with open_volume(path) as volume:
         size, values = volume.voxel_size_nm, _whole(volume)
-    place = {} if size is None else in_nanometres(size, values.ndim)
+    place = {} if size is None else in_nanometres(size, values.ndim, stated_offset(path))
     return values, {"name": _stem(path), "colormap": "gray", **place}, "image"
 
 

@@ -19,7 +19,7 @@ from scsam_monai.io.ome_zarr import LabelLegend
 from scsam_monai.io.section_range import some_sections
 from scsam_monai.io.volume import open_volume
 from scsam_monai.io.voxel_size import as_voxel_size
-from scsam_monai.measure.recorded import recorded_job, sections_in
+from scsam_monai.measure.recorded import recorded_job, recorded_sections
 from scsam_monai.progress import Progress
 from scsam_monai.report.charts import size_histogram
 from scsam_monai.report.evaluated import evaluated_tables
@@ -70,7 +70,7 @@ def labels_page(
         grey = stack.enter_context(
             open_volume(source, dataset, image_axes or job.get("source", {}).get("axes"))
         )
-        sections = sections_in(job)
+        sections = recorded_sections(path)
         if grey.shape != classes.shape:  # labels of some sections go with these of the whole image
             grey = some_sections(grey, sections, "--image")
         first = 0 if sections is None else sections[0]

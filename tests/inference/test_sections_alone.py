@@ -85,23 +85,31 @@ def test_they_say_where_they_are(predict: Any) -> None:
     assert LabelVolume("all.ome.zarr").offset_nm == (0.0, 0.0, 0.0)
 
 
-def test_reports_and_measures_take_these_sections_of_the_image(predict: Any, stack: Path) -> None:
-    assert predict("part.ome.zarr", "--z", "3:6").exit_code == 0
-    page = labels_page("part.ome.zarr", stack)
+@pytest.mark.parametrize("name", ["part.ome.zarr", "part.tif", "part.nii.gz"])
+def test_reports_and_measures_take_these_sections_of_the_image(predict: Any, stack: Path, name: str) -> None:
+    assert predict(name, "--z", "3:6").exit_code == 0
+    page = labels_page(name, stack)
     assert page.sheets[-1].title == "z 5 of 3 to 5"
-    assert "--z 3:6" in page.commands[0]
-    done = CliRunner().invoke(app, ["measure", "part.ome.zarr", "figures", "--image", "stack.npy"])
+    assert name != "part.ome.zarr" or "--z 3:6" in page.commands[0]
+    done = CliRunner().invoke(app, ["measure", name, "figures", "--image", "stack.npy"])
     assert done.exit_code == 0, done.output
     with Path("figures/objects.csv").open() as file:
         rows = list(csv.DictReader(file))
-    labels, image = whole(Path("part.ome.zarr")), np.load(stack)[3:6]
+    labels, image = whole(Path(name)), np.load(stack)[3:6]
     summed = sum(float(row["mean_intensity"]) * int(row["voxels"]) for row in rows)
     assert summed == pytest.approx(float(image[labels > 0].sum()), rel=1e-6)
 
 
 @pytest.mark.parametrize(
     ("name", "span"),
-    [("part.ome.zarr", (4, 7)), ("part.tif", (4, 7)), ("part.ome.zarr", (0, 2)), ("part.ome.zarr", (10, 11))],
+    [
+        ("part.ome.zarr", (4, 7)),
+        ("part.tif", (4, 7)),
+        ("part.tif", (0, 2)),
+        ("part.nii.gz", (0, 2)),
+        ("part.ome.zarr", (0, 2)),
+        ("part.ome.zarr", (10, 11)),
+    ],
 )
 def test_they_are_scored_against_the_same_sections_of_the_truth(
     predict: Any, name: str, span: tuple[int, int]

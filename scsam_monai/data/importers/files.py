@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from scsam_monai.data.directions import warn_of_directions
 from scsam_monai.data.importers.missing import measured_nowhere
 from scsam_monai.data.importers.splits import Item, Sections, ZRanges, split_along, split_by_file
 from scsam_monai.data.importers.target import ValueMap, prepare_target, source_folder, write_description
@@ -76,6 +77,7 @@ def import_files(
     known = class_ids(list(annotated or value_map.labels.values()), value_map.labels, where="annotated")
     items = []
     for index, (image, label, z) in enumerate(_pairs(base, images, labels, in_order, sections)):
+        warn_of_directions(image, label)
         size = _voxel_size(image, axes, voxel_size_nm)
         file, missing = _image_file(image, axes, z, folder, index, size)
         items.append(

@@ -6,6 +6,7 @@ import contextlib
 import importlib
 import json
 import logging
+import re
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from scsam_monai.io.voxel_size import nm_per_unit
 logger = logging.getLogger(__name__)
 
 SUFFIXES = (".h5", ".hdf5", ".hdf")
+
+_OF_BIGDATAVIEWER = re.compile(r"/t\d{5,}/(s\d{2,})/\d+/cells")
 
 
 class Hdf5Source:
@@ -41,8 +44,8 @@ class Hdf5Source:
             self._dataset = file[name]
             where = Path(f"{path}:{name}")
             _check_filters(h5py, where, self._dataset)
-            shape, dtype = self._dataset.shape, self._dataset.dtype
-            axes = _axes(self._dataset)
+            shape, dtype = self._dataset.shape, _dtype(where, file, self._dataset)
+            axes = _axes(where, self._dataset)
             size, follows = _voxel_size(where, dict(self._dataset.attrs), axes)
             self._files = [path, *linked_files(h5py, path, self._dataset)]
             self.stored = Stored(where, shape, dtype, axes, size, size_follows_axes=follows)
@@ -51,7 +54,8 @@ class Hdf5Source:
 
     def read(self, box: Box) -> np.ndarray:
         """Read the values in ``box``."""
-        return self._dataset[box]
+        values = self._dataset[box]
+        return values if values.dtype == self.stored.dtype else values.view(self.stored.dtype)
 
     def files(self, _: Box | None = None) -> list[Path]:
         """The file, and those that hold values of a virtual data set or of one stored outside."""
@@ -89,9 +93,30 @@ def _check_filters(h5py: Any, where: Path, dataset: Any) -> None:
             )
 
 
-def _axes(dataset: Any) -> str:
+def _dtype(where: Path, file: Any, dataset: Any) -> np.dtype[Any]:
+    """The type of the values: BigDataViewer kept 16 bits without a sign as int16, unless its set-up names one."""
+    dtype = dataset.dtype
+    match = _OF_BIGDATAVIEWER.fullmatch(dataset.name)
+    if dtype.kind != "i" or dtype.itemsize != 2 or match is None:
+        return dtype
+    setup = file.get(match[1])
+    if setup is not None and "dataType" in setup.attrs and _text(setup.attrs["dataType"]) == "int16":
+        return dtype
+    say_once(logger, "%s: int16 of BigDataViewer, read as 16 bits without a sign, as it means them", where)
+    return np.dtype(np.uint16).newbyteorder(dtype.byteorder)
+
+
+def _axes(where: Path, dataset: Any) -> str:
     """Letters of the axes: from ``axistags`` (ilastik, vigra), else from the labels of HDF5's own dimensions."""
     ndim = len(dataset.shape)
+    if "MATLAB_class" in dataset.attrs and ndim == 3:
+        say_once(
+            logger,
+            "%s: written by MATLAB, whose first index is the last axis of shape %s; read as z, y, x; "
+            "if rows came first in MATLAB, say so by --axes zxy",
+            where,
+            dataset.shape,
+        )
     tags = dataset.attrs.get("axistags")
     stated = [str(dimension.label) for dimension in dataset.dims]
     if tags is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,14 +12,16 @@ import numpy as np
 
 from scsam_monai.errors import InputError
 from scsam_monai.io.axes import UNKNOWN
-from scsam_monai.io.checks import colour_error
+from scsam_monai.io.checks import colour_error, say_once
 from scsam_monai.io.formats.source import Box, MappedArray, Stored
-from scsam_monai.io.image import ImageHeader
-from scsam_monai.io.voxel_size import nm_per_unit
+from scsam_monai.io.image import ImageHeader, VoxelSize
+from scsam_monai.io.voxel_size import SAME, nm_per_unit
 from scsam_monai.progress import amount
 
 if TYPE_CHECKING:  # brings SciPy, which other formats do without
     import nibabel as nib
+
+logger = logging.getLogger(__name__)
 
 LARGEST_GZIP_BYTES = 2**31
 """A gzip stream has no parts: what it holds is unpacked at the first read and kept, up to this size."""
@@ -75,19 +78,62 @@ def _stored(path: Path, image: nib.Nifti1Image) -> Stored:
     # The scaled type is known from a value.
     dtype = image.dataobj[(0,) * ndim].dtype if 0 not in image.shape else np.dtype("u1")
     axes = (UNKNOWN * ndim + "tzyx")[-ndim:]
-    size = (*(None for _ in range(ndim)), *_voxel_size(header))[-ndim:]
+    size = (*(None for _ in range(ndim)), *_voxel_size(path, header))[-ndim:]
     return Stored(path, tuple(reversed(image.shape)), dtype, axes, size, layout=layout)
 
 
-def _voxel_size(header: nib.Nifti1Header) -> tuple[float | None, ...]:
-    """(z, y, x) in nm, or all None."""
+def _voxel_size(path: Path, header: nib.Nifti1Header) -> tuple[float | None, ...]:
+    """(z, y, x) in nm, or all None: also where the header states two, of which programs take either."""
     scale = nm_per_unit(header.get_xyzt_units()[0])
     zooms = [float(zoom) for zoom in header.get_zooms()[:3]]
     if scale is None or len(zooms) < 2 or min(zooms) <= 0:
         return None, None, None
+    if int(header["sform_code"]) > 0:
+        edges = np.linalg.norm(header.get_sform()[:3, : len(zooms)], axis=0)
+        if not np.allclose(edges, zooms, rtol=SAME, atol=0):
+            given, other = (", ".join(f"{edge * scale:.5g}" for edge in size) for size in (zooms, edges))
+            say_once(
+                logger,
+                "%s: its header states two voxel sizes (x, y, z), %s nm as pixdim and %s nm as sform: "
+                "neither is taken",
+                *(path, given, other),
+            )
+            return None, None, None
     # Zooms are stored in single precision: 7 digits are what the file states.
     x, y, *z = (float(f"{zoom * scale:.7g}") for zoom in zooms)
     return (z[0] if z else y, y, x)
+
+
+def offset_in_voxels(path: Path) -> VoxelSize:
+    """How many voxels the first one lies from the world's origin along z, y, x; 0 where no place is stated."""
+    image: Any = _load(path)
+    if not _states_a_place(image.header) or abs(np.linalg.det(image.affine[:3, :3])) == 0:
+        return 0.0, 0.0, 0.0
+    voxels = np.linalg.solve(image.affine[:3, :3], image.affine[:3, 3])
+    nearest = np.round(voxels)  # the header is in single precision
+    near = np.abs(voxels - nearest) < 1e-3 + 1e-6 * np.abs(nearest)
+    x, y, z = (float(f"{voxel:.7g}") for voxel in np.where(near, nearest, voxels) + 0.0)
+    return z, y, x
+
+
+def directions(path: Path) -> np.ndarray | None:
+    """Unit vectors in the world along x, y, z, as columns (3, 3); None where no place is stated."""
+    image: Any = _load(path)
+    edges = np.linalg.norm(image.affine[:3, :3], axis=0)
+    return image.affine[:3, :3] / edges if _states_a_place(image.header) and edges.all() else None
+
+
+def orientation(path: Path) -> str | None:
+    """Where x, y and z run to, like ``LPS`` (left, posterior, superior); None where no place is stated."""
+    import nibabel as nib
+
+    image: Any = _load(path)
+    return "".join(nib.aff2axcodes(image.affine)) if directions(path) is not None else None
+
+
+def _states_a_place(header: nib.Nifti1Header) -> bool:
+    """Whether the affine is one of the file's own; nibabel makes one up where the header knows none."""
+    return int(header["sform_code"]) > 0 or int(header["qform_code"]) > 0
 
 
 class NiftiSource:

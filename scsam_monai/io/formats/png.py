@@ -72,9 +72,10 @@ class PngSource:
         with opened(path) as image:
             mode, size, dpi = image.mode, (image.height, image.width), image.info.get("dpi")
             channels = (len(image.getbands()),) if mode in _COLOUR else ()
+            coloured = mode == "P" and not _is_grey(image)
         if mode not in _GREY and not channels:
             raise colour_error(path, f"colour mode {mode}")
-        photometric: Photometric = "palette" if mode == "P" else "grey"
+        photometric: Photometric = "palette" if coloured else "grey"
         dtype = np.dtype(_GREY.get(mode, np.uint8))
         axes = "yx" + "s" * len(channels)
         shape = (*size, *channels)
@@ -95,6 +96,12 @@ class PngSource:
     def close(self) -> None:
         """Forget the pixels."""
         self._pixels = None
+
+
+def _is_grey(image: Image) -> bool:
+    """Whether every colour of the palette is the grey of its own number: then values are brightness."""
+    palette = image.getpalette("RGB") or []
+    return bool(palette) and palette == [grey for grey in range(len(palette) // 3) for _ in "RGB"]
 
 
 def jpeg_source(path: Path) -> PngSource:

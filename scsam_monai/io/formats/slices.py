@@ -26,6 +26,16 @@ _KINDS: dict[str, tuple[str, Callable[[Path], VolumeSource]]] = {
     **dict.fromkeys(JPEG_SUFFIXES, ("JPEG", jpeg_source)),
 }
 
+_OTHERS = {
+    "attributes.json": ("N5", "open it in Fiji (File > Import > HDF5/N5/Zarr/OME-NGFF) and save it as TIFF"),
+    "info": ("neuroglancer's precomputed format", "save it as OME-Zarr or TIFF, in Python by tensorstore"),
+    "datasource-properties.json": (
+        "a WEBKNOSSOS data set",
+        "download it from there as TIFF, or convert it by the Python package webknossos",
+    ),
+}
+"""By a file that is in every such folder, what else a folder may be, and what helps."""
+
 
 class SliceFolderSource:
     """The images of a folder as sections, in natural order: ``slice_2`` before ``slice_10``.
@@ -132,11 +142,15 @@ def slice_files(folder: Path) -> list[Path]:
     )
     kinds = sorted({_KINDS[file.suffix.lower()][0] for file in files})
     if len(kinds) != 1:
+        met, remedy = next(
+            (other for name, other in _OTHERS.items() if (folder / name).is_file()),
+            ("neither slices nor zarr metadata", "check the path"),
+        )
         raise InputError(
             folder,
             expected="a folder of TIFF, of PNG or of JPEG slices, or a zarr folder",
-            met=f"{' and '.join(kinds)} files" if kinds else "neither slices nor zarr metadata",
-            remedy="keep the slices of one volume alone in a folder" if kinds else "check the path",
+            met=f"{' and '.join(kinds)} files" if kinds else met,
+            remedy="keep the slices of one volume alone in a folder" if kinds else remedy,
         )
     return sorted(files, key=lambda file: natural_key(file.name))
 

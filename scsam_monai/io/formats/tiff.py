@@ -134,7 +134,8 @@ class TiffSource:
                 tif = stack.enter_context(tifffile.TiffFile(path))
                 check_files(path, tif)
                 pages = stored_pages(path, tif)
-                self.stored = _stored(path, tif, pages)
+                self._signed = _is_signed(tif, pages)
+                self.stored = _stored(path, tif, pages, signed=self._signed)
                 self._values = stored_values(path, tif, pages)
             self._pages = _files_of_pages(path, tif, pages)
             self._page_axes = self._pages.ndim if self._pages.shape == pages.shape[: self._pages.ndim] else 0
@@ -147,6 +148,8 @@ class TiffSource:
         long = tuple(bounds for bounds, size in zip(box, self.stored.shape, strict=True) if size > 1)
         with errors_raised("tifffile"):
             part = self._values.read(_filled(long, self._values.shape))
+        if self._signed:  # 0 is stored as 32768, in the machine's byte order by now
+            part = (part.astype(np.uint16, copy=False) ^ np.uint16(0x8000)).view(np.int16)
         return part.reshape(lengths)
 
     def files(self, box: Box | None = None) -> list[Path]:
@@ -173,7 +176,24 @@ def _files_of_pages(path: Path, tif: tifffile.TiffFile, pages: StoredPages) -> n
     return files
 
 
-def _stored(path: Path, tif: tifffile.TiffFile, pages: StoredPages) -> Stored:
+def _is_signed(tif: tifffile.TiffFile, pages: StoredPages) -> bool:
+    """Whether ImageJ shows values less 32768: so it keeps 16 bits with a sign, which it has no type for."""
+    stated = (tif.imagej_metadata or {}) if pages.kind == "imagej" else {}
+    line = [stated.get(key) for key in ("cf", "c0", "c1")]
+    return pages.dtype.kind == "u" and pages.dtype.itemsize == 2 and line == [0, -32768, 1]
+
+
+def _photometric(page: tifffile.TiffPage) -> Photometric:
+    """A palette of which every colour is the grey of its own number, as scanning microscopes write, is none."""
+    known = _PHOTOMETRIC.get(int(page.photometric), "grey")
+    if known == "palette" and page.colormap is not None:
+        greys = np.asarray(page.colormap)
+        if greys.shape == (3, 256) and (greys >> 8 == np.arange(256)).all():
+            return "grey"
+    return known
+
+
+def _stored(path: Path, tif: tifffile.TiffFile, pages: StoredPages, *, signed: bool) -> Stored:
     flavour = pages.kind if pages.kind in ("imagej", "ome", "shaped") else "plain"
     stated = flavour != "shaped" or '"axes"' in (pages.keyframe.description or "")
     resolution = Resolution.of(tif, pages.keyframe, flavour)
@@ -186,11 +206,11 @@ def _stored(path: Path, tif: tifffile.TiffFile, pages: StoredPages) -> Stored:
     return Stored(
         path,
         pages.shape,
-        np.dtype(pages.dtype),
+        np.dtype(np.int16) if signed else np.dtype(pages.dtype),
         letters,
         tuple(of.get(axis, z) for axis in pages.axes),
         thickness_nm=z,
-        photometric=_PHOTOMETRIC.get(int(pages.keyframe.photometric), "grey"),
+        photometric=_photometric(pages.keyframe),
         layout=layout,
         single_section=False,
         planes_may_be_sections=not stated and "S" in pages.axes and pages.keyframe.planarconfig == 2,

@@ -60,7 +60,7 @@ def _size(density: float | None, nm: float | None) -> float | None:
 def _imagej(
     stated: dict[str, Any], density: tuple[float | None, float | None], tags: _Sizes
 ) -> tuple[dict[str, Any], _Sizes]:
-    keys = ("unit", "yunit", "zunit", "spacing")
+    keys = ("unit", "yunit", "zunit", "spacing", "xorigin", "yorigin", "zorigin")
     metadata = {key: stated[key] for key in keys if key in stated}
     unit = stated.get("unit")
     if unit is None:

@@ -66,6 +66,18 @@ class OmeLevel:
         ]
         return tuple(float(f"{length:.9g}") if length > 0 else None for length in lengths)
 
+    @property
+    def offset(self) -> tuple[float, ...]:
+        """How many voxels the first one lies from the origin along the axes."""
+        place, edge = np.zeros(len(self.axes)), np.ones(len(self.axes))
+        for step in self.transforms:
+            if step.get("type") == "scale":
+                scale = np.asarray(step["scale"], float)
+                place, edge = place * scale, edge * scale
+            elif step.get("type") == "translation":
+                place = place + np.asarray(step["translation"], float)
+        return tuple(float(f"{voxels:.9g}") for voxels in place / np.where(edge > 0, edge, np.inf))
+
 
 def finest(path: Path, group: Any) -> OmeLevel | None:
     """Level 0 of a group's image, or None where it is not a multiscale image.
@@ -150,6 +162,9 @@ class ZarrSource:
     Args:
         path: the folder.
         dataset: path inside of an array or of a multiscales group; None means level 0, or the only image.
+
+    Attributes:
+        offset: voxels from the origin to the first one along the axes; empty for an array that is no image's level.
     """
 
     def __init__(self, path: Path, dataset: str | None = None) -> None:
@@ -165,6 +180,7 @@ class ZarrSource:
         self._array, level = _find(path, zarr.open(path, mode="r"), dataset)
         where, shape = path / self._array.path, self._array.shape
         size: tuple[float | None, ...] = ()
+        self.offset: tuple[float, ...] = () if level is None else level.offset
         if level is None:
             axes = _plain_axes(self._array)
         elif len(level.axes) == len(shape):

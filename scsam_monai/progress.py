@@ -12,8 +12,9 @@ from typing import Any
 
 from tqdm import tqdm
 
+FIRST_LINE_SECONDS = 5.0
 LINE_SECONDS = 30.0
-"""Between two lines where stderr is no terminal."""
+"""Where stderr is no terminal, from a stage's begin to its first line, and between two lines from then on."""
 
 Progress = Callable[[float, float], None]
 """Called with how much of something is done, and how much there is in all."""
@@ -60,7 +61,7 @@ class _Bar(tqdm):
 def stage_bars() -> Iterator[StageProgress]:
     """Yield a callback of stage, voxels done and in all: one bar per stage, with the time left.
 
-    Where stderr is no terminal, there is a line instead every half minute.
+    Where stderr is no terminal, there is a line instead after five seconds, and every half minute from then on.
     """
     if not sys.stderr.isatty():
         yield _Lines()
@@ -86,14 +87,14 @@ class _Lines:
 
     def __init__(self) -> None:
         self.stage = ""
-        self.started = self.said = self.first = 0.0
+        self.started = self.next = self.first = 0.0
 
     def __call__(self, stage: str, done: float, total: float) -> None:
         now = time.monotonic()
         if stage != self.stage:
-            self.stage, self.started, self.said, self.first = stage, now, now, done
-        if now - self.said >= LINE_SECONDS and done > self.first:
-            self.said = now
+            self.stage, self.started, self.next, self.first = stage, now, now + FIRST_LINE_SECONDS, done
+        if now >= self.next and done > self.first:
+            self.next = now + LINE_SECONDS
             left = (now - self.started) * (total - done) / (done - self.first)
             print(f"{stage}: {done / total:.0%}, {duration(left)} left", file=sys.stderr, flush=True)
 

@@ -45,16 +45,17 @@ def test_bars_are_drawn_in_a_terminal(columns: int) -> None:
     assert b"4.00M/4.00M" in drawn
 
 
-def test_a_log_gets_a_line_now_and_then(
+def test_a_log_gets_a_line_soon_and_then_now_and_then(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    clock = count(0, 20)
+    clock = count(0, 4)
     monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
     with stage_bars() as said:
-        for done in range(6):
-            said("segmenting", done * 10.0, 50.0)
+        for done in range(20):
+            said("segmenting", done * 10.0, 200.0)
         said("exporting", 0, 1)
     assert capsys.readouterr().err.splitlines() == [
-        "segmenting: 40%, 60 s left",
-        "segmenting: 80%, 20 s left",
+        "segmenting: 10%, 72 s left",
+        "segmenting: 50%, 40 s left",
+        "segmenting: 90%, 8 s left",
     ]

@@ -47,7 +47,7 @@ def write_contact_sheet(description: DatasetDescription, target: str | Path) -> 
         captions += [f"{part}: {Path(item['image']).name}{where}", Path(item["label"]).name]
     unknown = any(bool((label == ignore).any()) for _, _, _, label, _ in sections)
     columns = 2 if len(pictures) <= 4 else 4
-    title = "Each image, and its labels over it: their outlines should lie on those of the image"
+    title = "Images and their labels: outlines should lie on those of the image"
     names = description.class_names
     return save_png(picture_grid(pictures, captions, columns, names, title, unknown, PANEL_CELL), target)
 

@@ -18,6 +18,8 @@ from scsam_monai.report.scale_bar import ScaleBar
 # Inches, but for the font size in points.
 MARGIN = 0.08
 TITLE_HEIGHT = 0.28
+TITLE_LINE = 0.2
+"""Of each line of a title after the first."""
 CAPTION_HEIGHT = 0.22
 LEGEND_ROW = 0.26
 SWATCH, SWATCH_HEIGHT, SWATCH_GAP, ENTRY_GAP = 0.28, 0.1, 0.08, 0.2
@@ -38,7 +40,7 @@ class Sheet:
         captions: one for each picture, or none at all.
         columns: pictures in a row.
         legend: names and their colours.
-        title: line above the pictures; may be empty.
+        title: above the pictures, in as many lines as it takes; may be empty.
         cell: width of a picture in inches.
         bar: over the lower left corner of the first picture; None where its scale is not known.
     """
@@ -59,12 +61,26 @@ class Sheet:
         return min(highest, native * math.ceil(lowest / native))
 
     @cached_property
+    def title_lines(self) -> list[str]:
+        """The title in lines that are no wider than the pictures."""
+        font, lines = self._font(FONT + 1, "-Bold"), [""]
+        room = self.columns * (round(self.cell * self.dpi) + self._dots(MARGIN)) - self._dots(MARGIN)
+        for word in self.title.split():
+            longer = f"{lines[-1]} {word}".strip()
+            if lines[-1] and font.getlength(longer) > room:
+                lines.append(word)
+            else:
+                lines[-1] = longer
+        return [_shortened(line, font, room) for line in lines]
+
+    @cached_property
     def boxes(self) -> list[Box]:
         """Where each picture goes."""
         height, width = self.pictures[0].shape[:2]
         cell, tall = round(self.cell * self.dpi), max(1, round(self.cell * self.dpi * height / width))
         caption = CAPTION_HEIGHT if self.captions else 0.0
-        top = self._dots((TITLE_HEIGHT if self.title else MARGIN) + caption)
+        further = self._dots(TITLE_LINE) * (len(self.title_lines) - 1)
+        top = self._dots(TITLE_HEIGHT + caption) + further if self.title else self._dots(MARGIN + caption)
         down, across = tall + self._dots(caption + MARGIN), cell + self._dots(MARGIN)
         places = (divmod(index, self.columns) for index in range(len(self.pictures)))
         corners = ((self._dots(MARGIN) + column * across, top + row * down) for row, column in places)
@@ -101,9 +117,11 @@ class Sheet:
             sheet.paste(_resized(picture, (right - left, bottom - top)), (left, top))
         self._draw_bar(pen)
         for caption, (left, top, right, _) in zip(self.captions, self.boxes, strict=False):
-            pen.text(((left + right) / 2, top - self._dots(0.06)), caption, "black", plain, anchor="ms")
-        if self.title:
-            pen.text((self._dots(MARGIN), self._dots(0.07)), self.title, "black", bold, anchor="la")
+            shown = _shortened(caption, plain, right - left)
+            pen.text(((left + right) / 2, top - self._dots(0.06)), shown, "black", plain, anchor="ms")
+        for number, line in enumerate(self.title_lines):
+            corner = (self._dots(MARGIN), self._dots(0.07) + number * self._dots(TITLE_LINE))
+            pen.text(corner, line, "black", bold, anchor="la")
         for (name, colour), (left, top, _, bottom) in zip(self.legend, self.legend_boxes, strict=True):
             middle, half = (top + bottom) / 2, self._dots(SWATCH_HEIGHT) / 2
             pen.rectangle((left, middle - half, left + self._dots(SWATCH), middle + half), colour)
@@ -151,6 +169,15 @@ def save_png(sheet: Sheet, path: str | Path) -> Path:
     with atomic_path(path) as temporary:
         sheet.draw().save(temporary, "PNG", dpi=(sheet.dpi, sheet.dpi))
     return Path(path)
+
+
+def _shortened(text: str, font: ImageFont.FreeTypeFont, room: float) -> str:
+    """Return a text as it is, or without as much of its middle as makes it fit: ends tell files apart."""
+    shown, kept = text, len(text)
+    while font.getlength(shown) > room and kept > 2:
+        kept -= 1
+        shown = f"{text[: kept - kept // 2]}\u2026{text[len(text) - kept // 2 :]}"
+    return shown
 
 
 def _fonts() -> Path:

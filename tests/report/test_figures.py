@@ -109,6 +109,31 @@ def test_legend_of_many_classes_stays_inside(length: int) -> None:
     assert all(one[2] < next_one[0] for row in rows for one, next_one in pairwise(row))
 
 
+def ink(sheet: Sheet, top: int, bottom: int) -> np.ndarray:
+    """Columns of a sheet that have something written between two rows."""
+    return np.flatnonzero((np.asarray(sheet.draw())[top:bottom] < 255).any(axis=(0, 2)))
+
+
+@pytest.mark.parametrize("title", ["a title of some words, " * 8, "one_word_of_a_path/" * 12])
+def test_a_long_title_stays_inside(title: str) -> None:
+    sheet = crop_sheet(np.zeros((2, 90, 90)), np.zeros((2, 90, 90), dtype=int), NAMES, title)
+    assert len(sheet.title_lines) == (1 if " " not in title else 2)
+    assert ink(sheet, 0, sheet.boxes[0][1])[-1] < sheet.boxes[-1][2]
+    plain = crop_sheet(np.zeros((2, 90, 90)), np.zeros((2, 90, 90), dtype=int), NAMES, "a title")
+    lines = len(sheet.title_lines) - 1
+    assert sheet.size[1] - plain.size[1] == pytest.approx(0.2 * lines * sheet.dpi, abs=1)
+
+
+def test_long_captions_leave_their_middle_out_and_do_not_meet() -> None:
+    names = ["training: " + "stack_of_a_long_name_" * 4 + f"{index}.tif, z = 3" for index in range(2)]
+    pictures = [np.zeros((90, 90, 3), np.uint8)] * 2
+    sheet = Sheet(pictures, names, 2, [], "", 3.0)
+    written = ink(sheet, 0, sheet.boxes[0][1])
+    between = (written >= sheet.boxes[0][2]) & (written < sheet.boxes[1][0])
+    assert not between.any()
+    assert sheet.boxes[1][2] - 20 < written[-1] < sheet.boxes[1][2]
+
+
 def test_legend_shows_each_colour_beside_its_name() -> None:
     sheet = comparison_panel(labels(), labels(), labels(), NAMES)
     drawn = np.asarray(sheet.draw())

@@ -6,7 +6,7 @@ import logging
 import math
 import shlex
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,6 +18,9 @@ from scsam_monai.cli.options import print_table, voxel_size
 
 if TYPE_CHECKING:
     from scsam_monai.training.adapt import AdaptResult
+
+MOST_MINUTES = 15.0
+"""Beyond which more of them help little."""
 
 
 def adapt(
@@ -81,7 +84,7 @@ def adapt(
         again = shlex.join(["scsam", *sys.argv[1:]])
         typer.echo(f"stopped; nothing is lost, this goes on with it: {again}", err=True)
         raise typer.Exit(130) from None
-    _tell(result)
+    _tell(result, minutes)
 
 
 @contextmanager
@@ -97,14 +100,29 @@ def _errors_alone(*names: str) -> Iterator[None]:
             logging.getLogger(name).setLevel(level)
 
 
-def _tell(result: AdaptResult) -> None:
+def _tell(result: AdaptResult, minutes: float) -> None:
     rows = [[name, _score(result.before, name), _score(result.after, name)] for name in result.after]
     mean = ["mean", *(_shown(value) for value in (result.mean_before, result.mean_after))]
     typer.echo("IoU on the held-back part:")
     print_table([["class", "before", "after"], *rows, mean])
     typer.echo(f"model: {result.model}")
     typer.echo("next:")
-    typer.echo(f"  {result.next_command}")
+    if result.adapted:
+        typer.echo(f"  {result.next_command}")
+        return
+    typer.echo(f"  {_again(sys.argv[1:], minutes)}   # after more labels, in several places")
+    typer.echo(f"  {result.next_command}   # meanwhile, with the model that stays")
+
+
+def _again(words: Sequence[str], minutes: float) -> str:
+    """Return the command as it was typed, with twice the minutes, but no more of them than are known to help."""
+    kept, skipped = [], False
+    for word in words:
+        if not skipped and word != "--minutes" and not word.startswith("--minutes="):
+            kept.append(word)
+        skipped = word == "--minutes"
+    more = max(minutes, min(2 * minutes, MOST_MINUTES))
+    return shlex.join(["scsam", *kept, "--minutes", f"{more:g}"])
 
 
 def _score(scores: Mapping[str, float], name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import math
 import shlex
@@ -26,6 +27,8 @@ from scsam_monai.training.adapt_stages import Renamed
 from scsam_monai.training.adaptation import GOOD_START, Adaptation
 from scsam_monai.weights.model_file import ModelFile
 from scsam_monai.weights.record import HASH, read_record
+
+door = importlib.import_module("scsam_monai.cli.adapt")  # the package has a command of that name
 
 NAMES = {0: "background", 1: "mitochondrion", 2: "vesicle"}
 STEADY = {"_target_": "torch.optim.lr_scheduler.ConstantLR", "optimizer": "@optimizer", "factor": 1.0}
@@ -287,6 +290,32 @@ def test_a_model_that_is_no_better_takes_no_place(files, monkeypatch) -> None:
     scoring(monkeypatch, 0.6, 0.5)
     assert run().model == Path("out/model.pt")
     assert Path("out/model.pt").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("typed", "again"),
+    [
+        (["--minutes", "0.1"], ["--minutes", "0.2"]),
+        (["--minutes=0.1", "--output", "my out"], ["--output", "my out", "--minutes", "0.2"]),
+    ],
+)
+def test_after_no_better_comes_the_same_command_with_more_minutes(files, monkeypatch, typed, again) -> None:
+    scoring(monkeypatch, 0.6, 0.5)
+    own = ["adapt", "cell.tif", "cell_labels.tif", "--voxel-size-nm", "16,16,16"]
+    own += [f"--class={value}={name}" for value, name in NAMES.items()]
+    monkeypatch.setattr("sys.argv", ["scsam", *own, *typed])
+    done = CliRunner().invoke(app, [*own, *typed])
+    assert done.exit_code == 0, done.output
+    first, second = (line for line in done.output.splitlines() if line.startswith("  scsam"))
+    assert shlex.split(first, comments=True) == ["scsam", *own, *again]
+    assert "after more labels" in first
+    assert shlex.split(second, comments=True)[:3] == ["scsam", "predict", "cell.tif"]
+    assert "the model that stays" in second
+
+
+@pytest.mark.parametrize(("minutes", "more"), [(1, "2"), (5, "10"), (10, "15"), (20, "20")])
+def test_minutes_are_doubled_up_to_where_they_help(minutes: float, more: str) -> None:
+    assert door._again(["adapt", "set"], minutes) == f"scsam adapt set --minutes {more}"
 
 
 def test_real_scores_of_the_start_and_of_a_model_of_new_classes(files) -> None:

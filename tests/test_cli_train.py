@@ -13,6 +13,7 @@ import tifffile
 from typer.testing import CliRunner
 
 from scsam_monai.cli import app
+from scsam_monai.data.dataset import load_dataset
 from scsam_monai.data.synthetic import generate_volume
 
 door = importlib.import_module("scsam_monai.cli.train")  # the package has a command of that name
@@ -63,6 +64,18 @@ def test_it_says_what_will_happen_and_hands_that_on(dataset, monkeypatch) -> Non
     assert split["validation"]
 
 
+@pytest.mark.parametrize(
+    ("sizes", "option"),
+    [([[40, 8, 8]], "40,8,8"), ([[16, 4.6, 4.6]] * 2, "16,4.6,4.6"), ([[16, 16, 16], [8, 8, 8]], "Z,Y,X")],
+)
+def test_the_next_command_has_the_voxel_size_that_all_images_share(dataset, sizes, option) -> None:
+    content = json.loads((dataset / "dataset.json").read_text())
+    (item,) = content["training"]
+    content["training"] = [item | {"voxel_size_nm": size} for size in sizes]
+    (dataset / "dataset.json").write_text(json.dumps(content))
+    assert door._voxel_size(load_dataset(dataset)) == ["--voxel-size-nm", option]
+
+
 def test_a_dry_run_writes_nothing(dataset) -> None:
     done = CliRunner().invoke(app, ["train", "cells", "run", "--dry-run", *small()])
     assert done.exit_code == 0, done.output
@@ -93,7 +106,8 @@ def test_a_run_and_its_continuation(dataset) -> None:
     assert first.exit_code == 0, first.output
     assert Path("one/model.pt").is_file()
     assert "how the training went" in Path("one/report.html").read_text("utf-8")
-    assert "scsam predict IMAGE LABELS.ome.zarr --model one --voxel-size-nm Z,Y,X\n" in first.output
+    assert "scsam predict IMAGE LABELS.ome.zarr --model one --voxel-size-nm 16,16,16\n" in first.output
+    assert "scsam train cells --start-from one   # after more labels\n" in first.output
     still = ["--epochs", "1", "--start-from", "one", "--set", "learning_rate=0", "--set", "cache=off"]
     again = runner.invoke(app, ["train", "cells", "two", *small(*still)])
     assert again.exit_code == 0, again.output

@@ -78,7 +78,7 @@ def train(
     if dry_run:
         return
     _run(overrides, shlex.join(["scsam", *sys.argv[1:], *([] if resume else ["--resume"])]))
-    _finish(run, description)
+    _finish(run, description, dataset)
 
 
 def _as_typed(path: Path, typed: Path) -> str:
@@ -249,7 +249,7 @@ def _run(overrides: Mapping[str, Any], again: str) -> None:
         sys.argv = before
 
 
-def _finish(run: Path, description: DatasetDescription) -> None:
+def _finish(run: Path, description: DatasetDescription, typed: Path) -> None:
     from scsam_monai.report.page import write_page
     from scsam_monai.report.run_page import run_page
 
@@ -260,14 +260,18 @@ def _finish(run: Path, description: DatasetDescription) -> None:
     typer.echo(f"weights: {run / 'model.pt'}")
     typer.echo(f"report:  {written}")
     typer.echo("next:")
-    size = "" if _state_voxel_size(description) else " --voxel-size-nm Z,Y,X"
-    typer.echo(f"  scsam predict IMAGE LABELS.ome.zarr --model {shlex.quote(str(run))}{size}")
-    typer.echo(f"  scsam train DATASET --start-from {shlex.quote(str(run))}   # after more labels")
+    predict = ["scsam", "predict", "IMAGE", "LABELS.ome.zarr", "--model", str(run)]
+    typer.echo(f"  {shlex.join([*predict, *_voxel_size(description)])}")
+    again = ["scsam", "train", str(typed), "--start-from", str(run)]
+    typer.echo(f"  {shlex.join(again)}   # after more labels")
 
 
-def _state_voxel_size(description: DatasetDescription) -> bool:
-    """Whether every image file of a data set states its voxel size, as those to segment will."""
+def _voxel_size(description: DatasetDescription) -> list[str]:
+    """Return the option that images like those of a data set need; its value where they have one size in common."""
     from scsam_monai.io import read_header
 
     items = [item for part in description.sections.values() for item in part]
-    return all(read_header(path).voxel_size_nm is not None for path in {item["image"] for item in items})
+    if all(read_header(path).voxel_size_nm is not None for path in {item["image"] for item in items}):
+        return []
+    sizes = {tuple(item["voxel_size_nm"]) for item in items}
+    return ["--voxel-size-nm", ",".join(f"{edge:g}" for edge in sizes.pop()) if len(sizes) == 1 else "Z,Y,X"]

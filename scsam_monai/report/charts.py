@@ -42,6 +42,7 @@ def curves(
     series: Mapping[str, tuple[Sequence[float], Sequence[float]]],
     label: str,
     colours: Mapping[str, Sequence[int]] | None = None,
+    limits: tuple[float, float] | None = None,
 ) -> bytes:
     """Draw values over epochs.
 
@@ -49,6 +50,7 @@ def curves(
         series: epochs and values by name.
         label: of the vertical axis.
         colours: red, green and blue, 0 to 255, by name; those that have none get one of matplotlib's.
+        limits: of the vertical axis; None takes those of the values, which makes much of a small change.
     """
     figure, axes = _axes((9.0, 3.2))
     for name, (epochs, values) in series.items():
@@ -58,6 +60,7 @@ def curves(
     axes.set_xlabel("epoch")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_ylabel(label)
+    axes.set_ylim(limits)
     axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=8)
     return _svg(figure)
 

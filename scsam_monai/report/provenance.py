@@ -1,20 +1,26 @@
-"""What a segmentation was made from and with, in words, and the command that makes it again."""
+"""What a segmentation was made from and with, in words, and the commands that make it, or a training, again."""
 
 from __future__ import annotations
 
+import json
+import re
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from scsam_monai.data.dataset import DESCRIPTION_NAME
 from scsam_monai.errors import InputError
 from scsam_monai.filesystem.atomic import sha256_of
+from scsam_monai.filesystem.bundle_folder import bundle_folder
 from scsam_monai.inference.job import output_suffix
 from scsam_monai.weights.record import read_record
 from scsam_monai.weights.registry import check_model
 
 MODEL = "MODEL"
 """Stands in a command for a model that was not found."""
+FOLDERS = re.compile(r"[/\\]+(?:[^\s/\\'\"]+[/\\]+)+")
+"""What a record leaves out of paths, in values that name one."""
 HASHED_BYTES = 2**30
 """Images up to this size are hashed for the record; larger ones are told by size and shape."""
 
@@ -78,6 +84,45 @@ def predict_command(job: Mapping[str, Any], image: Path, output: Path) -> str:
     words += ["--empty-label", str(job["empty_label"])] if job.get("empty_label") else []
     words += ["--invert"] if job["intensity"][0] > job["intensity"][1] else []
     return shlex.join(words + _selection(job))
+
+
+def train_command(ran: Mapping[str, Any], folder: Path) -> str:
+    """Return the line that starts a run once more in a new folder, with what it has other than the bundle's.
+
+    Args:
+        ran: the configuration that it recorded.
+        folder: of the run.
+    """
+    shipped = json.loads((bundle_folder() / "configs" / "train.json").read_text("utf-8"))
+    differences = dict(_differences(shipped, ran))
+    run, dataset = (differences.pop(key, None) for key in ("run_dir", "dataset_dir"))
+    differences.pop("resume", None)
+    run = f"{str(run or folder.name).rstrip('/')}_again"
+    pairs = [(key, value if isinstance(value, str) else repr(value)) for key, value in differences.items()]
+    if dataset is None:  # the samples that the bundle draws
+        words = ["python", "-m", "monai.bundle", "run", "training"]
+        words += ["--config_file", str(Path("bundle", "configs", "train.json")), "--run_dir", run]
+        return shlex.join([*words, *(word for key, value in pairs for word in (f"--{key}", value))])
+    cut = str(dataset) == DESCRIPTION_NAME  # of an absolute path, which is not recorded
+    words = ["scsam", "train", "DATASET" if cut else str(dataset), run]
+    return shlex.join([*words, *(word for key, value in pairs for word in ("--set", f"{key}={value}"))])
+
+
+def _differences(shipped: Any, ran: Any, prefix: str = "") -> list[tuple[str, Any]]:
+    found = []
+    for key, value in ran.items() if isinstance(ran, dict) else ():
+        if key not in shipped:
+            continue
+        if isinstance(value, dict) and isinstance(shipped[key], dict):
+            found += _differences(shipped[key], value, f"{prefix}{key}::")
+        elif value != shipped[key] and value != _cut(shipped[key]):
+            found.append((f"{prefix}{key}", value))
+    return found
+
+
+def _cut(value: Any) -> Any:
+    """Return a value of the bundle's config as a record has it, without the folders of its paths."""
+    return FOLDERS.sub("", value) if isinstance(value, str) else value
 
 
 def find_model(sha256: str, labels: Path) -> Path | None:

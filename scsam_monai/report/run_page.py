@@ -11,21 +11,21 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from scsam_monai.data.dataset import DESCRIPTION_NAME
 from scsam_monai.data.doubts import FEW_VOXELS
 from scsam_monai.errors import InputError
-from scsam_monai.filesystem.bundle_folder import bundle_folder
 from scsam_monai.report.charts import curves
 from scsam_monai.report.kept_sections import kept_sheets
 from scsam_monai.report.layers import png_uri, svg_uri
 from scsam_monai.report.page import LegendEntry, Page, Picture, Sheet, Table
 from scsam_monai.report.palette import colours_of
+from scsam_monai.report.provenance import train_command
 
 PICTURES = 4
 """Pictures of each kind that are shown."""
 SHEETS = 2
 """Items of each kind that are shown with switches."""
 LOSS = "loss_epoch/"
+GO_ON = "The command that started it goes on with `--resume`, of `monai.bundle run` with `--resume auto`."
 
 
 def is_run(folder: Path) -> bool:
@@ -63,9 +63,9 @@ def run_page(folder: str | Path) -> Page:
     page.sheets = [sheet for sheets in kept.values() for sheet in sheets]
     page.legend = _legend(record.get("class_names", [])) if kept else []
     page.pictures += _panels(folder, model.get("epoch"), set(kept))
-    page.warnings = _warnings(folder, model, rows, test)
+    page.warnings = _warnings(folder, model, rows, test, _loads(record.get("config")))
     page.provenance = _facts(record, model)
-    page.commands = [_command(record, folder.resolve())]
+    page.commands = [train_command(_loads(record.get("config")), folder.resolve())]
     page.details = {
         "configuration, as it ran (paths cut to their last name)": _indented(record.get("config"))
     }
@@ -113,12 +113,14 @@ def _best_epoch(rows: list[dict[str, str]], model: Mapping[str, Any], record: Ma
 
 def _score_curves(rows: list[dict[str, str]], record: Mapping[str, Any]) -> Picture:
     series: dict[str, tuple[list[float], list[float]]] = {}
-    for key, name in [("mean_iou", "mean"), *((f"iou_{n}", n) for n in record["class_names"][1:])]:
+    names = record["class_names"][1:]
+    mean = [("mean_iou", "mean")] if len(names) > 1 else []  # of one class it is that class
+    for key, name in [*mean, *((f"iou_{name}", name) for name in names)]:
         points = [(float(row["epoch"]), float(row[key])) for row in rows if row.get(key)]
         if points:
             series[name] = [x for x, _ in points], [y for _, y in points]
     colours = dict(zip(record["class_names"], colours_of(record["class_names"]).tolist(), strict=True))
-    drawn = curves(series, "IoU", {"mean": (0, 0, 0)} | colours)
+    drawn = curves(series, "IoU", {"mean": (0, 0, 0)} | colours, (0.0, 1.0))
     return Picture("IoU on the validation part", svg_uri(drawn), wide=True)
 
 
@@ -172,9 +174,15 @@ def _panels(folder: Path, kept: int | None, sheets: Collection[str]) -> list[Pic
 
 
 def _warnings(
-    folder: Path, model: Mapping[str, Any], rows: list[dict[str, str]], test: list[dict[str, str]]
+    folder: Path,
+    model: Mapping[str, Any],
+    rows: list[dict[str, str]],
+    test: list[dict[str, str]],
+    config: Mapping[str, Any],
 ) -> list[str]:
     found = []
+    if unfinished := _unfinished(rows, config):
+        found.append(unfinished)
     if not model:
         found.append("The run has no model.pt yet: it was stopped before the first weights were kept.")
     elif model.get("metric", {}).get("value") is None:
@@ -200,8 +208,21 @@ def _warnings(
     if zero:
         found.append(f"Nothing of {', '.join(zero)} was found in the test part.")
     if (folder / "last.pt").exists() and not model:
-        found.append("It goes on with `--resume auto`.")
+        found.append(GO_ON)
     return found
+
+
+def _unfinished(rows: list[dict[str, str]], config: Mapping[str, Any]) -> str:
+    """Say that a run of a fixed length did not come to its end; empty if it did, or nobody knows."""
+    epochs, interval = config.get("epochs"), config.get("val_interval")
+    if not rows or not isinstance(epochs, int) or not isinstance(interval, int) or config.get("budget"):
+        return ""
+    last = int(rows[-1]["epoch"])
+    if last + interval > epochs:
+        return ""
+    return (
+        f"The run was validated last after epoch {last} of {epochs}: it still runs, or was stopped. {GO_ON}"
+    )
 
 
 def _facts(record: Mapping[str, Any], model: Mapping[str, Any]) -> dict[str, str]:
@@ -215,36 +236,6 @@ def _facts(record: Mapping[str, Any], model: Mapping[str, Any]) -> dict[str, str
     facts |= dict(record.get("versions", {}).items())
     facts |= {key: str(value) for key, value in record.get("platform", {}).items() if value is not None}
     return facts
-
-
-def _command(record: Mapping[str, Any], folder: Path) -> str:
-    """Return the line that starts the same run in a new folder, with what it has other than the bundle's."""
-    ran = _loads(record.get("config"))
-    shipped = json.loads((bundle_folder() / "configs" / "train.json").read_text("utf-8"))
-    differences = dict(_differences(shipped, ran))
-    run, dataset = (differences.pop(key, None) for key in ("run_dir", "dataset_dir"))
-    differences.pop("resume", None)
-    run = f"{str(run or folder.name).rstrip('/')}_again"
-    pairs = [(key, value if isinstance(value, str) else repr(value)) for key, value in differences.items()]
-    if dataset is None:  # the samples that the bundle draws
-        words = ["python", "-m", "monai.bundle", "run", "training"]
-        words += ["--config_file", str(Path("bundle", "configs", "train.json")), "--run_dir", run]
-        return shlex.join([*words, *(word for key, value in pairs for word in (f"--{key}", value))])
-    cut = str(dataset) == DESCRIPTION_NAME  # of an absolute path, which is not recorded
-    words = ["scsam", "train", "DATASET" if cut else str(dataset), run]
-    return shlex.join([*words, *(word for key, value in pairs for word in ("--set", f"{key}={value}"))])
-
-
-def _differences(shipped: Any, ran: Any, prefix: str = "") -> list[tuple[str, Any]]:
-    found = []
-    for key, value in ran.items() if isinstance(ran, dict) else ():
-        if key not in shipped:
-            continue
-        if isinstance(value, dict) and isinstance(shipped[key], dict):
-            found += _differences(shipped[key], value, f"{prefix}{key}::")
-        elif value != shipped[key]:
-            found.append((f"{prefix}{key}", value))
-    return found
 
 
 def _indented(config: str | None) -> str:

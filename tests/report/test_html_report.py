@@ -32,6 +32,7 @@ from scsam_monai.report.provenance import find_model, predict_command
 from scsam_monai.report.run_page import run_page
 from scsam_monai.report.scale_bar import scale_bar
 from scsam_monai.report.survey import profile_areas, survey
+from scsam_monai.training.handlers.record import without_folders
 
 NAMES = ("background", "mitochondrion", "<b>granule</b>")
 SIZE = (40.0, 5.0, 5.0)
@@ -192,6 +193,38 @@ def test_a_run_is_told_with_its_scores_and_what_to_mind(tmp_path: Path) -> None:
     assert words[4:] == ["--set", "epochs=4", "--set", "network_def::tokens=2"]
     assert "--voxel-size-nm Z,Y,X" in page.next_steps[0][1]
     assert "IoU on the validation part" in render(page)
+
+
+def test_a_run_is_told_again_without_what_is_the_bundles_own(tmp_path: Path) -> None:
+    """Records cut paths in their values to the last name, which makes these no choices of the user's."""
+    folder = make_run(tmp_path / "run")
+    record = json.loads((folder / "run.json").read_text())
+    assert "/data/embeddings" in record["config"]
+    record["config"] = without_folders(record["config"])
+    assert "/data/embeddings" not in record["config"]
+    (folder / "run.json").write_text(json.dumps(record))
+    assert "_dir" not in run_page(folder).commands[0]
+    config = json.loads(record["config"]) | {"cache_dir": "mine"}
+    (folder / "run.json").write_text(json.dumps(record | {"config": json.dumps(config)}))
+    assert "--set cache_dir=mine" in run_page(folder).commands[0]
+
+
+@pytest.mark.parametrize(
+    ("epochs", "interval", "told"), [(16, 2, True), (4, 2, True), (3, 2, False), (2, 1, False)]
+)
+def test_a_run_that_was_stopped_says_so_and_how_it_goes_on(
+    tmp_path: Path, epochs: int, interval: int, told: bool
+) -> None:
+    folder = make_run(tmp_path / "run")  # validated last after epoch 2
+    record = json.loads((folder / "run.json").read_text())
+    config = json.loads(record["config"]) | {"epochs": epochs, "val_interval": interval}
+    (folder / "run.json").write_text(json.dumps(record | {"config": json.dumps(config)}))
+    said = [warning for warning in run_page(folder).warnings if "stopped" in warning]
+    assert len(said) == told
+    assert all(f"after epoch 2 of {epochs}" in warning and "`--resume`" in warning for warning in said)
+    config |= {"budget": {"_target_": "any"}}  # its length is that of the budget
+    (folder / "run.json").write_text(json.dumps(record | {"config": json.dumps(config)}))
+    assert not [warning for warning in run_page(folder).warnings if "stopped" in warning]
 
 
 def test_the_pictures_are_of_the_epoch_that_was_kept(tmp_path: Path) -> None:

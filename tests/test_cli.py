@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 
@@ -42,6 +43,8 @@ def test_import_and_check(source):
     result = import_files(source, "--voxel-size-nm", "50,4.6,4.6", "--train-z", "0:4", "--test-z", "5:6")
     assert (result.exit_code, result.stdout.splitlines()[0]) == (0, str(source / "set" / "dataset.json"))
     assert "no validation part: split by" in result.stdout
+    folder = shlex.quote(str(source / "set"))
+    assert result.stderr.splitlines()[-2:] == [f"  scsam check {folder}", f"  scsam train {folder}"]
     description = load_dataset(source / "set")
     assert [len(items) for items in description.sections.values()] == [1, 0, 1]
     result = scsam("check", source / "set")

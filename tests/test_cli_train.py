@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import logging
 import sys
 from pathlib import Path
 
@@ -74,6 +75,23 @@ def test_the_next_command_has_the_voxel_size_that_all_images_share(dataset, size
     content["training"] = [item | {"voxel_size_nm": size} for size in sizes]
     (dataset / "dataset.json").write_text(json.dumps(content))
     assert door._voxel_size(load_dataset(dataset)) == ["--voxel-size-nm", option]
+
+
+def test_what_others_log_of_their_bookkeeping_is_left_out(monkeypatch) -> None:
+    import monai.bundle.scripts
+
+    heard: list[logging.LogRecord] = []
+    logger, handler = logging.getLogger(monai.bundle.scripts.__name__), logging.Handler()
+    monkeypatch.setattr(handler, "emit", heard.append)
+    monkeypatch.setattr("runpy.run_module", lambda *_, **__: (logger.info("input"), logger.warning("mind")))
+    logger.addHandler(handler)
+    try:
+        door._run({}, "again")
+        assert [record.getMessage() for record in heard] == ["mind"]
+        logger.info("as before")
+        assert len(heard) == 2
+    finally:
+        logger.removeHandler(handler)
 
 
 def test_a_dry_run_writes_nothing(dataset) -> None:

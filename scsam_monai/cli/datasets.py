@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from scsam_monai.cli.options import Axes, numbers, print_table, with_z_ranges
+from scsam_monai.cli.options import Axes, numbers, print_next, print_table, with_z_ranges
 from scsam_monai.errors import InputError
 
 if TYPE_CHECKING:
@@ -188,6 +188,7 @@ def import_files_command(
         overwrite=overwrite,
     )
     _show_pairs(written)
+    print_next(["scsam", "check", target], ["scsam", "train", target])
 
 
 @import_app.command("vnc")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from scsam_monai.cli.options import Axes, numbers, print_table, voxel_size
+from scsam_monai.cli.options import Axes, as_typed, numbers, print_next, print_table, voxel_size
 from scsam_monai.errors import InputError
 
 if TYPE_CHECKING:
@@ -92,6 +92,7 @@ def objects(
     ] = 1.0,
 ) -> None:
     """Find the objects of every class of a label volume of any size, and number them."""
+    from scsam_monai.inference.job import stem_of
     from scsam_monai.measure.ids_output import table_beside
     from scsam_monai.measure.objects import find_objects
     from scsam_monai.progress import stage_bars
@@ -117,6 +118,9 @@ def objects(
     _print_found(found)
     typer.echo(output)
     typer.echo(table_beside(output))
+    told = as_typed(dataset=dataset, axes=axes, voxel_size_nm=voxel_size_nm, class_=class_names)
+    folder = labels.with_name(f"{stem_of(labels)}_figures")
+    print_next(["scsam", "measure", labels, folder, "--objects", output, *told])
 
 
 def measure(
@@ -195,6 +199,8 @@ def measure(
     write_measurements(output, measured, parquet=parquet, stated=stated)
     _print_measured(measured)
     typer.echo(output)
+    told = as_typed(image=image, axes=axes, image_axes=image_axes, voxel_size_nm=voxel_size_nm)
+    print_next(["scsam", "report", labels, "--measured", output, *told])
 
 
 def parse_class_names(pairs: Sequence[str] | None) -> dict[int, str] | None:

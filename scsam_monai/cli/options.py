@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import shlex
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, TypeVar
 
@@ -94,3 +95,19 @@ def print_table(rows: Sequence[Sequence[str]]) -> None:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def print_next(*commands: Sequence[object]) -> None:
+    """Print what to type next: commands of the given words, so that they work as they stand."""
+    typer.echo("next:", err=True)
+    for words in commands:
+        typer.echo(f"  {shlex.join(map(str, words))}", err=True)
+
+
+def as_typed(**options: object) -> list[str]:
+    """Return options as words of a command, a list's elements one by one; those not given are left out."""
+    words: list[str] = []
+    for name, value in options.items():
+        for each in value if isinstance(value, list) else [value]:
+            words += [] if each is None else [f"--{name.strip('_').replace('_', '-')}", str(each)]
+    return words

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from scsam_monai.cli.options import print_table
+from scsam_monai.cli.options import print_next, print_table
 from scsam_monai.errors import InputError
 from scsam_monai.progress import amount, duration
 
@@ -49,13 +49,15 @@ def _advice(again: float) -> str:
 
 
 def print_result(job: Job, volume: VolumeReader, seconds: float) -> None:
-    """Print what was made, and draw a section of it.
+    """Print what was made and what to type next, and draw a section of it.
 
     Args:
         job: finished.
         volume: its source, opened.
         seconds: that it took.
     """
+    from scsam_monai.inference.job import stem_of
+
     for product in job.products:
         typer.echo(job.path(product))
     megavoxels = job.source.shape[0] * job.source.shape[1] * job.source.shape[2] / 1e6
@@ -68,6 +70,10 @@ def print_result(job: Job, volume: VolumeReader, seconds: float) -> None:
             err=True,
         )
     _write_picture(job, volume)
+    labels, image = (_from_here(path) for path in (job.output, job.source.path))
+    ids = labels.with_name(f"{stem_of(labels)}_objects.ome.zarr")
+    beside = [] if image.parent == labels.parent else ["--image", image]  # labels record its name alone
+    print_next(["scsam", "objects", labels, ids], ["scsam", "report", labels, *beside])
 
 
 def _write_picture(job: Job, volume: VolumeReader) -> None:
@@ -93,6 +99,12 @@ def _write_picture(job: Job, volume: VolumeReader) -> None:
         )
     except (InputError, OSError) as error:
         typer.echo(f"no picture: {error}", err=True)
+
+
+def _from_here(path: str) -> Path:
+    """Return an absolute path as one would type it: from the working directory where it lies below that."""
+    here = Path.cwd()
+    return Path(path).relative_to(here) if Path(path).is_relative_to(here) else Path(path)
 
 
 def _list(values: tuple[float, ...]) -> str:

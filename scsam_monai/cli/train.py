@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -230,13 +232,16 @@ def _run(overrides: Mapping[str, Any], again: str) -> None:
     import runpy
     import warnings
 
+    import monai.bundle  # noqa: F401  # sets its loggers' levels, which are changed below
+
     from scsam_monai.command_line import input_error_in
 
     # It warns of configs from strangers; this one is the bundle's own.
     warnings.filterwarnings("ignore", message="parsing config_file")
     before, sys.argv = sys.argv, _words(overrides)
     try:
-        runpy.run_module("monai.bundle", run_name="__main__", alter_sys=True)
+        with _warnings_alone("monai.bundle.workflows", "monai.bundle.scripts"):
+            runpy.run_module("monai.bundle", run_name="__main__", alter_sys=True)
     except KeyboardInterrupt:
         typer.echo(f"stopped; this goes on with it: {again}", err=True)
         raise typer.Exit(130) from None
@@ -249,11 +254,26 @@ def _run(overrides: Mapping[str, Any], again: str) -> None:
         sys.argv = before
 
 
+@contextmanager
+def _warnings_alone(*names: str) -> Iterator[None]:
+    """Have loggers of other packages say nothing about their own bookkeeping."""
+    loggers = [logging.getLogger(name) for name in names]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
 def _finish(run: Path, description: DatasetDescription, typed: Path) -> None:
     from scsam_monai.report.page import write_page
     from scsam_monai.report.run_page import run_page
 
-    page = run_page(run)
+    with _warnings_alone("tensorboard"):
+        page = run_page(run)
     written = write_page(page, run / "report.html")
     for warning in page.warnings:
         typer.echo(f"note: {warning}")

@@ -30,6 +30,10 @@ def one_thread(name: str) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"scsam-{name}")
 
 
+def _nobody(_share: float) -> None:
+    pass
+
+
 class Blended(NamedTuple):
     """Window logits summed up over part of some sections, still on the network's pixels."""
 
@@ -91,7 +95,9 @@ class SectionPredictor:
         self._sums = _Buffers(self.device)
         self._weighted = torch.empty(0, device=self.device)
 
-    def predict(self, grey: np.ndarray, sections: Span, y: Need, x: Need) -> Iterator[Blended]:
+    def predict(
+        self, grey: np.ndarray, sections: Span, y: Need, x: Need, seen: Callable[[float], None] = _nobody
+    ) -> Iterator[Blended]:
         """Predict a part of some sections, one group of neighbouring sections after the other.
 
         What is yielded may be drawn while the next group is predicted, not longer: its memory is used again.
@@ -101,13 +107,15 @@ class SectionPredictor:
             sections: counted from the volume's first.
             y: the part's rows.
             x: the part's columns.
+            seen: called after each batch, with the share of all windows that is in it.
         """
-        weight = self._weight(y, x)
+        weight, share = self._weight(y, x), 1 / (_length(sections) * len(y.windows) * len(x.windows))
         # One thread cuts the next batch, another sums the last one up, in order, while the network is at this one.
         with one_thread("cut") as cutter, one_thread("blend") as blender:
             inputs = _ahead(self._inputs(grey, sections, y, x), cutter)
             for group, batches in groupby(inputs, key=lambda batch: batch.sections):
-                yield Blended(group, self._blend(batches, group, y, x, blender), weight, y, x)
+                total = self._blend(batches, group, y, x, blender, lambda windows: seen(windows * share))
+                yield Blended(group, total, weight, y, x)
 
     def _inputs(self, grey: np.ndarray, sections: Span, y: Need, x: Need) -> Iterator[_Batch]:
         for group in self.grid.groups(sections):
@@ -130,12 +138,19 @@ class SectionPredictor:
         return F.pad(pixels[None], margins, mode="replicate")[0] if any(margins) else pixels
 
     def _blend(
-        self, batches: Iterable[_Batch], group: Span, y: Need, x: Need, blender: ThreadPoolExecutor
+        self,
+        batches: Iterable[_Batch],
+        group: Span,
+        y: Need,
+        x: Need,
+        blender: ThreadPoolExecutor,
+        seen: Callable[[int], None],
     ) -> Tensor:
         total: Tensor | None = None
         added: Future[None] | None = None
         for _, places, windows in batches:
             logits = self._logits(windows)
+            seen(len(places))
             if total is None:
                 area = (group[1] - group[0], _length(y.blended), _length(x.blended))
                 total = self._sums.take((logits.shape[1], *area))
@@ -241,10 +256,15 @@ class PlanePredictor:
         region = [spans[self.plane.order.index(axis)] for axis in range(3)]
         return np.ascontiguousarray(self.plane.sections(volume.read(region)))
 
-    def predict(self, grey: np.ndarray, block: Block) -> Iterator[Blended]:
-        """Yield a block's blended logits, a group of sections at a time; ``grey`` is what :meth:`read` returned."""
+    def predict(
+        self, grey: np.ndarray, block: Block, seen: Callable[[float], None] = _nobody
+    ) -> Iterator[Blended]:
+        """Yield a block's blended logits, a group of sections at a time; ``grey`` is what :meth:`read` returned.
+
+        ``seen`` is called after each batch, with the share of the block's windows that is in it.
+        """
         owned, _, _ = self.plane.pick(block)
-        return self.sections.predict(grey, owned, *self._needs(block))
+        return self.sections.predict(grey, owned, *self._needs(block), seen)
 
     def logits(self, blended: Blended, block: Block) -> tuple[tuple[slice, slice, slice], Tensor]:
         """Bring blended logits to the volume's own grid.

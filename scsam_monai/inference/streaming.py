@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -64,7 +65,7 @@ class Stream:
     ) -> None:
         self.volume, self.predictors, self.plan, self.sink = volume, predictors, plan, sink
         self.wanted, self.progress, self.selection = wanted, progress, selection
-        self._drawn = self._asked = 0.0
+        self._drawn = self._ahead = self._asked = 0.0
 
     def run(self, blocks: Sequence[int], cancel: Callable[[], bool] | None = None) -> Iterator[int]:
         """Compute and write blocks in order, yield the number of each soon after it is written.
@@ -127,7 +128,7 @@ class Stream:
         block = self.plan[number]
         drawn: Future[None] | None = None
         for plane, (predictor, part) in enumerate(zip(self.predictors, parts, strict=True)):
-            for blended in predictor.predict(part, block):
+            for blended in predictor.predict(part, block, partial(self._seen, block)):
                 if drawn is not None:
                     drawn.result()
                 yield
@@ -136,7 +137,14 @@ class Stream:
         if drawn is not None:
             drawn.result()
 
+    def _seen(self, block: Block, share: float) -> None:
+        """Report between groups of sections, of which a large one takes minutes."""
+        self._ahead += share * _volume(block) / len(self.predictors)
+        if self.progress is not None:
+            self.progress(self._drawn + self._ahead, self._asked)
+
     def _report(self, blended: Blended, block: Block, predictor: PlanePredictor) -> None:
+        self._ahead = 0.0
         if self.progress is not None:
             sections = predictor.plane.pick(block)[0]
             share = (blended.sections[1] - blended.sections[0]) / (sections[1] - sections[0])

@@ -79,6 +79,22 @@ def test_it_says_where_the_maps_are(front: Front) -> None:
     assert not (front.folder / "labels.ome.zarr.progress").exists()
 
 
+def test_what_to_type_next_works(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
+    elsewhere = front.folder / "out"
+    elsewhere.mkdir()
+    monkeypatch.chdir(front.folder)
+    told = front(output=elsewhere / "found.ome.zarr").stderr
+    objects, report = (line.split() for line in told.splitlines()[-2:])
+    assert objects == ["scsam", "objects", "out/found.ome.zarr", "out/found_objects.ome.zarr"]
+    assert report == ["scsam", "report", "out/found.ome.zarr", "--image", "cell.npy"]
+    for _, *words in (objects, report):
+        done = CliRunner().invoke(app, words)
+        assert done.exit_code == 0, done.output
+    assert (
+        front(output=front.folder / "here.ome.zarr").stderr.splitlines()[-1] == "  scsam report here.ome.zarr"
+    )
+
+
 def test_a_share_says_that_others_are_to_come(front: Front) -> None:
     result = front("--shard", "2/3")
     assert (result.exit_code, result.stdout) == (

@@ -157,6 +157,21 @@ def test_progress_ends_with_all_of_the_content(model_path: Path, tmp_path: Path)
     assert counts[-1] == (2 * 90 * 70, 2 * 90 * 70)
 
 
+def test_progress_goes_on_within_a_section(model_path: Path, tmp_path: Path) -> None:
+    """A large one takes minutes."""
+    np.save(tmp_path / "cell.npy", tissue(1, 200, 200))
+    seen: list[float] = []
+    assert predict(
+        tmp_path / "cell.npy",
+        tmp_path / "labels.tif",
+        model_path,
+        progress=lambda stage, done, _: seen.append(done) if stage == "segmenting" else None,
+    )
+    assert len(set(seen)) > 3
+    assert seen == sorted(seen)
+    assert seen[-2] == pytest.approx(seen[-1]) == 200 * 200
+
+
 def test_fill() -> None:
     row = np.arange(1, 101, dtype=np.uint8)[None, None]
     empty = np.zeros(row.shape, bool)

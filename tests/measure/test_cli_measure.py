@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -74,6 +75,30 @@ def test_from_labels_to_tables(folder: Path) -> None:
     stated = json.loads((folder / "figures" / "measure.json").read_text())
     assert stated["voxel_size_nm"] == list(SIZE)
     assert stated["contact_nm"] == [0, 30]
+
+
+def test_each_command_names_the_next_one_with_what_was_typed(folder: Path) -> None:
+    """As printed they work, for labels that state neither their classes nor their voxel size."""
+    told = scsam(
+        "objects", "labels.npy", "my objects.ome.zarr", "--voxel-size-nm", "40,10,10", "--axes", "zyx", *NAMES
+    )
+    start, *words = shlex.split(told.splitlines()[-1])
+    assert (start, words[:3]) == ("scsam", ["measure", "labels.npy", "labels_figures"])
+    told = scsam(*words)
+    assert {row["class"] for row in rows(folder / "labels_figures" / "objects.csv")} == {
+        "granule",
+        "mitochondrion",
+        "nucleus",
+    }
+    assert told.splitlines()[-2:] == [
+        "next:",
+        "  scsam report labels.npy --measured labels_figures --axes zyx --voxel-size-nm 40,10,10",
+    ]
+    told = scsam("measure", "labels.tif", "figures", "--image", "image.tif", *NAMES)
+    start, *words = shlex.split(told.splitlines()[-1])
+    assert (start, words[:2]) == ("scsam", ["report", "labels.tif"])
+    scsam(*words)
+    assert (folder / "labels_report.html").is_file()
 
 
 def test_parquet_holds_the_same(folder: Path) -> None:

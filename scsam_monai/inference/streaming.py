@@ -139,7 +139,8 @@ class Stream:
 
     def _seen(self, block: Block, share: float) -> None:
         """Report between groups of sections, of which a large one takes minutes."""
-        self._ahead += share * _volume(block) / len(self.predictors)
+        # A little less, lest rounding lets the count go back when the group ends.
+        self._ahead += (1 - 1e-9) * share * _volume(block) / len(self.predictors)
         if self.progress is not None:
             self.progress(self._drawn + self._ahead, self._asked)
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from scsam_monai.errors import InputError
 from scsam_monai.io import ArrayVolume, Region, intensity_range, intensity_range_of
+from scsam_monai.io.empty import find_empty
 from scsam_monai.io.volume import SourceVolume
 
 

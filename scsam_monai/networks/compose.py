@@ -24,12 +24,16 @@ from scsam_monai.networks.pyramid_skip import FINE, CoarseMixer, PyramidSkip
 from scsam_monai.networks.sam_encoder import SAMImageEncoder
 from scsam_monai.networks.scsam import ScSAM
 from scsam_monai.networks.skip import HighResolutionSkip
+from scsam_monai.networks.unet_skip import UNetSkip
 
 PYRAMID_SOURCE = "pyramid"
 NONE = "none"
 """Stands for an encoder that is left out."""
 ZOOMS = (1, 2, 4)
 MAE_SCALES = (1.0, 0.5, 0.25)
+MapSkip = PyramidSkip | UNetSkip
+SKIP_DECODERS: dict[str, type[PyramidSkip] | type[UNetSkip]] = {"unet": UNetSkip, "light": PyramidSkip}
+"""What the high-resolution skip makes of a pyramid's maps."""
 
 FUSIONS: dict[str, Callable[[Sequence[str], int], Fusion]] = {
     "fafm": FeatureAlignmentFusion,
@@ -107,6 +111,7 @@ def compose_scsam(
     similarity: str = "cosine",
     skip: bool | None = None,
     skip_channels: int = 16,
+    skip_decoder: str = "unet",
     fine_prototypes: bool = True,
     chunk: int = 4,
     amp: bool = True,
@@ -133,6 +138,8 @@ def compose_scsam(
         similarity: ``cosine`` or ``dot``.
         skip: high-resolution skip; None for the preset's choice.
         skip_channels: channels of the skip at full resolution.
+        skip_decoder: what the skip makes of a pyramid's maps: ``unet`` merges them up to every pixel, ``light``
+            works on cells of pixels and costs a fraction.
         fine_prototypes: whether classes have prototypes among the skip's features, too.
         chunk: image-class pairs decoded at once on a CPU; 0 for all.
         amp: compute in bfloat16 where CUDA allows.
@@ -152,6 +159,7 @@ def compose_scsam(
     check_choice("zoom", zoom, ZOOMS)
     check_choice("pyramid_zoom", pyramid_zoom, ZOOMS)
     check_choice("mae_scale", mae_scale, MAE_SCALES)
+    check_choice("skip_decoder", skip_decoder, SKIP_DECODERS)
     with_skip = PRESETS[preset].skip if skip is None else skip
     fuse = build_fusion(fusion, _sources(sam=sam, mae=mae, pyramid=pyramid))
     sam_encoder = SAMImageEncoder(sam) if "sam" in fuse.sources else None
@@ -178,7 +186,7 @@ def compose_scsam(
             skip_channels=skip_channels if with_skip else 0,
             fine_prototypes=n_classes if fine_prototypes else 0,
         ),
-        skip=_skip(source, early, skip_channels) if with_skip else None,
+        skip=_skip(source, early, skip_channels, skip_decoder) if with_skip else None,
         sources={PYRAMID_SOURCE: source} if source is not None else None,
         mixers={PYRAMID_SOURCE: CoarseMixer(source.strides, source.widths)}
         if source is not None and PYRAMID_SOURCE in fuse.sources
@@ -200,8 +208,10 @@ def _sources(**names: str) -> tuple[str, ...]:
     return kept
 
 
-def _skip(source: PyramidEncoder | None, early: int, channels: int) -> HighResolutionSkip | PyramidSkip:
+def _skip(
+    source: PyramidEncoder | None, early: int, channels: int, decoder: str
+) -> HighResolutionSkip | MapSkip:
     """On the pyramid where it has fine maps, on convolutions of its own otherwise."""
     if source is None or source.strides[0] > FINE:
         return HighResolutionSkip(early, channels)
-    return PyramidSkip(source.strides, source.widths, channels)
+    return SKIP_DECODERS[decoder](source.strides, source.widths, channels)

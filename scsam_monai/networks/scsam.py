@@ -19,6 +19,7 @@ from scsam_monai.networks.pyramid import PyramidEncoder
 from scsam_monai.networks.pyramid_skip import CoarseMixer, PyramidSkip
 from scsam_monai.networks.sam_encoder import PATCH, SAMFeatures, SAMImageEncoder
 from scsam_monai.networks.skip import HighResolutionSkip
+from scsam_monai.networks.unet_skip import UNetSkip
 
 
 class Embeddings(NamedTuple):
@@ -58,7 +59,8 @@ class ScSAM(LightState):
         fusion: aligns and fuses both embeddings.
         prompt_encoder: turns fused features into prompts of each class.
         mask_decoder: draws each class.
-        skip: high-resolution skip; None to do without. A :class:`PyramidSkip` reads the first further source.
+        skip: high-resolution skip; None to do without. A :class:`PyramidSkip` or :class:`UNetSkip` reads the first
+            further source.
         sources: further encoders by name; they see the crop at its own size.
         mixers: of those further sources that join the fusion, by name.
         zoom: factor by which the crop is enlarged before the encoders.
@@ -95,7 +97,7 @@ class ScSAM(LightState):
         fusion: nn.Module,
         prompt_encoder: ClassPromptEncoder,
         mask_decoder: ClassMaskDecoder,
-        skip: HighResolutionSkip | PyramidSkip | None = None,
+        skip: HighResolutionSkip | PyramidSkip | UNetSkip | None = None,
         sources: Mapping[str, PyramidEncoder] | None = None,
         mixers: Mapping[str, CoarseMixer] | None = None,
         zoom: int = 1,
@@ -204,7 +206,7 @@ class ScSAM(LightState):
     def _skip(self, embeddings: Embeddings, image: Tensor) -> Tensor | None:
         if self.skip is None:
             return None
-        if isinstance(self.skip, PyramidSkip):
+        if isinstance(self.skip, PyramidSkip | UNetSkip):
             first = next(iter(self.sources))
             return self.skip(self._pad(image), embeddings.further[first])
         early = embeddings.sam.early if embeddings.sam is not None else None

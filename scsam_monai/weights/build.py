@@ -52,7 +52,7 @@ RANDOM = "random"
 """Stands for no weights where None cannot be said: MONAI drops overrides that are None."""
 PLACES = {"sam": "sam_encoder", "mae": "mae_encoder", "pyramid": f"{SOURCES}.pyramid"}
 """Where a network keeps the encoder of each kind."""
-OLDER = {"pyramid": NONE, "pyramid_zoom": 1, "fine_prototypes": False}
+OLDER = {"pyramid": NONE, "pyramid_zoom": 1, "fine_prototypes": False, "skip_decoder": "light"}
 """What records that are older than these arguments mean."""
 AT_RUN_TIME = ("chunk", "amp", "compile_blocks")
 """Arguments that belong to the machine, not to the weights."""

@@ -38,7 +38,9 @@ NETWORK: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
     "learned_depths": _SWITCH,
     "dense": _SWITCH,
     "skip": ("true, false or null", lambda value: value is None or isinstance(value, bool)),
-    **dict.fromkeys(("preset", "sam", "mae", "pyramid", "fusion", "visible_tokens", "similarity"), _NAME),
+    **dict.fromkeys(
+        ("preset", "sam", "mae", "pyramid", "fusion", "visible_tokens", "similarity", "skip_decoder"), _NAME
+    ),
     **dict.fromkeys(("sam_weights", "mae_weights", "pyramid_weights"), _NAME_OR_NONE),
 }
 """What a record may say of a ScSAM: each setting, in words and as a test."""

@@ -60,6 +60,20 @@ def test_import_and_check(source):
     assert summary == "2 items, 0 problems, 2 warnings"
 
 
+def test_import_says_what_it_takes_0_for_and_how_to_split(source):
+    size = ("--voxel-size-nm", "50,4.6,4.6")
+    told = import_files(source, *size).stdout
+    assert "label value 0, which no --class names, is background" in told
+    assert "split by --train-z, --train-y" in told
+    named = import_files(source, *size, "--class", "0=unknown", "--overwrite").stdout
+    assert "label value 0" not in named
+    tifffile.imwrite(source / "raw.tif", RAW)
+    tifffile.imwrite(source / "label.tif", RAW[2] % 3)
+    one = import_files(source, *size, "--section", "2", "--overwrite").stdout
+    assert "split by --train-y" in one
+    assert "--train-z" not in one
+
+
 def test_check_shows_problems_and_what_is_not_annotated(source):
     import_files(source, "--voxel-size-nm", "50,4.6,4.6", "--annotated", "membrane")
     result = scsam("check", source / "set")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -188,6 +189,11 @@ def import_files_command(
         overwrite=overwrite,
     )
     _show_pairs(written)
+    if not any(value == "0" or value.startswith("0-") for value in parse_classes(class_)):
+        typer.echo(
+            "label value 0, which no --class names, is background; if it says that nobody looked there, import "
+            "again with --class 0=unknown --overwrite"
+        )
     print_next(["scsam", "check", target], ["scsam", "train", target])
 
 
@@ -254,10 +260,20 @@ def _show_pairs(written: Path) -> None:
     typer.echo(f"{write_contact_sheet(description, written.parent / 'pairs.png')}  <- look whether they fit")
     absent = [part for part, items in description.sections.items() if not items]
     if absent:
+        several = any(_sections(item) > 1 for items in description.sections.values() for item in items)
         typer.echo(
-            f"no {' and no '.join(absent)} part: split by --train-z, --train-y or --train beside --validation-.. "
-            "and --test-.., or let `scsam train` set a part aside for validation"
+            f"no {' and no '.join(absent)} part: split by {'--train-z, ' if several else ''}--train-y or --train "
+            "beside --validation-.. and --test-.., or let `scsam train` set a part aside for validation"
         )
+
+
+def _sections(item: Mapping[str, Any]) -> int:
+    """How many sections of its image an item takes."""
+    from scsam_monai.data.items import volume_shape
+    from scsam_monai.io import read_header
+
+    along_z = (item.get("region") or [None])[0]
+    return along_z[1] - along_z[0] if along_z else volume_shape(read_header(item["image"]).shape)[0]
 
 
 def parse_classes(pairs: list[str]) -> dict[str, str]:

@@ -215,6 +215,9 @@ def keep_earlier_run(run_dir: str | Path, resume: bool | str) -> None:
         free = (folder.with_name(f"{folder.name}.{number}") for number in count(1))
         target = next(path for path in free if not path.exists())
         folder.rename(target)
-        logger.warning("an earlier run was moved to %s; --resume auto would have gone on with it", target)
+        logger.warning(
+            "an earlier run was moved to %s; --resume (of monai.bundle: --resume auto) would have gone on with it",
+            target,
+        )
     if idist.get_world_size() > 1:
         idist.barrier()

@@ -11,6 +11,7 @@ from scsam_monai.networks.pyramid import PYRAMID
 from scsam_monai.networks.pyramid_skip import PyramidSkip
 from scsam_monai.networks.scsam import ScSAM, ScSAMOutput
 from scsam_monai.networks.skip import HighResolutionSkip
+from scsam_monai.networks.unet_skip import UNetSkip
 
 N_CLASSES = 3
 
@@ -29,7 +30,7 @@ def test_fusion_uses_the_encoders_it_names(fusion: str) -> None:
     assert (network.mae_encoder is None) == (fusion in ("sam", "pyramid"))
     assert (network.depth_mixer is None) == (fusion in ("sam", "pyramid"))
     assert (not network.mixers) == (fusion in ("sam", "mae"))
-    assert isinstance(network.skip, PyramidSkip)
+    assert isinstance(network.skip, UNetSkip)
     assert set(output.aligned) == ({"sam", "mae", "pyramid"} if fusion == "fafm" else set())
     assert output.logits.shape == (1, N_CLASSES, 32, 48)
     assert output.fused.shape == (1, 256, 2, 3 if network.mae_encoder is None else 4)
@@ -57,11 +58,18 @@ def test_all_sources_cannot_be_left_out() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "skip"), [("convnext_atto", PyramidSkip), ("vit_tiny_patch16_224", HighResolutionSkip)]
+    ("name", "skip"), [("convnext_atto", UNetSkip), ("vit_tiny_patch16_224", HighResolutionSkip)]
 )
 def test_any_model_of_timms_is_a_pyramid(name: str, skip: type) -> None:
     network, output = output_of(pyramid=name, pyramid_zoom=1)
     assert network.sources["pyramid"].name == name
+    assert isinstance(network.skip, skip)
+    assert output.logits.shape == (1, N_CLASSES, 32, 48)
+
+
+@pytest.mark.parametrize(("decoder", "skip"), [("unet", UNetSkip), ("light", PyramidSkip)])
+def test_the_skip_has_the_decoder_that_is_named(decoder: str, skip: type) -> None:
+    network, output = output_of(pyramid=PYRAMID, skip_decoder=decoder)
     assert isinstance(network.skip, skip)
     assert output.logits.shape == (1, N_CLASSES, 32, 48)
 

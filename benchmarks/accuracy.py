@@ -95,7 +95,7 @@ ABLATIONS = {
     "ScSAM, dot product for cosine": Model(flags={"network_def::similarity": "dot"}),
     "ScSAM, fusion by sum": Model(flags={"network_def::fusion": "add"}),
     "ScSAM, fusion by concatenation": Model(flags={"network_def::fusion": "concat"}),
-    "ScSAM, light skip": Model(flags={"network_def::skip_decoder": "light"}),
+    "ScSAM, U-Net's decoder as skip": Model(flags={"network_def::skip_decoder": "unet"}),
     "ScSAM, no skip": Model(flags={"network_def::skip": False}),
 }
 

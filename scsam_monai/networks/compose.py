@@ -111,7 +111,7 @@ def compose_scsam(
     similarity: str = "cosine",
     skip: bool | None = None,
     skip_channels: int = 16,
-    skip_decoder: str = "unet",
+    skip_decoder: str = "light",
     fine_prototypes: bool = True,
     chunk: int = 4,
     amp: bool = True,
@@ -138,8 +138,8 @@ def compose_scsam(
         similarity: ``cosine`` or ``dot``.
         skip: high-resolution skip; None for the preset's choice.
         skip_channels: channels of the skip at full resolution.
-        skip_decoder: what the skip makes of a pyramid's maps: ``unet`` merges them up to every pixel, ``light``
-            works on cells of pixels and costs a fraction.
+        skip_decoder: what the skip makes of a pyramid's maps: ``light`` works on cells of pixels, ``unet`` merges
+            them up to every pixel; it draws outlines better and costs half as much again.
         fine_prototypes: whether classes have prototypes among the skip's features, too.
         chunk: image-class pairs decoded at once on a CPU; 0 for all.
         amp: compute in bfloat16 where CUDA allows.

@@ -1,4 +1,4 @@
-"""A network of either kind of skip says the same when it is exported."""
+"""A network with the decoder of a U-Net says the same when it is exported."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from scsam_monai.inference.model import Model
 
 
 @pytest.mark.parametrize(("export", "suffix"), [(export_torchscript, ".ts"), (export_onnx, ".onnx")])
-def test_the_default_of_training_is_exported(export, suffix: str, tmp_path: Path) -> None:
+def test_a_decoder_that_convolves_is_exported(export, suffix: str, tmp_path: Path) -> None:
     if suffix == ".onnx":
         for package in ("onnx", "onnxruntime"):
             pytest.importorskip(package, reason="needs pip install 'scsam-monai[export]'")

@@ -30,7 +30,7 @@ def test_fusion_uses_the_encoders_it_names(fusion: str) -> None:
     assert (network.mae_encoder is None) == (fusion in ("sam", "pyramid"))
     assert (network.depth_mixer is None) == (fusion in ("sam", "pyramid"))
     assert (not network.mixers) == (fusion in ("sam", "mae"))
-    assert isinstance(network.skip, UNetSkip)
+    assert isinstance(network.skip, PyramidSkip)
     assert set(output.aligned) == ({"sam", "mae", "pyramid"} if fusion == "fafm" else set())
     assert output.logits.shape == (1, N_CLASSES, 32, 48)
     assert output.fused.shape == (1, 256, 2, 3 if network.mae_encoder is None else 4)
@@ -58,7 +58,7 @@ def test_all_sources_cannot_be_left_out() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "skip"), [("convnext_atto", UNetSkip), ("vit_tiny_patch16_224", HighResolutionSkip)]
+    ("name", "skip"), [("convnext_atto", PyramidSkip), ("vit_tiny_patch16_224", HighResolutionSkip)]
 )
 def test_any_model_of_timms_is_a_pyramid(name: str, skip: type) -> None:
     network, output = output_of(pyramid=name, pyramid_zoom=1)

@@ -116,7 +116,7 @@ NEXT_STEPS = (
     (
         "Make a data set of images that you have labelled:",
         "scsam import files my_stacks my_dataset --image '*_raw.tif' --label '*_labels.tif' "
-        "--class 1=mitochondrion --voxel-size-nm 5,5,5",
+        "--class 0=background --class 1=mitochondrion --voxel-size-nm 5,5,5",
     ),
     ("Train on it:", "scsam train my_dataset my_run"),
 )

@@ -6,8 +6,7 @@ import logging
 import math
 import shlex
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,10 +14,13 @@ import typer
 
 from scsam_monai.cli.datasets import parse_classes
 from scsam_monai.cli.options import print_table, voxel_size
+from scsam_monai.cli.quiet import logging_from
 
 if TYPE_CHECKING:
     from scsam_monai.training.adapt import AdaptResult
 
+ERRORS_ALONE = {"scsam_monai": logging.ERROR, "monai": logging.ERROR, "ignite": logging.CRITICAL}
+"""Ignite tells an error that is raised, too."""
 MOST_MINUTES = 15.0
 """Beyond which more of them help little."""
 
@@ -67,7 +69,7 @@ def adapt(
     del resume
     target = output or Path(f"{name_of_image(image.resolve())}_model")
     try:
-        with _errors_alone("scsam_monai", "monai", "ignite"), stage_bars() as progress:
+        with logging_from(ERRORS_ALONE), stage_bars() as progress:
             result = run(
                 image,
                 labels,
@@ -85,19 +87,6 @@ def adapt(
         typer.echo(f"stopped; nothing is lost, this goes on with it: {again}", err=True)
         raise typer.Exit(130) from None
     _tell(result, minutes)
-
-
-@contextmanager
-def _errors_alone(*names: str) -> Iterator[None]:
-    """Have loggers be silent but for errors, which ignite tells a second time: the rest is told in fewer words."""
-    levels = {name: logging.getLogger(name).level for name in names}
-    for name in names:
-        logging.getLogger(name).setLevel(logging.CRITICAL if name == "ignite" else logging.ERROR)
-    try:
-        yield
-    finally:
-        for name, level in levels.items():
-            logging.getLogger(name).setLevel(level)
 
 
 def _tell(result: AdaptResult, minutes: float) -> None:

@@ -6,14 +6,14 @@ import logging
 import os
 import shlex
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from scsam_monai.cli.options import print_table
+from scsam_monai.cli.quiet import logging_from
 from scsam_monai.errors import InputError
 
 if TYPE_CHECKING:
@@ -240,7 +240,7 @@ def _run(overrides: Mapping[str, Any], again: str) -> None:
     warnings.filterwarnings("ignore", message="parsing config_file")
     before, sys.argv = sys.argv, _words(overrides)
     try:
-        with _warnings_alone("monai.bundle.workflows", "monai.bundle.scripts"):
+        with logging_from(dict.fromkeys(("monai.bundle.workflows", "monai.bundle.scripts"), logging.WARNING)):
             runpy.run_module("monai.bundle", run_name="__main__", alter_sys=True)
     except KeyboardInterrupt:
         typer.echo(f"stopped; this goes on with it: {again}", err=True)
@@ -254,25 +254,11 @@ def _run(overrides: Mapping[str, Any], again: str) -> None:
         sys.argv = before
 
 
-@contextmanager
-def _warnings_alone(*names: str) -> Iterator[None]:
-    """Have loggers of other packages say nothing about their own bookkeeping."""
-    loggers = [logging.getLogger(name) for name in names]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.WARNING)
-    try:
-        yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
-
-
 def _finish(run: Path, description: DatasetDescription, typed: Path) -> None:
     from scsam_monai.report.page import write_page
     from scsam_monai.report.run_page import run_page
 
-    with _warnings_alone("tensorboard"):
+    with logging_from({"tensorboard": logging.WARNING}):
         page = run_page(run)
     written = write_page(page, run / "report.html")
     for warning in page.warnings:

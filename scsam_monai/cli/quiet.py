@@ -1,0 +1,24 @@
+"""Have other packages, and our own, log less while a command tells the same in fewer words."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+
+@contextmanager
+def logging_from(levels: Mapping[str, int]) -> Iterator[None]:
+    """Let loggers say only what is at least this grave, and as before afterwards.
+
+    Args:
+        levels: by the logger's name, such as ``{"tensorboard": logging.WARNING}``.
+    """
+    before = {name: logging.getLogger(name).level for name in levels}
+    for name, level in levels.items():
+        logging.getLogger(name).setLevel(level)
+    try:
+        yield
+    finally:
+        for name, level in before.items():
+            logging.getLogger(name).setLevel(level)

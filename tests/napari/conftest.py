@@ -18,6 +18,8 @@ MANIFEST = Path(__file__).resolve().parents[2] / "scsam_monai" / "napari" / "nap
 
 @pytest.fixture(scope="session")
 def _screen() -> Iterator[None]:
+    pytest.importorskip("napari.layers", reason="needs napari: pip install -e '.[napari]'")
+    pytest.importorskip("qtpy.QtWidgets", reason="needs a Qt: pip install -e '.[napari]'")
     if not sys.platform.startswith("linux") or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"):
         yield
         return
@@ -36,14 +38,12 @@ def _screen() -> Iterator[None]:
             yield
         finally:
             del os.environ["DISPLAY"]
-            process.terminate()
+            process.kill()  # politely asked, it may wait for ever for a client
 
 
 @pytest.fixture
 def viewer(_screen: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """Napari with this tree's plugin, its settings and the user's home in a folder of their own."""
-    pytest.importorskip("napari.layers", reason="needs napari: pip install -e '.[napari]'")
-    pytest.importorskip("qtpy.QtWidgets", reason="needs a Qt: pip install -e '.[napari]'")
     from npe2 import PluginManager, PluginManifest
 
     monkeypatch.setenv("HOME", str(tmp_path / "home"))

@@ -22,7 +22,7 @@ from scsam_monai.networks.mask_decoder import ClassMaskDecoder
 from scsam_monai.networks.pyramid import PyramidEncoder
 from scsam_monai.networks.pyramid_skip import FINE, CoarseMixer, PyramidSkip
 from scsam_monai.networks.sam_encoder import SAMImageEncoder
-from scsam_monai.networks.scsam import ScSAM
+from scsam_monai.networks.scsam import MapSkip, ScSAM
 from scsam_monai.networks.skip import HighResolutionSkip
 from scsam_monai.networks.unet_skip import UNetSkip
 
@@ -31,7 +31,6 @@ NONE = "none"
 """Stands for an encoder that is left out."""
 ZOOMS = (1, 2, 4)
 MAE_SCALES = (1.0, 0.5, 0.25)
-MapSkip = PyramidSkip | UNetSkip
 SKIP_DECODERS: dict[str, type[PyramidSkip] | type[UNetSkip]] = {"unet": UNetSkip, "light": PyramidSkip}
 """What the high-resolution skip makes of a pyramid's maps."""
 

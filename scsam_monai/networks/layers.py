@@ -9,7 +9,6 @@ import torch
 import torch.distributed as dist
 from segment_anything.modeling.common import LayerNorm2d
 from torch import Tensor, nn
-from torch.distributed.nn.functional import all_reduce
 from torch.nn import functional as F
 
 PLACES = (0, 2, 3)
@@ -45,6 +44,10 @@ class SharedBatchNorm(nn.BatchNorm2d):
         shares = dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
         if not self.training or shares == 1:
             return super().forward(x)
+        from torch.distributed.nn.functional import (
+            all_reduce,  # which a torch without processes does not have
+        )
+
         with full_precision(x.device):
             values = x.to(self.weight.dtype)
             mean, square = (

@@ -21,6 +21,9 @@ from scsam_monai.networks.sam_encoder import PATCH, SAMFeatures, SAMImageEncoder
 from scsam_monai.networks.skip import HighResolutionSkip
 from scsam_monai.networks.unet_skip import UNetSkip
 
+MapSkip = PyramidSkip | UNetSkip
+"""Skips that read the maps of the first further source."""
+
 
 class Embeddings(NamedTuple):
     """The encoders' features of a crop, which can be cached if the encoders are frozen."""
@@ -59,8 +62,7 @@ class ScSAM(LightState):
         fusion: aligns and fuses both embeddings.
         prompt_encoder: turns fused features into prompts of each class.
         mask_decoder: draws each class.
-        skip: high-resolution skip; None to do without. A :class:`PyramidSkip` or :class:`UNetSkip` reads the first
-            further source.
+        skip: high-resolution skip; None to do without. A ``MapSkip`` reads the first further source.
         sources: further encoders by name; they see the crop at its own size.
         mixers: of those further sources that join the fusion, by name.
         zoom: factor by which the crop is enlarged before the encoders.
@@ -97,7 +99,7 @@ class ScSAM(LightState):
         fusion: nn.Module,
         prompt_encoder: ClassPromptEncoder,
         mask_decoder: ClassMaskDecoder,
-        skip: HighResolutionSkip | PyramidSkip | UNetSkip | None = None,
+        skip: HighResolutionSkip | MapSkip | None = None,
         sources: Mapping[str, PyramidEncoder] | None = None,
         mixers: Mapping[str, CoarseMixer] | None = None,
         zoom: int = 1,
@@ -206,7 +208,7 @@ class ScSAM(LightState):
     def _skip(self, embeddings: Embeddings, image: Tensor) -> Tensor | None:
         if self.skip is None:
             return None
-        if isinstance(self.skip, PyramidSkip | UNetSkip):
+        if isinstance(self.skip, MapSkip):
             first = next(iter(self.sources))
             return self.skip(self._pad(image), embeddings.further[first])
         early = embeddings.sam.early if embeddings.sam is not None else None

@@ -20,11 +20,10 @@ from torch import Tensor, nn
 from scsam_monai.networks import frozen_encoders
 from scsam_monai.networks.frozen_encoders import Freezable, LightState, digest
 from scsam_monai.networks.pyramid import PyramidEncoder
-from scsam_monai.networks.pyramid_skip import CoarseMixer, PyramidSkip
+from scsam_monai.networks.pyramid_skip import CoarseMixer
 from scsam_monai.networks.sam_encoder import SAMFeatures
-from scsam_monai.networks.scsam import Embeddings, ScSAM
+from scsam_monai.networks.scsam import Embeddings, MapSkip, ScSAM
 from scsam_monai.networks.skip import HighResolutionSkip
-from scsam_monai.networks.unet_skip import UNetSkip
 from scsam_monai.training.batches import prepare_batch
 from scsam_monai.training.cache.store import EmbeddingStore
 from scsam_monai.training.optimiser import CpuBudget
@@ -148,7 +147,7 @@ def _sources(network: ScSAM) -> dict[str, PyramidEncoder]:
 
 def _read(network: ScSAM, name: str) -> tuple[int, ...]:
     """Which maps of a further source the light modules read."""
-    if isinstance(network.skip, PyramidSkip | UNetSkip) and name == next(iter(network.sources)):
+    if isinstance(network.skip, MapSkip) and name == next(iter(network.sources)):
         return tuple(range(len(_sources(network)[name].strides)))
     mixer = dict(network.mixers.items()).get(name)
     return mixer.chosen if isinstance(mixer, CoarseMixer) else ()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -162,6 +161,7 @@ def import_files_command(
 ) -> None:
     """Any images and labels that scsam predict reads; prints the pairs and draws them in pairs.png."""
     from scsam_monai.data.importers.splits import parse_z_range
+    from scsam_monai.data.importers.target import ValueMap
 
     patterns = {"training": train, "validation": validation, "test": test}
     rows = {"training": train_y, "validation": validation_y, "test": test_y}
@@ -189,7 +189,7 @@ def import_files_command(
         overwrite=overwrite,
     )
     _show_pairs(written)
-    if not any(value == "0" or value.startswith("0-") for value in parse_classes(class_)):
+    if ValueMap.parse(parse_classes(class_)).assumes_background:
         typer.echo(
             "label value 0, which no --class names, is background; if it says that nobody looked there, import "
             "again with --class 0=unknown --overwrite"
@@ -248,6 +248,7 @@ def _import(kind: str, source: Path, target: Path, **options: Any) -> Path:
 def _show_pairs(written: Path) -> None:
     """Print which label goes with which image, draw them one over the other, and say what is missing."""
     from scsam_monai.data.dataset import load_dataset
+    from scsam_monai.data.items import item_shape
     from scsam_monai.report.contact_sheet import write_contact_sheet
 
     description = load_dataset(written)
@@ -260,20 +261,11 @@ def _show_pairs(written: Path) -> None:
     typer.echo(f"{write_contact_sheet(description, written.parent / 'pairs.png')}  <- look whether they fit")
     absent = [part for part, items in description.sections.items() if not items]
     if absent:
-        several = any(_sections(item) > 1 for items in description.sections.values() for item in items)
+        several = any(item_shape(item)[0] > 1 for items in description.sections.values() for item in items)
         typer.echo(
             f"no {' and no '.join(absent)} part: split by {'--train-z, ' if several else ''}--train-y or --train "
             "beside --validation-.. and --test-.., or let `scsam train` set a part aside for validation"
         )
-
-
-def _sections(item: Mapping[str, Any]) -> int:
-    """How many sections of its image an item takes."""
-    from scsam_monai.data.items import volume_shape
-    from scsam_monai.io import read_header
-
-    along_z = (item.get("region") or [None])[0]
-    return along_z[1] - along_z[0] if along_z else volume_shape(read_header(item["image"]).shape)[0]
 
 
 def parse_classes(pairs: list[str]) -> dict[str, str]:

@@ -14,7 +14,7 @@ import numpy as np
 
 from scsam_monai.data.dataset import DatasetDescription, load_dataset
 from scsam_monai.data.doubts import misfits, rare_classes, unequal_voxels
-from scsam_monai.data.items import IGNORE_LABEL, as_uint8, volume_shape
+from scsam_monai.data.items import IGNORE_LABEL, as_uint8, item_shape
 from scsam_monai.errors import InputError
 from scsam_monai.io import crop, intensity_range, read_header, read_image, read_labels
 from scsam_monai.io.checks import check_values
@@ -139,7 +139,7 @@ def _with_contrast(path: str) -> np.ndarray:
 def _inspect(
     section: str, item: Mapping[str, Any], labels: Mapping[int, str], read: _Files | None
 ) -> ItemReport:
-    report = ItemReport(section, item, _shape(item))
+    report = ItemReport(section, item, item_shape(item))
     if read is None:
         return report
     try:
@@ -200,12 +200,6 @@ def voxels_by_section(reports: Sequence[ItemReport]) -> dict[str, Counter[int]]:
 def _count(label: np.ndarray) -> Counter[int]:
     counts = np.bincount(label.reshape(-1), minlength=IGNORE_LABEL + 1)
     return Counter({int(value): int(counts[value]) for value in np.flatnonzero(counts)})
-
-
-def _shape(item: Mapping[str, Any]) -> tuple[int, ...]:
-    if item["region"] is not None:
-        return tuple(stop - start for start, stop in item["region"])
-    return volume_shape(read_header(item["image"]).shape)
 
 
 def _contradictions(reports: list[ItemReport]) -> list[str]:

@@ -6,7 +6,7 @@ import logging
 from pathlib import Path
 
 from scsam_monai.io.checks import say_once
-from scsam_monai.io.formats.nifti import NiftiFormat, orientation
+from scsam_monai.io.formats.nifti import is_nifti, orientation
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +24,7 @@ def warn_of_directions(image: object, labels: object) -> None:
     Example:
         >>> warn_of_directions("cell.tif", "cell_labels.nii")
     """
-    if not all(_is_nifti(source) for source in (image, labels)):
+    if not all(isinstance(source, str | Path) and is_nifti(source) for source in (image, labels)):
         return
     one, other = (orientation(Path(str(source))) for source in (image, labels))
     if one is not None and other is not None and one != other:
@@ -34,8 +34,3 @@ def warn_of_directions(image: object, labels: object) -> None:
             "mirrored on the image, turn both to RAS (nibabel.as_closest_canonical in Python) and save them",
             *(image, one, labels, other),
         )
-
-
-def _is_nifti(source: object) -> bool:
-    named = isinstance(source, str | Path) and str(source).lower().endswith(NiftiFormat.suffixes)
-    return named and Path(str(source)).is_file()

@@ -196,6 +196,13 @@ def volume_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
     return (1, *shape) if len(shape) == 2 else shape
 
 
+def item_shape(item: Mapping[str, Any]) -> tuple[int, ...]:
+    """(z, y, x) of an item as :func:`load_item` reads it, from the header alone."""
+    if item["region"] is not None:
+        return tuple(stop - start for start, stop in item["region"])
+    return volume_shape(read_header(item["image"]).shape)
+
+
 def as_uint8(label: np.ndarray, *, where: str | Path) -> np.ndarray:
     """Labels as uint8.
 

@@ -17,7 +17,7 @@ from scsam_monai.inference.products import Product
 from scsam_monai.inference.runners.local import Cancel
 from scsam_monai.inference.small_profiles import remove_small
 from scsam_monai.io.formats import place_and_dataset
-from scsam_monai.io.formats.nifti import NiftiFormat, directions
+from scsam_monai.io.formats.nifti import directions, is_nifti
 from scsam_monai.io.image import VoxelSize
 from scsam_monai.io.label_export import export_labels
 from scsam_monai.io.ome_zarr import LabelLegend
@@ -188,8 +188,7 @@ def _offset_nm(job: Job) -> VoxelSize:
 def _directions(job: Job) -> np.ndarray | None:
     """How the axes of a NIfTI image lie in its world, which declared axes say nothing of."""
     path = Path(job.source.path)
-    named = path.name.lower().endswith(NiftiFormat.suffixes)
-    return directions(path) if named and job.source.axes is None else None
+    return directions(path) if is_nifti(path) and job.source.axes is None else None
 
 
 def _provenance(job: Job) -> dict[str, object]:

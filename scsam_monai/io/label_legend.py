@@ -10,6 +10,7 @@ import numpy as np
 import tifffile
 
 from scsam_monai.errors import InputError
+from scsam_monai.io.formats.nifti import is_nifti
 from scsam_monai.io.ome_zarr import LabelLegend
 from scsam_monai.io.ome_zarr_volume import LabelVolume
 
@@ -27,7 +28,7 @@ def sections_line(sections: tuple[int, int]) -> str:
 def read_sections(path: str | Path) -> tuple[int, int] | None:
     """Return the sections that a TIFF or NIfTI of labels records; None where it records none."""
     path = Path(path)
-    if path.is_file() and path.name.lower().endswith((".nii", ".nii.gz")):
+    if is_nifti(path):
         import nibabel as nib
 
         image: Any = nib.load(path)

@@ -9,7 +9,7 @@ import tifffile
 
 from scsam_monai.errors import InputError
 from scsam_monai.io.formats import place_and_dataset
-from scsam_monai.io.formats.nifti import NiftiFormat, offset_in_voxels
+from scsam_monai.io.formats.nifti import is_nifti, offset_in_voxels
 from scsam_monai.io.formats.zarr import ZarrSource, is_zarr
 from scsam_monai.io.image import VoxelSize
 from scsam_monai.io.voxel_size import nm_per_unit
@@ -30,12 +30,9 @@ def stated_offset(path: str | Path, dataset: str | None = None) -> VoxelSize:
     place, inside = place_and_dataset(path) if dataset is None else (Path(path), dataset)
     if place.is_dir():
         return _of_zarr(place, inside) if is_zarr(place) else NOWHERE
-    name = place.name.lower()
-    if not place.is_file():
-        return NOWHERE
-    if name.endswith(NiftiFormat.suffixes):
+    if is_nifti(place):
         return offset_in_voxels(place)
-    return _of_tiff(place) if name.endswith((".tif", ".tiff")) else NOWHERE
+    return _of_tiff(place) if place.suffix.lower() in (".tif", ".tiff") and place.is_file() else NOWHERE
 
 
 def _of_zarr(folder: Path, dataset: str | None) -> VoxelSize:

@@ -72,6 +72,12 @@ class ValueMap:
         labels = dict(enumerate([BACKGROUND, *classes]))
         return cls(labels, (*ranges, (0, 0, 0)), others)
 
+    @property
+    def assumes_background(self) -> bool:
+        """Whether 0 is background because no name says what it is."""
+        *named, _ = self.ranges
+        return not any(low <= 0 <= high for low, high, _ in named)
+
     def check(self, label: np.ndarray, where: str | Path) -> None:
         """Refuse label values that were given no class.
 

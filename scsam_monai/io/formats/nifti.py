@@ -61,6 +61,11 @@ class NiftiFormat:
         layout.image_class(values, layout.affine, header).to_filename(path)
 
 
+def is_nifti(path: str | Path) -> bool:
+    """Whether a path is a file that calls itself NIfTI."""
+    return str(path).lower().endswith(NiftiFormat.suffixes) and Path(path).is_file()
+
+
 def _load(path: Path) -> nib.Nifti1Image:
     import nibabel as nib
 
@@ -127,8 +132,8 @@ def orientation(path: Path) -> str | None:
     """Where x, y and z run to, like ``LPS`` (left, posterior, superior); None where no place is stated."""
     import nibabel as nib
 
-    image: Any = _load(path)
-    return "".join(nib.aff2axcodes(image.affine)) if directions(path) is not None else None
+    axes = directions(path)
+    return None if axes is None else "".join(nib.orientations.aff2axcodes(nib.affines.from_matvec(axes)))
 
 
 def _states_a_place(header: nib.Nifti1Header) -> bool:

@@ -78,8 +78,11 @@ def _watershed(
 ) -> np.ndarray | None:
     lowered = np.where(mask, np.minimum(heights * neck, heights - step), -1.0)
     heights = np.where(mask, heights, -1.0)
+    everywhere = np.ones((3,) * mask.ndim)
+    if ndimage.label(local_maxima(heights, connectivity=mask.ndim) & mask, structure=everywhere)[1] < 2:
+        return None  # one peak is never cut, and the reconstruction is what takes time
     peaks = local_maxima(reconstruction(lowered, heights, method="dilation"), connectivity=mask.ndim)
-    seeds, count = ndimage.label(peaks & mask, structure=np.ones((3,) * mask.ndim))
+    seeds, count = ndimage.label(peaks & mask, structure=everywhere)
     while count > 1:
         parts = np.asarray(watershed(-heights, seeds, mask=mask, connectivity=mask.ndim))
         voxels = np.bincount(parts.reshape(-1), minlength=count + 1)[1:]

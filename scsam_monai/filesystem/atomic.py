@@ -1,4 +1,8 @@
-"""Files and folders written whole or not at all, pushed to the disk, and known by the hash of their content."""
+"""Files and folders written whole or not at all, pushed to the disk, and known by the hash of their content.
+
+What is being written has a name of its own and is locked, so that what a killed process left is known for what it
+is: the next process that writes in the same folder removes it.
+"""
 
 from __future__ import annotations
 
@@ -6,20 +10,29 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
-import uuid
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from scsam_monai.errors import InputError
+from scsam_monai.filesystem.locks import is_at, try_lock
 
 DISK_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EFBIG)
 """No room left: on the device, or of what a user or a process may write."""
 GO_ON = "free some space and go on; finished chunks are intact"
 DRAW_AGAIN = "free some space and give the command again"
+
+UNFINISHED = "-unfinished-"
+"""In the name of what is being written, behind that of what it will be."""
+_LEFT = re.compile(rf"\..*{UNFINISHED}[a-z0-9_]{{8}}(\..*)?")
+STALE_S = 24 * 3600
+"""Age of what was left where the file system knows no locks."""
 
 
 @contextmanager
@@ -34,19 +47,12 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(
-        prefix=f".{path.name.split('.')[0]}-", suffix="".join(path.suffixes), dir=path.parent
-    )
-    os.close(handle)
-    temporary = Path(name)
-    try:
+    with _claimed(path, tempfile.mkstemp) as temporary:
         yield temporary
         with temporary.open("r+b") as stream:
             os.fsync(stream.fileno())
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def write_json(path: str | Path, content: Mapping[str, Any]) -> Path:
@@ -95,13 +101,72 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}-{uuid.uuid4().hex}")
-    temporary.mkdir()
-    try:
+    with _claimed(path, tempfile.mkdtemp) as temporary:
+        temporary.chmod(0o777 & ~_umask())
         yield temporary
         temporary.rename(path)
+
+
+@contextmanager
+def _claimed(path: Path, make: Callable[..., Any]) -> Iterator[Path]:
+    """Yield a new file or folder beside a path, locked as long as it is being written."""
+    _remove_left_once(path.parent)
+    named = {"prefix": f".{path.name.split('.')[0]}{UNFINISHED}", "suffix": "".join(path.suffixes)}
+    while True:
+        made = make(**named, dir=path.parent)
+        temporary = Path(made if isinstance(made, str) else made[1])
+        handle = _opened(temporary) if isinstance(made, str) else made[0]
+        if handle is None or try_lock(handle) is None:  # without locks an open file may not be replaced
+            _close(handle)
+            handle = None
+            break
+        if is_at(handle, temporary):
+            break
+        _close(handle)  # somebody took it for left behind before it was locked
+    try:
+        yield temporary
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        _remove(temporary)
+        _close(handle)
+
+
+def remove_left(folder: Path) -> None:
+    """Remove what killed processes have left half-written in a folder.
+
+    That is what nobody has locked or, where there are no locks, nobody has touched for a day.
+    """
+    try:
+        left = [path for path in Path(folder).iterdir() if _LEFT.fullmatch(path.name)]
+    except OSError:  # a folder may be written to and not be read
+        return
+    for path in left:
+        if (handle := _opened(path)) is None:
+            continue
+        free = try_lock(handle)
+        if free or (free is None and time.time() - os.fstat(handle).st_mtime > STALE_S):
+            _remove(path)
+        _close(handle)
+
+
+_remove_left_once = lru_cache(maxsize=4096)(remove_left)
+
+
+def _opened(path: Path) -> int | None:
+    """A handle to lock by; None where there is none to have."""
+    try:
+        return os.open(path, os.O_RDONLY)
+    except OSError:  # Windows opens no folders, and somebody may have been quicker
+        return None
+
+
+def _close(handle: int | None) -> None:
+    if handle is not None:
+        os.close(handle)
+
+
+def _remove(path: Path) -> None:
+    with suppress(OSError):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def _umask() -> int:

@@ -1,11 +1,26 @@
 import hashlib
 import json
 import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 
 from scsam_monai.errors import InputError
-from scsam_monai.filesystem.atomic import check_writable, sha256_of, sha256_over, write_json
+from scsam_monai.filesystem import locks
+from scsam_monai.filesystem.atomic import (
+    atomic_folder,
+    atomic_path,
+    check_writable,
+    remove_left,
+    sha256_of,
+    sha256_over,
+    write_json,
+)
 
 
 def test_makes_the_folder_and_leaves_it_empty(tmp_path):
@@ -35,3 +50,43 @@ def test_hashes_are_of_the_content(tmp_path):
     assert sha256_of(path) == sha256_of(str(path)) == sha256_of(content) == known.hexdigest()
     together = hashlib.sha256(b"name" + known.digest()).hexdigest()
     assert sha256_over(["name", path]) == together != sha256_over([path, "name"])
+
+
+WRITES = """
+import sys, time
+from scsam_monai.filesystem import atomic
+with getattr(atomic, sys.argv[1])(sys.argv[2]) as temporary:
+    (temporary / "part" if temporary.is_dir() else temporary).write_text("half")
+    print("writing", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.mark.skipif(locks.fcntl is None, reason="a system without locks")
+@pytest.mark.parametrize("name", ["atomic_path", "atomic_folder"])
+def test_what_a_killed_process_left_goes_and_what_a_living_one_writes_stays(
+    tmp_path: Path, name: str
+) -> None:
+    hidden = tmp_path / ".scores-snapshot.ome.zarr"
+    hidden.write_text("the user's own")
+    command = [sys.executable, "-c", WRITES, name, str(tmp_path / "scores.ome.zarr")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == "writing\n"
+        remove_left(tmp_path)
+        assert len(list(tmp_path.iterdir())) == 2
+        writer.send_signal(signal.SIGKILL)
+    assert len(list(tmp_path.iterdir())) == 2
+    with (atomic_path if name == "atomic_path" else atomic_folder)(tmp_path / "other") as temporary:
+        assert sorted(tmp_path.iterdir()) == sorted([hidden, temporary])
+    assert sorted(tmp_path.iterdir()) == sorted([hidden, tmp_path / "other"])
+
+
+def test_without_locks_only_what_is_old_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(locks, "fcntl", None)
+    old, new = (tmp_path / f".{name}-unfinished-abcd1234.json" for name in ("old", "new"))
+    for path in (old, new):
+        path.write_text("half")
+    os.utime(old, (0, time.time() - 25 * 3600))
+    write_json(tmp_path / "scores.json", {})
+    assert sorted(tmp_path.iterdir()) == sorted([new, tmp_path / "scores.json"])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import time
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,12 +13,11 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from scsam_monai.filesystem.atomic import atomic_path
+from scsam_monai.filesystem.atomic import atomic_path, remove_left
 
 logger = logging.getLogger(__name__)
 
 CHECKSUM = "crc32"
-STALE_SECONDS = 24 * 3600
 
 
 class EmbeddingStore:
@@ -82,14 +80,10 @@ class EmbeddingStore:
         with atomic_path(self.path(key)) as temporary:
             temporary.write_bytes(serialise(maps))
 
-    def sweep(self, older_than: float = STALE_SECONDS) -> None:
+    def sweep(self) -> None:
         """Remove half-written files of killed processes."""
-        for path in self.folder.glob("*/.*.safetensors"):
-            try:
-                if time.time() - path.stat().st_mtime > older_than:
-                    path.unlink()
-            except OSError:  # somebody else was quicker
-                continue
+        for folder in self.folder.glob("*/"):
+            remove_left(folder)
 
 
 def serialise(maps: Mapping[str, Tensor]) -> bytes:

@@ -235,6 +235,7 @@ def _killed(kind: Kind, folder: Path, resume: bool, seconds: float, chance: rand
 
 def prepare(folder: Path) -> None:
     """Write the volume, the network and the data set."""
+    torch.set_num_threads(1)  # a process forked from one that has worked in several waits for them for ever
     np.save(folder / "volume.npy", generate_volume(SHAPE, (VOXEL_NM,) * 3, seed=0).image)
     torch.manual_seed(0)
     network = build_scsam(n_classes=4, fusion="mae", tokens=1, pixel_size_nm=PIXEL_NM, warn_untrained=False)

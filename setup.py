@@ -11,7 +11,8 @@ ALONG = {
     "bundle": (
         *("LICENSE", "large_files.yml", "configs/*.json", "configs/*.conf", "docs/*"),
         *("models/model.json", "models/model.pt", "samples/*"),
-        *("models/scsam_*.safetensors", "models/tf_efficientnet_lite0.safetensors"),
+        *("models/scsam_*.safetensors", "models/recognition.safetensors"),
+        "models/tf_efficientnet_lite0.safetensors",
     ),
     "docs/monai_label": ("*.sh", "*.txt", "*.py"),
 }

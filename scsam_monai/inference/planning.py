@@ -24,7 +24,7 @@ from scsam_monai.inference.pixel_size import volume_factors
 from scsam_monai.inference.products import as_products
 from scsam_monai.inference.selection import Selection
 from scsam_monai.inference.windows import Windows
-from scsam_monai.io.empty import describe_empty, find_empty
+from scsam_monai.io.empty import EmptyParts, describe_empty, find_empty
 from scsam_monai.io.intensity import intensity_range_of
 from scsam_monai.io.inventory import Inventory
 from scsam_monai.io.label_export import check_export
@@ -154,6 +154,8 @@ def plan_job(
         opened = model if isinstance(model, Model) else open_model(file, device)
         if opened.pixel_size_nm != file.pixel_size_nm:  # the weights have the last word
             factors = volume_factors(size, opened.pixel_size_nm, windows.planes)
+        if (drawn := file.record.get("tissues")) and not resume:
+            _tell_tissue(volume, intensity, size, empty, drawn)
         warn_if_thin([last - first for first, last in empty.content], factors, windows)
         from scsam_monai.inference.sizing import divide
 
@@ -189,6 +191,26 @@ def plan_job(
         )
         _warn_if_coarse(volume, job.block)
     return job, opened
+
+
+def _tell_tissue(
+    volume: VolumeReader,
+    intensity: Sequence[float],
+    size: Sequence[float],
+    empty: EmptyParts,
+    drawn: Sequence[str],
+) -> None:
+    """Say what tissue a volume resembles, where the model has learned from drawn ones alone."""
+    from scsam_monai.inference.recognition import Recognition, crops_of, doubts
+
+    crops = crops_of(volume, intensity, min(size[1:]), empty)
+    if crops is None:
+        return
+    found = Recognition().look(crops)
+    if found.tissue in drawn:
+        logger.info("%s: resembles %s, which the model knows as drawn", volume.path, found.tissue)
+    for line in doubts(volume.path, found, drawn, inverted=intensity[0] > intensity[1]):
+        logger.warning("%s", line)
 
 
 def _file_of(model: str | Path | ModelFile | Model) -> ModelFile:

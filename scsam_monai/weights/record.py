@@ -56,7 +56,8 @@ def read_record(weights: str | Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     record = read_json_object(path, LARGEST)
-    _check_class_names(path, record.get("class_names"))
+    for key in ("class_names", "tissues"):
+        _check_names(path, key, record.get(key))
     _check_network(path, record.get("network"))
     check_pixel_size(record.get("pixel_size_nm"), f"{path}, pixel_size_nm")
     return record
@@ -110,10 +111,10 @@ def check_pixel_size(noted: Any, where: str | Path = "pixel_size_nm") -> float |
     return value if value > 0 else None
 
 
-def _check_class_names(path: Path, names: Any) -> None:
+def _check_names(path: Path, key: str, names: Any) -> None:
     if names is None:
         return
-    expected = f"class_names, a list of up to {MOST_CLASSES} names"
+    expected = f"{key}, a list of up to {MOST_CLASSES} names"
     if not isinstance(names, list) or len(names) > MOST_CLASSES or not all(map(_NAME[1], names)):
         raise InputError(path, expected=expected, met=_short(names), remedy="restore it or remove it")
 

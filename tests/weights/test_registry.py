@@ -15,7 +15,12 @@ HEX = set("0123456789abcdef")
 
 @pytest.mark.parametrize("weights", WEIGHTS.values(), ids=WEIGHTS)
 def test_entries_are_whole(weights: Weights) -> None:
-    architectures = {"sam": SAM_ENCODERS, "mae": MAE_ENCODERS, "pyramid": timm.list_models()}[weights.kind]
+    architectures = {
+        "sam": SAM_ENCODERS,
+        "mae": MAE_ENCODERS,
+        "pyramid": timm.list_models(),
+        "recognition": timm.list_models(),
+    }[weights.kind]
     assert weights.architecture in architectures
     assert weights.licence
     assert weights.description
@@ -38,7 +43,8 @@ def test_names_of_files_are_not_shared() -> None:
 
 def test_shipped_weights_have_no_address_and_stay_small() -> None:
     shipped = [weights for weights in WEIGHTS.values() if weights.shipped]
-    assert {weights.name for weights in shipped} == {"scsam_vit_t", "scsam_mae_tiny", "tf_efficientnet_lite0"}
+    names = {"scsam_vit_t", "scsam_mae_tiny", "tf_efficientnet_lite0", "recognition"}
+    assert {weights.name for weights in shipped} == names
     for file in (file for weights in shipped for file in weights.files):
         assert file.name.endswith(".safetensors")
         assert file.size is None or file.size <= 20_000_000

@@ -13,6 +13,7 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
+from scsam_monai.data.dataset import DatasetDescription, read_json
 from scsam_monai.data.items import IGNORE_LABEL
 from scsam_monai.data.synthetic.canvas import CLASSES
 from scsam_monai.data.synthetic.volume import generate_volume
@@ -20,6 +21,8 @@ from scsam_monai.errors import InputError
 from scsam_monai.filesystem.atomic import DRAW_AGAIN, atomic_path, check_writable, write_errors, write_json
 
 GENERATOR = "scsam_monai.data.synthetic"
+DRAWN = "islet"
+"""The tissue of the sample data set."""
 GENERATOR_VERSION = 1
 """Raised whenever the same seed would give other voxels, so that an older data set is made anew."""
 
@@ -131,6 +134,14 @@ def _describe(made_by: dict[str, Any], volumes: Sequence[_Volume]) -> dict[str, 
         "ignore_label": IGNORE_LABEL,
         **sections,
     }
+
+
+def drawn_tissues(description: DatasetDescription) -> list[str] | None:
+    """Return the tissues that a data set's volumes were drawn of; None where nobody drew them."""
+    made_by = read_json(description.path).get("generator")
+    if not isinstance(made_by, dict) or made_by.get("name") != GENERATOR:
+        return None
+    return list(map(str, made_by.get("tissues", [DRAWN])))
 
 
 def is_complete(description: Path, made_by: dict[str, Any]) -> bool:

@@ -36,6 +36,7 @@ class RunRecord:
         config: the merged configuration, as a mapping or text.
         options: command options.
         network: the factory's arguments that build the network again, or a network that has them as ``recipe``.
+        tissues: that the data were drawn of; None where they are of a microscope.
 
     Attributes:
         content: the record, JSON-able.
@@ -54,6 +55,7 @@ class RunRecord:
         config: Mapping[str, Any] | str | None = None,
         options: Mapping[str, Any] | None = None,
         network: nn.Module | Mapping[str, Any] | None = None,
+        tissues: Sequence[str] | None = None,
     ) -> None:
         self.run_dir = None if run_dir is None else Path(run_dir)
         text = config if isinstance(config, str) or config is None else _json(config)
@@ -65,6 +67,7 @@ class RunRecord:
             "class_names": list(class_names),
             "network": dict(recipe or {}),
             "data_sha256": data_hash,
+            **({} if tissues is None else {"tissues": list(tissues)}),
             "config_sha256": None if public is None else sha256_of(public.encode()),
             "config": public,
             "options": json.loads(without_folders(_json(options or {}))),

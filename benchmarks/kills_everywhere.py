@@ -1,4 +1,4 @@
-"""Kill predictions, shards, Dask, trainings and encodings at random, resume them, and compare what they leave.
+"""Kill predictions, shards, Dask, trainings, encodings and adaptations at random, resume and compare them.
 
     python benchmarks/kills_everywhere.py --kills 50 --minutes 40
 
@@ -6,7 +6,9 @@ The kinds of work take turns. Each run is forked from a process that has importe
 all of it is ended by SIGKILL at a random moment of the time that it took uninterrupted, and started again as its
 user would: ``--resume``, shards by the same commands, trainings by ``--resume auto``. One resumed run in three is
 killed, too. What counts is every byte of the maps; of a training, every tensor of ``model.pt`` and the scores; of
-an encoding, every entry of the cache and the training that reads it. After ``--minutes`` no new run is begun.
+an encoding, every entry of the cache and the training that reads it; of an adaptation, which takes as many steps as
+its time holds, the score of its start, that its model is better and whole, and what files there are. After
+``--minutes`` no new run is begun.
 """
 
 from __future__ import annotations
@@ -48,6 +50,7 @@ TRAINING = {
     "epochs": 3,
     "val_interval": 1,
 }
+ADAPT_MINUTES = 0.4
 AGAIN, MOST_KILLED = 1 / 3, 2
 POLL_S = 0.01
 
@@ -125,6 +128,28 @@ def encoded(folder: Path) -> Content:
     cache = folder / "cache"
     entries = (path for path in cache.rglob("*") if path.is_file() and not path.name.endswith(".lock"))
     return trained(folder) | {str(path.relative_to(cache)): path.read_bytes() for path in entries}
+
+
+def adapting(prepared: Path) -> Callable[[Path, bool], list[Words]]:
+    """Return the command of an adaptation to the prepared annotated section."""
+
+    def commands(folder: Path, resume: bool) -> list[Words]:
+        words = ["scsam", "adapt", str(prepared / "section.tif"), str(prepared / "section_labels.tif")]
+        words += ["--model", str(prepared / "model.pt"), "--output", str(folder / "adapted")]
+        words += [f"--class={number}={name}" for number, name in enumerate(CLASSES) if number]
+        return [[*words, "--unlabelled", "255", "--minutes", f"{ADAPT_MINUTES}"]]
+
+    return commands
+
+
+def adapted(folder: Path) -> Content:
+    """Names of all files, the score of the start, and whether the model is whole and better."""
+    output = folder / "adapted"
+    record = json.loads((output / "adapt.json").read_text())
+    weights = read_state_dict(output / "model.pt")  # compares with the recorded hash
+    told = {"adapted": record["adapted"], "before": record["before"], "tensors": sorted(weights)}
+    content = {name: json.dumps(value).encode() for name, value in told.items()}
+    return content | {str(path.relative_to(output)): b"" for path in output.rglob("*")}
 
 
 class Group:
@@ -241,6 +266,11 @@ def prepare(folder: Path) -> None:
     network = build_scsam(n_classes=4, fusion="mae", tokens=1, pixel_size_nm=PIXEL_NM, warn_untrained=False)
     torch.save(network.state_dict(), folder / "model.pt")
     (folder / "model.json").write_text(json.dumps({"network": network.recipe}))
+    section = generate_volume((1, 512, 512), (16.0, 16.0, 16.0), seed=3)
+    for name, values in (("section", section.image[0]), ("section_labels", section.labels[0])):
+        tifffile.imwrite(
+            folder / f"{name}.tif", values, resolution=(1 / 16e-7,) * 2, resolutionunit="CENTIMETER"
+        )
     data = folder / "data"
     data.mkdir()
     described: dict[str, object] = {"labels": dict(enumerate(CLASSES)), "voxel_size_nm": [16, 16, 16]}
@@ -260,7 +290,7 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=50, help="in all")
     parser.add_argument("--minutes", type=float, default=40.0, help="after which no run is begun")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", metavar="KIND", help="serial, shards, dask, training or encoding")
+    parser.add_argument("--only", metavar="KIND", help="serial, shards, dask, training, encoding or adapting")
     options = parser.parse_args()
     until, chance = time.monotonic() + 60 * options.minutes, random.Random(options.seed)
     rows: list[list[str]] = []
@@ -272,6 +302,7 @@ def main() -> None:
             Kind("dask", predicting(prepared, "--runner", "dask", "--workers", "2"), maps),
             Kind("training", training(prepared, "off"), trained),
             Kind("encoding", training(prepared, "on"), encoded),
+            Kind("adapting", adapting(prepared), adapted),
         ]
         kinds = [kind for kind in kinds if options.only in (None, kind.name)]
         whole: dict[str, tuple[float, Content]] = {}

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from scsam_monai.baselines.peer import Peer
+from scsam_monai.networks.precision import mixed_precision
 from scsam_monai.networks.pyramid import PYRAMID, PyramidEncoder
 from scsam_monai.weights.build import RANDOM
 from scsam_monai.weights.pyramid import load_pyramid
@@ -114,5 +115,6 @@ class FrozenPyramid(Peer):
         Returns:
             Logits ``(B, K', H, W)``.
         """
-        logits: Tensor = self.decoder(image, self.encoder(image))
-        return logits
+        with mixed_precision(image.device):
+            logits: Tensor = self.decoder(image, self.encoder(image))
+        return logits.float()

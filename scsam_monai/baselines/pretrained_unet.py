@@ -17,6 +17,7 @@ from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from scsam_monai.baselines.peer import Peer, padded
 from scsam_monai.errors import InputError
+from scsam_monai.networks.precision import mixed_precision
 from scsam_monai.networks.pyramid import PYRAMID, PyramidEncoder
 from scsam_monai.weights.build import RANDOM
 from scsam_monai.weights.pyramid import load_pyramid
@@ -101,6 +102,7 @@ class PretrainedUNet(Peer):
         """
         height, width = image.shape[-2:]
         image = padded(image, math.lcm(*self.encoder.strides))
-        maps = [image, *self.encoder(image)]
-        logits: Tensor = self.head(self.decoder(maps, skip_connect=len(maps) - 2))
-        return logits[..., :height, :width]
+        with mixed_precision(image.device):
+            maps = [image, *self.encoder(image)]
+            logits: Tensor = self.head(self.decoder(maps, skip_connect=len(maps) - 2))
+        return logits[..., :height, :width].float()

@@ -10,6 +10,7 @@ from monai.networks.nets import DynUNet
 from torch import Tensor, nn
 
 from scsam_monai.baselines.peer import Peer, padded
+from scsam_monai.networks.precision import mixed_precision
 
 MAX_FILTERS = 512
 
@@ -54,8 +55,9 @@ class DynUNet2d(Peer):
         """
         height, width = image.shape[-2:]
         # The coarsest map needs two positions a side: instance norm has nothing to normalise in one.
-        logits: Tensor = self.unet(padded(image, self.stride, at_least=2 * self.stride))
-        return logits[..., :height, :width]
+        with mixed_precision(image.device):
+            logits: Tensor = self.unet(padded(image, self.stride, at_least=2 * self.stride))
+        return logits[..., :height, :width].float()
 
 
 def _norm_in_one_pass(network: nn.Module) -> None:

@@ -141,7 +141,7 @@ def compose_scsam(
             them up to every pixel; it draws outlines better and costs half as much again.
         fine_prototypes: whether classes have prototypes among the skip's features, too.
         chunk: image-class pairs decoded at once on a CPU; 0 for all.
-        amp: compute in bfloat16 where CUDA allows.
+        amp: compute in bfloat16 where the device does so natively.
         compile_blocks: have the encoders' blocks compiled at the first call, which then takes tens of seconds.
 
     Raises:

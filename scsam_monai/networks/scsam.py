@@ -15,6 +15,7 @@ from scsam_monai.networks.fafm import Fused
 from scsam_monai.networks.frozen_encoders import LightState, refreeze, refuse_other_encoders
 from scsam_monai.networks.mae import DepthMixer, MAEEncoder
 from scsam_monai.networks.mask_decoder import ClassMaskDecoder
+from scsam_monai.networks.precision import mixed_precision
 from scsam_monai.networks.pyramid import PyramidEncoder
 from scsam_monai.networks.pyramid_skip import CoarseMixer, PyramidSkip
 from scsam_monai.networks.sam_encoder import PATCH, SAMFeatures, SAMImageEncoder
@@ -67,7 +68,7 @@ class ScSAM(LightState):
         mixers: of those further sources that join the fusion, by name.
         zoom: factor by which the crop is enlarged before the encoders.
         mae_scale: size of the MAE's input relative to SAM's.
-        amp: compute in bfloat16 where CUDA allows; CPUs always compute in float32.
+        amp: compute in bfloat16 where the device does so natively.
 
     Attributes:
         pixel_size_nm: scalar buffer, nm per pixel the network was trained at; NaN until set.
@@ -215,7 +216,7 @@ class ScSAM(LightState):
         return self.skip(self._pad(image), early)
 
     def _mixed_precision(self, image: Tensor) -> torch.autocast:
-        return torch.autocast("cuda", torch.bfloat16, enabled=self.amp and image.is_cuda)
+        return mixed_precision(image.device, self.amp)
 
     def _pad(self, image: Tensor) -> Tensor:
         """Pad right and below, so that the enlarged image is whole patches of both encoders."""

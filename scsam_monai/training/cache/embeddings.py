@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from scsam_monai.networks import frozen_encoders
 from scsam_monai.networks.frozen_encoders import Freezable, LightState, digest
+from scsam_monai.networks.precision import has_bfloat16
 from scsam_monai.networks.pyramid import PyramidEncoder
 from scsam_monai.networks.pyramid_skip import CoarseMixer
 from scsam_monai.networks.sam_encoder import SAMFeatures
@@ -71,7 +72,7 @@ class Recipe:
         mixer = network.depth_mixer
         self._depths = 0 if mixer is None or mixer.weights is None else len(mixer.weights)
         self.names = self._names(network)
-        on_cuda = next(network.parameters()).is_cuda
+        low = network.amp and has_bfloat16(next(network.parameters()).device)
         self.facts: dict[str, Any] = {
             "format": FORMAT,
             "encoders": {
@@ -83,7 +84,7 @@ class Recipe:
             "maps": self.names,
             "stored": "float16",
             # bfloat16 is off by a hundredth where half precision is off by a thousandth: not the same entry.
-            "computed": "bfloat16" if network.amp and on_cuda else "float32",
+            "computed": "bfloat16" if low else "float32",
         }
         if network.sources:
             self.facts["strides"] = {name: source.strides for name, source in _sources(network).items()}

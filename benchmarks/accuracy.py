@@ -52,7 +52,7 @@ class Model:
     overlays: tuple[str, ...] = ()
     flags: Mapping[str, Any] = field(default_factory=dict)
     timed: bool = True
-    crops_a_minute: int = 30
+    crops_a_minute: int = 60
 
 
 MODELS = {
@@ -95,7 +95,7 @@ ABLATIONS = {
     "ScSAM, dot product for cosine": Model(flags={"network_def::similarity": "dot"}),
     "ScSAM, fusion by sum": Model(flags={"network_def::fusion": "add"}),
     "ScSAM, fusion by concatenation": Model(flags={"network_def::fusion": "concat"}),
-    "ScSAM, U-Net's decoder as skip": Model(flags={"network_def::skip_decoder": "unet"}),
+    "ScSAM, light skip": Model(flags={"network_def::skip_decoder": "light"}),
     "ScSAM, no skip": Model(flags={"network_def::skip": False}),
 }
 

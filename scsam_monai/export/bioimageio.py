@@ -23,6 +23,7 @@ from scsam_monai.export.description import (
     as_input,
     describe,
     example_section,
+    in_single_precision,
 )
 from scsam_monai.export.onnx_file import INPUT, OPSET, OUTPUT, write_onnx
 from scsam_monai.export.torchscript import write_torchscript
@@ -269,6 +270,7 @@ def export_bioimageio(
     for name in ("onnx", "onnxruntime", "bioimageio.core"):
         optional_library(name, path, "this export takes", "export")
     spdx_licence(licence)
+    model = in_single_precision(model)
     description = describe(model, window, licence, authors)
     with atomic_path(path) as temporary, tempfile.TemporaryDirectory() as folder, _quiet():
         _write_parts(model, Path(folder), description, colours, path)

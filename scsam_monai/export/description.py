@@ -5,8 +5,9 @@ The section is generated; it shows no specimen.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -64,6 +65,13 @@ class Description:
             "licence": self.licence,
             "authors": list(self.authors) or None,
         }
+
+
+def in_single_precision(model: Model) -> Model:
+    """Return a model over the same weights that computes in single precision, as what is exported does."""
+    network = copy.copy(model.network)
+    network.amp = False
+    return replace(model, network=network)
 
 
 def describe(

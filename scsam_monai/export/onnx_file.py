@@ -13,7 +13,13 @@ import torch
 from torch import Tensor
 
 from scsam_monai.errors import optional_library
-from scsam_monai.export.description import Description, describe, example_batch, example_section
+from scsam_monai.export.description import (
+    Description,
+    describe,
+    example_batch,
+    example_section,
+    in_single_precision,
+)
 from scsam_monai.export.recording import check_agreement, fixed_sizes
 from scsam_monai.filesystem.atomic import atomic_path, check_target
 from scsam_monai.inference.model import Model
@@ -48,6 +54,7 @@ def export_onnx(
     path = check_target(path, SUFFIX)
     for name in ("onnx", "onnxruntime"):
         optional_library(name, path, "this export takes", "export")
+    model = in_single_precision(model)
     description = describe(model, window, licence, authors)
     with atomic_path(path) as temporary:
         write_onnx(model, temporary, description, example_section(window, model.pixel_size_nm), where=path)

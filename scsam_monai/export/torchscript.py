@@ -16,7 +16,13 @@ import torch
 from monai.data.torchscript_utils import save_net_with_metadata
 from torch import Tensor, nn
 
-from scsam_monai.export.description import Description, describe, example_batch, example_section
+from scsam_monai.export.description import (
+    Description,
+    describe,
+    example_batch,
+    example_section,
+    in_single_precision,
+)
 from scsam_monai.export.recording import check_agreement, fixed_sizes
 from scsam_monai.filesystem.atomic import atomic_path, check_target
 from scsam_monai.inference.model import Model
@@ -71,6 +77,7 @@ def export_torchscript(
             result does not agree with the network.
     """
     path = check_target(path, SUFFIX)
+    model = in_single_precision(model)
     description = describe(model, window, licence, authors)
     with atomic_path(path) as temporary:
         write_torchscript(

@@ -20,6 +20,10 @@ def has_bfloat16(device: torch.device) -> bool:
 
 
 def mixed_precision(device: torch.device, wanted: bool = True) -> torch.autocast:
-    """Return a context in which products are in bfloat16, where that is wanted and the device has it."""
+    """Return a context in which products are in bfloat16, where that is wanted and the device has it.
+
+    What is traced on a processor stays in single precision: it is to run on others.
+    """
     kind = device.type if torch.amp.is_autocast_available(device.type) else "cpu"
-    return torch.autocast(kind, torch.bfloat16, enabled=wanted and has_bfloat16(device))
+    recorded = kind == "cpu" and (torch.jit.is_tracing() or torch.compiler.is_compiling())
+    return torch.autocast(kind, torch.bfloat16, enabled=wanted and has_bfloat16(device) and not recorded)

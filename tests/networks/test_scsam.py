@@ -30,6 +30,7 @@ def network(networks: dict[str, ScSAM], request: pytest.FixtureRequest) -> Itera
     """An evaluating network of either preset; settings that a test changes are put back."""
     network = networks[request.param].eval()
     settings = network.zoom, network.mae_scale, network.missing_weights
+    network.amp = False
     yield network
     network.zoom, network.mae_scale, network.missing_weights = settings
 

@@ -29,6 +29,7 @@ PYRAMID_MAPS = tuple(f"pyramid.{i}" for i in range(4))
 def test_only_what_is_read_is_kept(options: dict[str, object], names: tuple[str, ...]) -> None:
     """And the light modules draw the same from it, within half precision."""
     network = frozen_network(**options).eval()
+    network.amp = False  # bfloat16 is coarser
     recipe = Recipe(network)
     image = torch.rand(2, 1, 48, 32)
     known = network.encode(image)

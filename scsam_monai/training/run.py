@@ -5,7 +5,9 @@ The bundle's configs call these in ``initialize`` and ``training``.
 
 from __future__ import annotations
 
+import ctypes
 import logging
+import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from itertools import count
@@ -28,6 +30,9 @@ from scsam_monai.weights.build import load_weights
 from scsam_monai.weights.record import recorded_class_names
 
 logger = logging.getLogger(__name__)
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+"""Of glibc's ``malloc.h``."""
 
 LOCK = ".lock"
 """In a run's folder: locked while a process trains there."""
@@ -56,6 +61,17 @@ def prepare_run(
     network.set_pixel_size(dataset.pixel_size_nm)
     check_scale(description, dataset.pixel_size_nm)
     claim_run_dir(run_dir, resume)
+    keep_freed()
+
+
+def keep_freed() -> None:
+    """Have glibc keep the memory that a step frees for the next step, which needs as much.
+
+    It would give large pieces back to the system, and fetch them anew page by page: a seventh of a step's time.
+    """
+    if sys.platform == "linux" and (mallopt := getattr(ctypes.CDLL(None), "mallopt", None)) is not None:
+        for option in (M_MMAP_THRESHOLD, M_TRIM_THRESHOLD):
+            mallopt(option, 2**30)
 
 
 def train_and_test(

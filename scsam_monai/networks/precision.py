@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
+from typing import Any
 
 import torch
 
@@ -10,7 +12,7 @@ import torch
 @cache
 def cpu_has_bfloat16() -> bool:
     """Whether this processor multiplies in bfloat16, at about twice the speed; others only imitate it, slowly."""
-    known = getattr(torch.cpu, "get_capabilities", dict)()  # of torch from 2.10 on
+    known: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # older torch cannot tell
     return any(known.get(name, False) for name in ("avx512_bf16", "amx_bf16"))
 
 

@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -159,3 +161,30 @@ def test_the_folder_that_was_moved_is_let_go(tmp_path):
     claim_run_dir(tmp_path / "run.1", resume=True)
     for folder in ("run", "run.1"):
         release_run_dir(tmp_path / folder)
+
+
+FAULTS = """
+import resource
+import torch
+from scsam_monai.training.run import keep_freed
+
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(20):
+        torch.ones(1_000_000)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+before = faults()
+keep_freed()
+torch.ones(1_000_000)
+print(before, faults())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's allocator")
+def test_freed_memory_is_kept_for_the_next_step():
+    """A process of its own: what is kept once stays kept."""
+    done = subprocess.run([sys.executable, "-c", FAULTS], capture_output=True, text=True, check=True)
+    before, after = map(int, done.stdout.split())
+    assert before > 500  # pages may be large ones
+    assert after < before / 10

@@ -1,7 +1,7 @@
 """Files and folders written whole or not at all, pushed to the disk, and known by the hash of their content.
 
-What is being written has a name of its own and is locked, so that what a killed process left is known for what it
-is: the next process that writes in the same folder removes it.
+What is being written has a name that tells its process, so that what a killed one left is known for what it is: the
+next process that writes in the same folder on the same machine removes it.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ import json
 import os
 import re
 import shutil
+import socket
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
 from scsam_monai.errors import InputError
-from scsam_monai.filesystem.locks import is_at, try_lock
 
 DISK_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EFBIG)
 """No room left: on the device, or of what a user or a process may write."""
@@ -30,9 +30,9 @@ DRAW_AGAIN = "free some space and give the command again"
 
 UNFINISHED = "-unfinished-"
 """In the name of what is being written, behind that of what it will be."""
-_LEFT = re.compile(rf"\..*{UNFINISHED}[a-z0-9_]{{8}}(\..*)?")
+_LEFT = re.compile(rf"\..*{UNFINISHED}(?P<machine>[0-9a-f]{{8}})-(?P<process>[0-9]+)-[a-z0-9_]{{8}}(\..*)?")
 STALE_S = 24 * 3600
-"""Age of what was left where the file system knows no locks."""
+"""Age from which on what a process of another machine wrote counts as left."""
 
 
 @contextmanager
@@ -109,64 +109,68 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def _claimed(path: Path, make: Callable[..., Any]) -> Iterator[Path]:
-    """Yield a new file or folder beside a path, locked as long as it is being written."""
+    """Yield a new file or folder beside a path."""
     _remove_left_once(path.parent)
-    named = {"prefix": f".{path.name.split('.')[0]}{UNFINISHED}", "suffix": "".join(path.suffixes)}
-    while True:
-        made = make(**named, dir=path.parent)
-        temporary = Path(made if isinstance(made, str) else made[1])
-        handle = _opened(temporary) if isinstance(made, str) else made[0]
-        if handle is None or try_lock(handle) is None:  # without locks an open file may not be replaced
-            _close(handle)
-            handle = None
-            break
-        if is_at(handle, temporary):
-            break
-        _close(handle)  # somebody took it for left behind before it was locked
+    owner = f"{path.name.split('.')[0]}{UNFINISHED}{_machine()}-{os.getpid()}"
+    made = make(prefix=f".{owner}-", suffix="".join(path.suffixes), dir=path.parent)
+    if not isinstance(made, str):
+        os.close(made[0])
+    temporary = Path(made if isinstance(made, str) else made[1])
     try:
         yield temporary
     finally:
         _remove(temporary)
-        _close(handle)
 
 
 def remove_left(folder: Path) -> None:
     """Remove what killed processes have left half-written in a folder.
 
-    That is what nobody has locked or, where there are no locks, nobody has touched for a day.
+    That is what processes of this machine wrote that are no more, and what nobody has touched for a day.
     """
     try:
-        left = [path for path in Path(folder).iterdir() if _LEFT.fullmatch(path.name)]
+        left = {path: found for path in folder.iterdir() if (found := _LEFT.fullmatch(path.name))}
     except OSError:  # a folder may be written to and not be read
         return
-    for path in left:
-        if (handle := _opened(path)) is None:
-            continue
-        free = try_lock(handle)
-        if free or (free is None and time.time() - os.fstat(handle).st_mtime > STALE_S):
-            _remove(path)
-        _close(handle)
+    for path, found in left.items():
+        here = found["machine"] == _machine()
+        with suppress(OSError):  # somebody else was quicker
+            if (here and _is_gone(int(found["process"]))) or time.time() - path.stat().st_mtime > STALE_S:
+                _remove(path)
 
 
 _remove_left_once = lru_cache(maxsize=4096)(remove_left)
 
 
-def _opened(path: Path) -> int | None:
-    """A handle to lock by; None where there is none to have."""
+@cache
+def _machine() -> str:
+    """Eight digits for those whose processes this one sees: a machine since its start, or a container."""
+    seen = [socket.gethostname()]
+    with suppress(OSError):  # of Linux alone
+        seen += [
+            Path("/proc/sys/kernel/random/boot_id").read_text(),
+            str(Path("/proc/self/ns/pid").readlink()),
+        ]
+    return sha256_of(" ".join(seen).encode())[:8]
+
+
+def _is_gone(process: int) -> bool:
+    """Whether no process of this machine has a number any more; False where that cannot be asked."""
+    if os.name != "posix":  # to ask would end it
+        return False
     try:
-        return os.open(path, os.O_RDONLY)
-    except OSError:  # Windows opens no folders, and somebody may have been quicker
-        return None
-
-
-def _close(handle: int | None) -> None:
-    if handle is not None:
-        os.close(handle)
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return True
+    except (OSError, OverflowError):
+        return False
+    return False
 
 
 def _remove(path: Path) -> None:
-    with suppress(OSError):
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _umask() -> int:

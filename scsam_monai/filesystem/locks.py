@@ -56,7 +56,7 @@ def exclusive(path: Path, while_waiting: Callable[[], None] | None = None) -> It
                 return
             if free:
                 # Whoever held it before may have renamed or removed the file that was opened here.
-                if is_at(stream.fileno(), path):
+                if _is_at(stream, path):
                     yield path
                     return
                 continue
@@ -65,10 +65,10 @@ def exclusive(path: Path, while_waiting: Callable[[], None] | None = None) -> It
         time.sleep(WAIT_S)
 
 
-def try_lock(stream: IO[bytes] | int) -> bool | None:
+def try_lock(stream: IO[bytes]) -> bool | None:
     """Return whether the lock on a file was free and is taken now; None where there are no locks.
 
-    The lock goes with the stream or the file descriptor, or with its process.
+    The lock goes with the stream, or with its process.
     """
     if fcntl is None:
         return None
@@ -90,10 +90,9 @@ def _own(path: Path) -> Iterator[Path]:
         own.unlink(missing_ok=True)  # nobody would go on with it
 
 
-def is_at(handle: int, path: Path) -> bool:
-    """Return whether a file that was opened is the one that stands at a path now."""
+def _is_at(stream: IO[bytes], path: Path) -> bool:
     try:
-        return os.path.samestat(os.fstat(handle), path.stat())
+        return os.path.samestat(os.fstat(stream.fileno()), path.stat())
     except FileNotFoundError:
         return False
 

@@ -155,7 +155,7 @@ def plan_job(
         if opened.pixel_size_nm != file.pixel_size_nm:  # the weights have the last word
             factors = volume_factors(size, opened.pixel_size_nm, windows.planes)
         if (drawn := file.record.get("tissues")) and not resume:
-            _tell_tissue(volume, intensity, size, empty, drawn)
+            _tell_tissue(volume, intensity, size, empty, drawn, file.path.parent)
         warn_if_thin([last - first for first, last in empty.content], factors, windows)
         from scsam_monai.inference.sizing import divide
 
@@ -199,14 +199,19 @@ def _tell_tissue(
     size: Sequence[float],
     empty: EmptyParts,
     drawn: Sequence[str],
+    weights_dir: Path,
 ) -> None:
     """Say what tissue a volume resembles, where the model has learned from drawn ones alone."""
-    from scsam_monai.inference.recognition import Recognition, crops_of, doubts
+    from scsam_monai.inference.recognition import crops_of, doubts, recognition
 
     crops = crops_of(volume, intensity, min(size[1:]), empty)
     if crops is None:
         return
-    found = Recognition().look(crops)
+    try:
+        found = recognition(weights_dir).look(crops)
+    except InputError as error:  # a model's folder may have come without the package's other weights
+        logger.warning("nothing tells what tissue this is: %s", error)
+        return
     if found.tissue in drawn:
         logger.info("%s: resembles %s, which the model knows as drawn", volume.path, found.tissue)
     for line in doubts(volume.path, found, drawn, inverted=intensity[0] > intensity[1]):

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from scsam_monai.data.synthetic.tissues import TISSUES
 from scsam_monai.io.empty import EmptyParts
 from scsam_monai.io.resample import resize
 from scsam_monai.io.volume import VolumeReader
@@ -26,8 +26,10 @@ from scsam_monai.weights.state_dicts import read_weights
 
 TABLES = "recognition"
 """Name of the fitted tables among the weights."""
-CROP, CROPS = 192, 12
-"""Pixels of a crop's edge, and crops of an image."""
+TISSUES = ("neuropil", "hepatocyte", "gland", "blood", "plant", "islet")
+"""In the order of the tables."""
+CROP, CROPS, TRIES = 192, 12, 8
+"""Pixels of a crop's edge, crops of an image, and places looked at for one without padding."""
 LEAST = 64
 """Pixels along y and x that an image has to have."""
 FINEST_NM = 4.0
@@ -87,6 +89,19 @@ class Recognition:
         return recognise(self.tables, *described(self.encoder, crops))
 
 
+@cache
+def recognition(*weights_dir: Path) -> Recognition:
+    """Return the one of this process.
+
+    Args:
+        *weights_dir: folders in which weights are looked for first.
+
+    Raises:
+        InputError: see :class:`Recognition`.
+    """
+    return Recognition(weights_dir)
+
+
 @torch.no_grad()
 def described(encoder: PyramidEncoder, crops: np.ndarray) -> tuple[Tensor, Tensor]:
     """Return mean and spread of every map of crops and of their negatives, each ``(n, features)``.
@@ -139,25 +154,28 @@ def crops_of(
         ``(n, y, x)`` in [0, 1], all of one size; None where the content is too small to tell.
     """
     coarser = max(1, round(FINEST_NM / pixel_nm))
-    (z0, z1), *plane = empty.content
+    _, *plane = empty.content
     edge = min(CROP * coarser, *(last - first for first, last in plane))
     if edge < LEAST * coarser:
         return None
     size, (black, white) = edge // coarser, intensity
     cut = [
         resize((part.astype(np.float32) - black) / (white - black), size, size, labels=False)
-        for part in _parts(volume, (z0, z1), plane, edge)
+        for part in _parts(volume, empty, edge)
     ]
     return np.nan_to_num(np.clip(np.stack(cut), 0, 1))
 
 
-def _parts(
-    volume: VolumeReader, sections: tuple[int, int], plane: Sequence[tuple[int, int]], edge: int
-) -> Iterator[np.ndarray]:
-    lottery = np.random.default_rng(0)
-    for z in np.linspace(sections[0], sections[1] - 1, CROPS).round().astype(int):
-        y, x = (int(lottery.integers(first, last - edge + 1)) for first, last in plane)
-        yield volume.read(((int(z), int(z) + 1), (y, y + edge), (x, x + edge)))[0]
+def _parts(volume: VolumeReader, empty: EmptyParts, edge: int) -> Iterator[np.ndarray]:
+    """Squares from sections at equal distances, without padding where a few tries find such."""
+    lottery, (sections, *plane) = np.random.default_rng(0), empty.content
+    for z in np.linspace(sections[0], sections[1] - 1, CROPS).round().astype(int).tolist():
+        for _ in range(TRIES):
+            y, x = (int(lottery.integers(first, last - edge + 1)) for first, last in plane)
+            region = (z, z + 1), (y, y + edge), (x, x + edge)
+            if not empty.near(region):
+                break
+        yield volume.read(region)[0]
 
 
 def doubts(path: Path, found: Likeness, known: Sequence[str], *, inverted: bool) -> list[str]:

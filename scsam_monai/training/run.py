@@ -70,8 +70,9 @@ def keep_freed() -> None:
     It would give large pieces back to the system, and fetch them anew page by page: a seventh of a step's time.
     """
     if sys.platform == "linux" and (mallopt := getattr(ctypes.CDLL(None), "mallopt", None)) is not None:
-        for option in (M_MMAP_THRESHOLD, M_TRIM_THRESHOLD):
-            mallopt(option, 2**30)
+        # Older ones allow no more than 32 MiB; trimming alone would switch off what they do by themselves.
+        if mallopt(M_MMAP_THRESHOLD, 2**30) or mallopt(M_MMAP_THRESHOLD, 2**25):
+            mallopt(M_TRIM_THRESHOLD, 2**30)
 
 
 def train_and_test(

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from scsam_monai.errors import InputError
-from scsam_monai.filesystem import locks
 from scsam_monai.filesystem.atomic import (
     atomic_folder,
     atomic_path,
@@ -62,7 +61,7 @@ with getattr(atomic, sys.argv[1])(sys.argv[2]) as temporary:
 """
 
 
-@pytest.mark.skipif(locks.fcntl is None, reason="a system without locks")
+@pytest.mark.skipif(os.name != "posix", reason="a system where processes cannot be asked for")
 @pytest.mark.parametrize("name", ["atomic_path", "atomic_folder"])
 def test_what_a_killed_process_left_goes_and_what_a_living_one_writes_stays(
     tmp_path: Path, name: str
@@ -82,11 +81,21 @@ def test_what_a_killed_process_left_goes_and_what_a_living_one_writes_stays(
     assert sorted(tmp_path.iterdir()) == sorted([hidden, tmp_path / "other"])
 
 
-def test_without_locks_only_what_is_old_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(locks, "fcntl", None)
-    old, new = (tmp_path / f".{name}-unfinished-abcd1234.json" for name in ("old", "new"))
+def test_of_another_machine_only_what_is_old_goes(tmp_path: Path) -> None:
+    old, new = (tmp_path / f".{name}-unfinished-00000000-1-abcd1234.json" for name in ("old", "new"))
     for path in (old, new):
         path.write_text("half")
     os.utime(old, (0, time.time() - 25 * 3600))
     write_json(tmp_path / "scores.json", {})
     assert sorted(tmp_path.iterdir()) == sorted([new, tmp_path / "scores.json"])
+
+
+def test_what_is_left_goes_with_all_that_is_in_it(tmp_path: Path) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    with atomic_folder(tmp_path / "scores") as temporary:
+        name = temporary.name.replace(f"-{os.getpid()}-", f"-{gone.pid}-")
+    (tmp_path / name / "parts").mkdir(parents=True)
+    (tmp_path / name / "parts" / "0").write_text("half")
+    remove_left(tmp_path)
+    assert list(tmp_path.iterdir()) == [tmp_path / "scores"]

@@ -12,6 +12,7 @@ import pytest
 import tifffile
 
 from scsam_monai.data.synthetic import TISSUES, draw_look, generate_tissue
+from scsam_monai.errors import InputError
 from scsam_monai.inference import recognition
 from scsam_monai.inference.planning import plan_job
 from scsam_monai.inference.recognition import Likeness, Recognition, crops_of, doubts
@@ -75,6 +76,34 @@ def test_what_is_no_micrograph_resembles_none(recogniser: Recognition) -> None:
         assert not found.turned_round
         (line,) = doubts(Path("a.tif"), found, ["islet"], inverted=False)
         assert "resembles no tissue" in line
+
+
+def test_the_tables_know_the_tissues_of_the_generator() -> None:
+    """In their order: a new tissue asks for a new fit."""
+    assert tuple(TISSUES) == recognition.TISSUES
+
+
+def test_padding_is_not_looked_at() -> None:
+    """Of a section that stands on its corner in a black frame."""
+    grey, steps = np.zeros((3, 800, 800), np.uint8), np.abs(np.arange(800) - 400)
+    inside = np.add.outer(steps, steps) < 390
+    grey[:, inside] = np.random.default_rng(0).integers(60, 250, (3, int(inside.sum())))
+    volume = ArrayVolume(grey, path="grey")
+    empty = find_empty(volume)
+    assert empty.share > 0.4
+    crops = crops_of(volume, (0, 255), 8.0, empty)
+    assert crops is not None
+    assert (crops == 0).mean() < 0.1
+
+
+def test_without_its_tables_the_rest_works(
+    negative: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(*_: Path) -> Recognition:
+        raise InputError("recognition", expected="its file", met="none", remedy="install the package anew")
+
+    monkeypatch.setattr(recognition, "recognition", missing)
+    assert "nothing tells what tissue this is" in plan(negative, caplog)
 
 
 def test_small_content_is_not_judged() -> None:

@@ -10,7 +10,14 @@ import numpy as np
 import pytest
 import tifffile
 
-from scsam_monai.data.synthetic import CLASSES, TRAINING_STYLES, UNSEEN_STYLES, write_sample_dataset
+from scsam_monai.data.dataset import load_dataset
+from scsam_monai.data.synthetic import (
+    CLASSES,
+    TRAINING_STYLES,
+    UNSEEN_STYLES,
+    drawn_tissues,
+    write_sample_dataset,
+)
 from scsam_monai.errors import InputError
 
 SMALL = {"shape": (3, 72, 80), "voxel_size_nm": (32.0, 24.0, 24.0)}
@@ -152,3 +159,15 @@ def test_further_training_volumes_change_no_other(tmp_path: Path) -> None:
         assert np.array_equal(old, new)
     with pytest.raises(InputError, match="training: expected 4 volumes or more"):
         write_sample_dataset(tmp_path, training=3)
+
+
+def test_a_description_tells_which_tissues_were_drawn(tmp_path: Path) -> None:
+    path = write_sample_dataset(tmp_path, **SMALL)
+    assert drawn_tissues(load_dataset(path)) == ["islet"]
+    told = read(path)
+    told["generator"]["tissues"] = ["plant", "blood"]
+    path.write_text(json.dumps(told), encoding="utf-8")
+    assert drawn_tissues(load_dataset(path)) == ["plant", "blood"]
+    for generator in ({"name": "another"}, None):
+        path.write_text(json.dumps({**told, "generator": generator}), encoding="utf-8")
+        assert drawn_tissues(load_dataset(path)) is None

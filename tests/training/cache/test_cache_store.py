@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 
 import pytest
@@ -108,8 +109,9 @@ def test_a_write_that_fails_leaves_nothing(store: EmbeddingStore, monkeypatch: p
 def test_leftovers_of_killed_processes_are_swept(store: EmbeddingStore) -> None:
     key = store.key(torch.rand(1, 8, 8))
     store.write(key, MAPS)
-    left = store.path(key).parent / ".left-unfinished-abcd1234.safetensors"
+    left = store.path(key).parent / ".left-unfinished-00000000-1-abcd1234.safetensors"
     left.write_bytes(b"half")
+    os.utime(left, (0, 0))
     store.sweep()
     assert not left.exists()
     assert equal(store.read(key), MAPS)

@@ -36,7 +36,7 @@ FINEST_NM = 4.0
 """Pixels of drawn tissue are no smaller; finer ones are averaged."""
 FAR = 1.1
 """Distances from drawn tissue, in those of drawn volumes from each other, from which on an image is like none."""
-CLEARLY = 1.0
+CLEARLY = 1.2
 """Log odds of a crop's being a negative, on average, from which on it is said; most negatives of real tissue are
 beyond it, and no right image of those that were tried."""
 

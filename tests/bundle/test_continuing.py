@@ -79,5 +79,7 @@ def test_light_modules_start_a_network_of_other_classes(
         "prompt_encoder.prototypes",
         *(f"mask_decoder.skip_head.{of}" for of in ("prototypes", "bias")),
     }
+    counted = ("running_mean", "running_var", "num_batches_tracked")  # by batch norms, at any learning rate
     for key in mine.keys() - of_classes - {"pixel_size_nm"}:
-        assert torch.equal(mine[key], theirs[key]), key
+        if not key.endswith(counted):
+            assert torch.equal(mine[key], theirs[key]), key

@@ -17,7 +17,7 @@ SHIPPED = [weights.name for weights in WEIGHTS.values() if weights.shipped]
 
 
 def test_the_files_are_the_recorded_ones(bundle):
-    assert sorted(SHIPPED) == ["scsam_mae_tiny", "scsam_vit_t", "tf_efficientnet_lite0"]
+    assert sorted(SHIPPED) == ["recognition", "scsam_mae_tiny", "scsam_vit_t", "tf_efficientnet_lite0"]
     for name in SHIPPED:
         for file in WEIGHTS[name].files:
             assert file.sha256 is not None

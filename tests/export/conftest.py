@@ -12,6 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from scsam_monai.cli import app
+from scsam_monai.export.description import in_single_precision
 from scsam_monai.inference.model import Model, open_model
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -20,7 +21,7 @@ SHIPPED = ROOT / "bundle" / "models" / "model.pt"
 
 @pytest.fixture(scope="session")
 def shipped() -> Model:
-    return open_model(SHIPPED, "cpu")
+    return in_single_precision(open_model(SHIPPED, "cpu"))
 
 
 def guide_commands() -> list[list[str]]:

@@ -44,7 +44,7 @@ def test_is_timms_model_on_the_grey_image_in_three_channels(pyramid: PyramidEnco
         expected = stock((image.repeat(1, 3, 1, 1) - 0.5) / 0.5)
     for features, reference in zip(pyramid(image), expected, strict=True):
         torch.testing.assert_close(
-            features, reference, rtol=1e-4, atol=1e-5
+            features, reference, rtol=1e-4, atol=1e-4
         )  # channels lie otherwise in memory
 
 

@@ -6,7 +6,7 @@ import importlib.util
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from functools import lru_cache, partial
 from typing import Any
 
@@ -209,29 +209,18 @@ def parity(rehearse: bool) -> Iterator[Row]:
     for name, (build, shape) in cases.items():
         torch.manual_seed(0)
         network, image = build().eval(), torch.rand(*shape, shape[-1])
-        with _precise(network):
-            expected = _answer(network, image)
+        precise = network.in_single_precision() if isinstance(network, ScSAM) else network
+        expected = _answer(precise, image)
         network, there = network.to(device), image.to(device)
         with half(there):
             mixed = _answer(network, there)
-        with _precise(network):
-            plain = _answer(network, there)
+        plain = _answer(precise.to(device), there)
         yield {
             "network": name,
             "input": "x".join(map(str, image.shape)),
             "float32 error": f"{relative_error(plain, expected):.1e}",
             "bfloat16 error": f"{relative_error(mixed, expected):.1e}",
         }
-
-
-@contextmanager
-def _precise(network: nn.Module) -> Iterator[None]:
-    """Have a ScSAM compute in single precision, whatever the device has."""
-    if isinstance(network, ScSAM):
-        network.amp, before = False, network.amp
-    yield
-    if isinstance(network, ScSAM):
-        network.amp = before
 
 
 def _answer(network: nn.Module, image: Tensor) -> Tensor:

@@ -5,7 +5,6 @@ The section is generated; it shows no specimen.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -69,9 +68,7 @@ class Description:
 
 def in_single_precision(model: Model) -> Model:
     """Return a model over the same weights that computes in single precision, as what is exported does."""
-    network = copy.copy(model.network)
-    network.amp = False
-    return replace(model, network=network)
+    return replace(model, network=model.network.in_single_precision())
 
 
 def describe(

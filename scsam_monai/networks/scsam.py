@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -187,6 +188,12 @@ class ScSAM(LightState):
     def set_pixel_size(self, nm: float) -> None:
         """Record the nm per pixel that the network is trained at."""
         self.pixel_size_nm.fill_(nm)
+
+    def in_single_precision(self) -> ScSAM:
+        """Return a network over the same weights that never computes in bfloat16, as what is exported does."""
+        precise = copy.copy(self)
+        precise.amp = False
+        return precise
 
     def requires_grad_(self, requires_grad: bool = True) -> ScSAM:
         """Switch gradients of the trainable parts; frozen parts and unused heads have none."""

@@ -22,8 +22,7 @@ def test_monai_exports_the_shipped_network(monai_bundle, config, bundle, tmp_pat
     session = onnxruntime.InferenceSession(str(target), providers=["CPUExecutionProvider"])
     image = torch.rand(1, 1, 64, 64, generator=torch.Generator().manual_seed(0))
     (logits,) = session.run(None, {session.get_inputs()[0].name: image.numpy()})
-    network = open_model(model, "cpu").network
-    network.amp = False  # what is exported computes in single precision
+    network = open_model(model, "cpu").network.in_single_precision()
     with torch.no_grad():
         expected = network(image)
     torch.testing.assert_close(torch.from_numpy(logits), expected, atol=1e-3, rtol=0)

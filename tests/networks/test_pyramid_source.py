@@ -39,12 +39,12 @@ def test_maps_of_any_size(pyramid: PyramidEncoder, size: tuple[int, int]) -> Non
 def test_is_timms_model_on_the_grey_image_in_three_channels(pyramid: PyramidEncoder) -> None:
     stock = timm.create_model("tf_efficientnet_lite0", features_only=True).eval()
     stock.load_state_dict(pyramid.model.state_dict())
-    image = torch.rand(1, 1, 64, 96)
+    image = torch.rand(1, 1, 64, 96, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         expected = stock((image.repeat(1, 3, 1, 1) - 0.5) / 0.5)
     for features, reference in zip(pyramid(image), expected, strict=True):
         torch.testing.assert_close(
-            features, reference, rtol=1e-4, atol=1e-4
+            features, reference, rtol=1e-4, atol=1e-5
         )  # channels lie otherwise in memory
 
 

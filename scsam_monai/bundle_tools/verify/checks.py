@@ -19,7 +19,6 @@ from scsam_monai.bundle_tools.verify import files, workflows
 from scsam_monai.bundle_tools.verify.folder import SIDE, BundleFolder, CheckError
 from scsam_monai.errors import InputError, check_choice
 from scsam_monai.export import export_torchscript
-from scsam_monai.export.description import in_single_precision
 from scsam_monai.export.recording import check_agreement
 from scsam_monai.inference.model import open_model
 
@@ -56,7 +55,7 @@ def check_trace(bundle: BundleFolder) -> None:
             bundle_root=str(bundle.root),
             device="cpu",
         )
-    network = in_single_precision(open_model(bundle.model, "cpu")).network
+    network = open_model(bundle.model, "cpu").network.in_single_precision()
     traced = torch.jit.load(str(path))
     images = torch.rand(3, 1, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
     check_agreement(path, traced, network, images)

@@ -53,7 +53,7 @@ class LossTerms(TensorBoardHandler):
         self.loss, self.optimizer, self.interval = loss, optimizer, interval
         self._sums: dict[str, Tensor | float] = {}
         self._counts: dict[str, int] = {}
-        self._run_start: tuple[float, int] | None = None
+        self._run_start: tuple[float, int, float] | None = None
         self._start = self._last = (0.0, 0.0)
 
     def attach(self, engine: Engine) -> None:
@@ -68,8 +68,10 @@ class LossTerms(TensorBoardHandler):
         self._sums, self._counts = defaultdict(float), defaultdict(int)
         self._start = self._last = _clocks()
         if self._run_start is None:
-            # A resumed run begins here; the epochs before it say nothing of this machine.
-            self._run_start = self._start[0], engine.state.epoch - 1
+            # A resumed run begins here; what came before it says nothing of this machine.
+            budget = getattr(engine.state, "budget", None)
+            spent = 0.0 if budget is None else budget.share
+            self._run_start = self._start[0], engine.state.epoch - 1, spent
 
     def iteration_completed(self, engine: Workflow) -> None:
         """Add up the terms; write scalars now and then."""
@@ -112,11 +114,11 @@ class LossTerms(TensorBoardHandler):
     def _seconds_left(self, engine: Workflow) -> float:
         if self._run_start is None:
             return 0.0
-        began, epochs_before = self._run_start
+        began, epochs_before, share_before = self._run_start
         elapsed = time.monotonic() - began
         budget = getattr(engine.state, "budget", None)
         if budget is not None:  # the run ends with its CPU time, not with its epochs
-            return elapsed * max(1 - budget.share, 0.0) / budget.share
+            return elapsed * max(1 - budget.share, 0.0) / max(budget.share - share_before, 1e-9)
         per_epoch = elapsed / (engine.state.epoch - epochs_before)
         return per_epoch * (engine.state.max_epochs - engine.state.epoch)
 

@@ -7,6 +7,7 @@ import logging
 import math
 import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from ignite.engine import Engine
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny_run import EPOCHS, STEPS, Run
 
-from scsam_monai.training.handlers import LossTerms, MetricsLog, Progress
+from scsam_monai.training.handlers import LossTerms, MetricsLog, Progress, logs
 
 
 def scalars(log_dir: Path) -> dict[str, list[tuple[int, float]]]:
@@ -66,6 +67,21 @@ def test_a_resumed_run_counts_its_own_epochs(
     assert f"; {10 * (STEPS + 1)} s left" in next(
         r.message for r in caplog.records if "epoch 3/4" in r.message
     )
+
+
+def test_of_a_budget_only_what_was_spent_since_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], 0.1)
+    engine = Engine(lambda engine, batch: setattr(budget, "share", 0.8))
+    engine.state.budget = budget = SimpleNamespace(share=0.6)  # type: ignore[attr-defined]
+    ticks = iter(range(0, 10_000, 10))
+    monkeypatch.setattr(logs, "_clocks", lambda: (float(next(ticks)), 0.0))
+    monkeypatch.setattr(logs.time, "monotonic", lambda: 60.0)
+    LossTerms(SimpleNamespace(terms={}), optimizer, str(tmp_path)).attach(engine)  # type: ignore[arg-type]
+    with caplog.at_level(logging.INFO, logger="scsam_monai"):
+        engine.run([0], max_epochs=1)
+    assert caplog.records[-1].message.endswith("; 60 s left")  # 20 % took a minute, 20 % are left
 
 
 def validate(log: MetricsLog, epoch: int, **metrics: Any) -> None:

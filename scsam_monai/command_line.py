@@ -123,9 +123,7 @@ def _check_evaluation(config: Any) -> None:
 
     The network would be scored with the weights that it was built with, and the run in ``run_dir`` moved away.
     """
-    network = config.get("network") if isinstance(config, dict) else None
-    target = network.get("_target_", "") if isinstance(network, dict) else ""
-    if "evaluating" in config and str(target).endswith("DistributedDataParallel"):
+    if "evaluating" in config and "$leave_processes()" in (config.get("finalize") or ()):
         raise InputError(
             "--config_file",
             expected="evaluate.json with the configs of one process",

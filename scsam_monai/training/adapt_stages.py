@@ -9,53 +9,19 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from monai.bundle import ConfigWorkflow
-from torch import Tensor, nn
 
 from scsam_monai.command_line import input_error_in
-from scsam_monai.data.items import BACKGROUND
 from scsam_monai.errors import InputError
 from scsam_monai.filesystem.bundle_folder import bundle_folder
 from scsam_monai.inference.model import open_model
+from scsam_monai.networks.renamed import Renamed
 from scsam_monai.progress import Progress
 from scsam_monai.training.handlers.adapting import Watch
 from scsam_monai.training.run import release_run_dir
 from scsam_monai.weights.model_file import ModelFile
 
 CONFIGS = ("train.json", "cpu_budget.json", "adapt.json")
-
-
-class Renamed(nn.Module):
-    """Gives the logits of a network in the order of other classes, by their names.
-
-    Classes that only the network knows count as background; those that it does not know are never found.
-
-    Args:
-        network: from images (B, 1, H, W) to logits of its own classes.
-        names: its classes.
-        wanted: classes of the logits that are returned.
-    """
-
-    def __init__(self, network: nn.Module, names: Sequence[str], wanted: Sequence[str]) -> None:
-        super().__init__()
-        self.network: Any = network
-        others = [index for index, name in enumerate(names) if name not in wanted or name == BACKGROUND]
-        self.sources = [
-            others if name == BACKGROUND else [index for index, own in enumerate(names) if own == name]
-            for name in wanted
-        ]
-
-    @property
-    def pixel_size_nm(self) -> Any:
-        """That of the network."""
-        return self.network.pixel_size_nm
-
-    def forward(self, image: Tensor) -> Tensor:
-        """Return logits (B, K', H, W)."""
-        logits = self.network(image)
-        never = logits.amin(dim=1) - 1
-        return torch.stack([logits[:, each].amax(dim=1) if each else never for each in self.sources], dim=1)
 
 
 def score_model(model: ModelFile, dataset: Path, names: Sequence[str]) -> dict[str, float]:

@@ -176,6 +176,30 @@ def check_recorded_classes(weights: str | Path | None, names: Sequence[str]) -> 
         check_class_names(recorded_class_names(weights), names)
 
 
+def check_known_classes(weights: str | Path, names: Sequence[str]) -> None:
+    """Refuse to score weights that know none of a data set's classes; tell which of them they do not know.
+
+    Args:
+        weights: a ``model.pt``, whose record is read; without one nothing is checked.
+        names: names in the data set, background first.
+
+    Raises:
+        InputError: if only the background is known.
+    """
+    known = recorded_class_names(weights) or names
+    if unknown := [name for name in names[1:] if name not in known]:
+        if len(unknown) == len(names) - 1:
+            raise InputError(
+                "labels",
+                expected=f"some of the classes that the weights were trained for, {', '.join(known)}",
+                met=", ".join(names),
+                remedy="use weights of these classes, or correct the names in dataset.json",
+            )
+        logger.warning("%s does not know %s, and never finds it", weights, ", ".join(unknown))
+    if others := [name for name in known if name not in names]:
+        logger.info("what %s takes for %s counts as background", weights, ", ".join(others))
+
+
 def claim_run_dir(run_dir: str | Path, resume: bool | str = False) -> None:
     """Make sure that a run can write its files, overwrites no earlier run's, and is alone in its folder.
 

@@ -137,9 +137,10 @@ def test_a_typo_in_an_override_is_refused(monai_bundle, train_flags, small_datas
 
 
 def test_weights_of_another_architecture_are_refused(trained, monai_bundle, config, small_dataset, tmp_path):
+    copied = shutil.copy(trained / "model.pt", tmp_path)  # its record would say what it is
     files = f"['{config('train')}','{config('evaluate')}']"
     flags = ["--dataset_dir", str(small_dataset), "--run_dir", str(tmp_path)]
-    flags += ["--ckpt_path", str(trained / "model.pt"), "--network_def::preset", "paper"]
+    flags += ["--ckpt_path", str(copied), "--network_def::preset", "paper"]
     line = only_line(monai_bundle("run", "evaluating", "--config_file", files, *flags, check=False))
     assert "model.pt" in line
     assert "skip" in line

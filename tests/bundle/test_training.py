@@ -8,7 +8,9 @@ import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+import tifffile
 import torch
 from monai.bundle import ConfigParser
 
@@ -209,21 +211,59 @@ def test_two_processes_train_and_score_together(config, small_dataset, small_fla
     assert sum(sum(row) for row in scores["confusion"]) == 64 * 64 + 96 * 96
 
 
-def test_weights_for_other_classes_are_not_scored(trained, monai_bundle, config, small_dataset, tmp_path):
-    data = shutil.copytree(small_dataset, tmp_path / "data")
-    content = json.loads((data / "dataset.json").read_text())
-    content["labels"]["1"], content["labels"]["2"] = content["labels"]["2"], content["labels"]["1"]
-    (data / "dataset.json").write_text(json.dumps(content))
-    files = f"['{config('train')}','{config('evaluate')}']"
-    flags = [
-        "--dataset_dir",
-        str(data),
-        "--ckpt_path",
-        str(trained / "model.pt"),
-        "--run_dir",
-        str(tmp_path / "run"),
-    ]
-    done = monai_bundle("run", "evaluating", "--config_file", files, *flags, check=False)
+@pytest.fixture
+def renumbered(small_dataset, tmp_path):
+    """The data set with the numbers of two classes exchanged, and the names that are given."""
+
+    def write(*names):
+        data = shutil.copytree(small_dataset, tmp_path / "data")
+        content = json.loads((data / "dataset.json").read_text())
+        for item in (item for part in ("training", "validation", "test") for item in content[part]):
+            labels = tifffile.imread(data / item["label"])
+            exchanged = np.where(labels == 1, 2, np.where(labels == 2, 1, labels))
+            tifffile.imwrite(data / item["label"], exchanged.astype(labels.dtype))
+        content["labels"] |= {str(number): name for number, name in enumerate(names, start=1)}
+        (data / "dataset.json").write_text(json.dumps(content))
+        return data
+
+    names = list(json.loads((small_dataset / "dataset.json").read_text())["labels"].values())
+    return write, names
+
+
+@pytest.fixture
+def evaluating(trained, monai_bundle, config, tmp_path):
+    """Evaluates the trained weights on a data set."""
+
+    def run(data, run_dir):
+        files = f"['{config('train')}','{config('evaluate')}']"
+        flags = [
+            "--dataset_dir",
+            str(data),
+            "--ckpt_path",
+            str(trained / "model.pt"),
+            "--run_dir",
+            str(run_dir),
+        ]
+        return monai_bundle("run", "evaluating", "--config_file", files, *flags, check=False)
+
+    return run
+
+
+def test_classes_are_scored_by_their_names(evaluating, renumbered, small_dataset, tmp_path):
+    write, (_, first, second, *_) = renumbered
+    scores = {}
+    for name, data in (("own", small_dataset), ("other", write(second, first))):
+        done = evaluating(data, tmp_path / name)
+        assert done.returncode == 0, done.stderr[-2000:]
+        found = json.loads((tmp_path / name / "test" / "metrics.json").read_text())
+        scores[name] = {row["name"]: row["iou"] for row in found["classes"]}
+    assert scores["other"] == pytest.approx(scores["own"], nan_ok=True)
+    assert scores["own"][first] != scores["own"][second]
+
+
+def test_weights_of_other_classes_alone_are_not_scored(evaluating, renumbered, tmp_path):
+    write, names = renumbered
+    done = evaluating(write(*(f"another {name}" for name in names[1:])), tmp_path / "run")
     assert done.returncode != 0
-    assert "labels: expected the classes the weights were trained for" in done.stderr
+    assert "labels: expected some of the classes that the weights were trained for" in done.stderr
     assert "Traceback" not in done.stderr

@@ -14,8 +14,6 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
-import torch
-from torch import nn
 from typer.testing import CliRunner
 
 from scsam_monai.cli import app
@@ -23,7 +21,6 @@ from scsam_monai.errors import InputError
 from scsam_monai.filesystem.atomic import sha256_of
 from scsam_monai.training import adapt_stages, adaptation
 from scsam_monai.training.adapt import LOCK, AdaptResult, adapt
-from scsam_monai.training.adapt_stages import Renamed
 from scsam_monai.training.adaptation import GOOD_START, Adaptation
 from scsam_monai.weights.model_file import ModelFile
 from scsam_monai.weights.record import HASH, read_record
@@ -386,15 +383,6 @@ def test_a_folder_with_a_model_takes_no_other_start(files) -> None:
     Path("other.pt").write_bytes(b"another")
     with pytest.raises(InputError, match="name another --output, or go on from it: --model out"):
         run(model="other.pt")
-
-
-def test_logits_are_told_by_names() -> None:
-    logits = torch.tensor([[0.0, 3.0, 1.0, 2.0]]).view(1, 4, 1, 1)
-    network = nn.Module()
-    network.forward = lambda image: logits  # type: ignore[method-assign]
-    renamed = Renamed(network, ["background", "golgi", "er", "granule"], ["background", "granule", "x", "er"])
-    found = renamed(torch.zeros(1, 1, 1, 1)).flatten().tolist()
-    assert found == [3.0, 2.0, -1.0, 1.0]  # Golgi counts as background, x is never found
 
 
 def test_nothing_is_scored_where_little_is_labelled(files) -> None:

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 import numpy as np
 
 # Okabe & Ito's colours for all kinds of colour vision (jfly.uni-koeln.de/color), without black; the first four
-# are told apart best over grey, as most data sets have no more classes. Then Paul Tol's "muted" scheme, whose
-# hues lie between them.
+# are told apart best over grey, as most data sets have no more classes. Then Paul Tol's "muted" and "light"
+# schemes, whose hues lie between them.
 NAMED = (
     (86, 180, 233),  # sky blue
     (240, 228, 66),  # yellow
@@ -23,8 +23,12 @@ NAMED = (
     (0, 114, 178),  # blue
     (153, 153, 51),  # olive
     (221, 204, 119),  # sand
-    (204, 102, 119),  # rose
+    (17, 119, 51),  # green
     (68, 170, 153),  # teal
+    (204, 102, 119),  # rose
+    (170, 68, 153),  # purple
+    (238, 136, 102),  # salmon
+    (187, 204, 51),  # pear
 )
 UNKNOWN = (128, 128, 128)
 """Colour of voxels that are marked as unknown."""
@@ -60,6 +64,10 @@ KNOWN = {
     "vacuole": 6,
     "synapse": 7,
     "glia": 8,
+    "lipid": 9,
+    "myelin": 10,
+    "chloroplast": 11,
+    "extracellular": 12,
 }
 """Place in :data:`NAMED` of organelles by name; those of other names get what is left."""
 SAME = {
@@ -74,6 +82,10 @@ SAME = {
     "endoplasmic reticulum": "er",
     "vacuoles": "vacuole",
     "synapses": "synapse",
+    "lipid droplet": "lipid",
+    "lipid droplets": "lipid",
+    "chloroplasts": "chloroplast",
+    "extracellular space": "extracellular",
 }
 
 

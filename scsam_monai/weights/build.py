@@ -77,7 +77,6 @@ def load_light_modules(network: ScSAM, path: str | Path, recipe: Mapping[str, An
     saved, own = read_state_dict(file), network.state_dict()
     check_finite(path, saved, remedy="use other weights: the training that wrote these has failed")
     light = _light_modules(saved)
-    check_layout(path, light, _light_modules(own), remedy="use a model of the same preset and encoder sizes")
     differing = [f"another {name}" for name in unlike_encoders(network, saved)]
     recorded = dict(file.record.get("network", {}))
     recorded = OLDER | recorded if recorded else recorded
@@ -86,6 +85,9 @@ def load_light_modules(network: ScSAM, path: str | Path, recipe: Mapping[str, An
         for key in sorted(recorded.keys() & recipe.keys() - set(MAY_DIFFER))
         if recorded[key] != recipe[key]
     ]
+    has = f", which has {'; '.join(differing)}" if differing else ""
+    remedy = f"use a model of the same preset and encoder sizes, or build the network like this one{has}"
+    check_layout(path, light, _light_modules(own), remedy=remedy)
     if differing:
         logger.warning("light modules of %s were trained with %s", path, "; ".join(differing))
     network.load_state_dict(own | light)

@@ -120,6 +120,15 @@ def test_another_architecture_is_refused(model: Path, named: Path) -> None:
         on_named(named, preset="paper", light_weights=model)
 
 
+def test_a_refusal_says_in_what_the_networks_differ(model: Path, named: Path) -> None:
+    record = {"network": {"skip_channels": 8, "prototypes": 4}}
+    model.with_suffix(".json").write_text(json.dumps(record))
+    with pytest.raises(
+        InputError, match=r"build the network like this one, which has .*skip_channels 8, not 16"
+    ):
+        on_named(named, light_weights=model, skip_channels=16, preset="paper")
+
+
 def test_a_missing_file_is_refused(named: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"gone\.pt: .*no such file"):
         on_named(named, light_weights=tmp_path / "gone.pt")

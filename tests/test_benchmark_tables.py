@@ -16,7 +16,7 @@ from scsam_monai.metrics import write_metrics
 
 ROOT = Path(__file__).resolve().parents[1]
 SCORE = re.compile(r"(?<![\d.])0\.\d{3}(?!\d)")
-SETTINGS = {"0.001"}
+SETTINGS = {"0.001", "0.002"}
 """Numbers that look like scores and are learning rates."""
 
 
@@ -95,7 +95,7 @@ def test_scores_of_a_new_model_go_to_the_card_and_the_metadata(copy, tmp_path):
     scores, _ = write_metrics(tmp_path / "scores", confusion, names)
     copy.main(["--model", str(scores)])
     mean = f"{json.loads(scores.read_text())['mean_iou']:.3f}"
-    assert f"mean IoU {mean} on a generated" in (copy.ROOT / "bundle/docs/README.md").read_text()
+    assert f"mean IoU {mean} on generated" in (copy.ROOT / "bundle/docs/README.md").read_text()
     assert str(json.loads(copy.METADATA.read_text())["eval_metrics"]["mean_iou"]) == mean.rstrip("0")
     assert all(not list(copy.differences(path)) for path in (*copy.DOCUMENTS, copy.METADATA))
 

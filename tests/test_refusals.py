@@ -18,7 +18,7 @@ SIZE = "--voxel-size-nm 16,16,16"
 LIMIT_S, LIMIT_MB = 2.0, 500.0
 
 CASES = {
-    "predict s.tif n.tif --voxel-size-nm 16,1,1": "within a factor of 8",
+    "predict s.tif n.tif --voxel-size-nm 16,0.5,0.5": "within a factor of 8",
     f"predict s.tif n.jpg {SIZE}": "an output ending in .ome.zarr",
     f"predict s.tif there.tif {SIZE}": "no output yet",
     f"predict s.tif there.tif {SIZE} --resume": "nothing is left to do",

@@ -1,4 +1,4 @@
-"""Pack trained weights for the repository: in half precision or eight bits, in files of at most 20 MB."""
+"""Pack trained weights for the repository: transformers in eight bits, the rest in half precision."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from scsam_monai.weights.build import load_weights, rebuild_scsam
 from scsam_monai.weights.packing import blanked, eight_bits, half
 from scsam_monai.weights.pyramid import build_pyramid
 from scsam_monai.weights.record import read_record
-from scsam_monai.weights.registry import Weights, WeightsFile, find_weights
+from scsam_monai.weights.registry import PYRAMID_KIND, Weights, WeightsFile, find_weights
 from scsam_monai.weights.state_dicts import read_state_dict
 
 MANIFEST = Path(__file__).parents[1] / "weights" / "shipped.json"
@@ -39,10 +39,10 @@ def pack_weights(
 
     Args:
         name: of shipped weights in the registry; or a model of timm's, see :func:`pack_pyramid`.
-        source: state dict in Meta's layout (``sam``) or of the MAE's ViT (``mae``).
+        source: state dict in Meta's layout (``sam``), of the MAE's ViT (``mae``) or of timm's model (``pyramid``).
         target: folder for the files.
         manifest: receives sizes and hashes; the registry reads this package's own when it is imported. None for
-            that, or for a pyramid for none: people pack such for themselves.
+            that, or for a model of timm's for none: people pack such for themselves.
 
     Raises:
         InputError: if ``source`` does not fit, or a file would be over 20 MB; nothing is written then.
@@ -50,17 +50,14 @@ def pack_weights(
     if is_timms(name):
         return [pack_pyramid(name, source, target, manifest)]
     weights = find_weights(name)
+    if weights.kind == PYRAMID_KIND:
+        return [pack_pyramid(weights.architecture, source, target, manifest or MANIFEST, weights)]
     if not weights.shipped:
         remedy = "name weights that come with the repository"
         raise InputError(name, expected="weights of this project", met=weights.description, remedy=remedy)
     state = read_state_dict(source)
     check_layout(source, state, _layout(weights))
-    contents = {
-        file.name: save(
-            (half if index == 0 else eight_bits)(source, share)
-        )  # nothing stays frozen at the second
-        for index, (file, share) in enumerate(_shares(weights, state))
-    }
+    contents = {file.name: save(eight_bits(source, share)) for file, share in _shares(weights, state)}
     for file, content in contents.items():
         _check_size(Path(target) / file, len(content))
     paths = [_write(Path(target) / file, content) for file, content in contents.items()]
@@ -70,7 +67,11 @@ def pack_weights(
 
 
 def pack_pyramid(
-    name: str, source: str | Path, target: str | Path, manifest: str | Path | None = None
+    name: str,
+    source: str | Path,
+    target: str | Path,
+    manifest: str | Path | None = None,
+    weights: Weights | None = None,
 ) -> Path:
     """Write the weights of a pyramid, in half precision and without what comes after its maps.
 
@@ -79,27 +80,29 @@ def pack_pyramid(
         source: its state dict, that of the original EfficientNet-Lite0, or ``timm`` for the weights of timm's hub.
         target: folder for ``NAME.safetensors``, which ``pyramid_weights`` takes.
         manifest: of shipped weights, which receives its size and hash; None for no such record.
+        weights: what the file is called there, if not by the model's name.
 
     Raises:
         InputError: if ``source`` does not fit.
     """
     state = build_pyramid(name, weights=source).model.state_dict()
-    path, content = Path(target) / f"{name}.safetensors", save(half(source, state))
+    file = f"{name}.safetensors" if weights is None else weights.files[0].name
+    path, content = Path(target) / file, save(half(source, state))
     _check_size(path, len(content))
     _write(path, content)
     if manifest is not None:
-        _record(
-            Path(manifest), find_weights(name), [WeightsFile(path.name, len(content), sha256_of(content))]
-        )
+        packed = [WeightsFile(file, len(content), sha256_of(content))]
+        _record(Path(manifest), weights or find_weights(name), packed)
     return path
 
 
-def pack_model(source: str | Path, target: str | Path) -> list[Path]:
+def pack_model(source: str | Path, target: str | Path, pixel_size_nm: float | None = None) -> list[Path]:
     """Write a light ``model.pt`` in half precision with its record, ``model.json``.
 
     Args:
         source: the ``model.pt`` of a run on named encoders, with ``model.json`` beside it.
         target: folder for both.
+        pixel_size_nm: that images are brought to, of a model that was trained at several; None for what it has.
 
     Raises:
         InputError: if it holds encoders, has no record, was trained on other encoders than those that its names
@@ -115,6 +118,10 @@ def pack_model(source: str | Path, target: str | Path) -> list[Path]:
         raise InputError(where, expected="what the weights are", met="no such file", remedy=remedy)
     network = rebuild_scsam(source, weights_dir=target)
     load_weights(network, source)  # refuses other encoders
+    if pixel_size_nm is not None:
+        network.set_pixel_size(pixel_size_nm)
+        state["pixel_size_nm"] = network.state_dict()["pixel_size_nm"]
+        record["pixel_size_nm"] = pixel_size_nm
     stream = io.BytesIO()
     torch.save(blanked(half(source, state), _unused(network)), stream)
     content, path = stream.getvalue(), Path(target) / "model.pt"

@@ -283,5 +283,8 @@ def _shipped_model() -> Path:
     from scsam_monai.weights.registry import shipped_model
 
     path = shipped_model()
-    typer.echo(f"model: {path}, trained on drawn cells, not on tissue; name your own with --model", err=True)
+    typer.echo(
+        f"model: {path}, trained on drawn tissue, not on yours; name your own with --model",
+        err=True,
+    )
     return path

@@ -74,13 +74,22 @@ def pack_command(
     target: Annotated[Path, typer.Argument(help="Folder to write into, such as bundle/models.")],
     manifest: Annotated[
         Path | None,
-        typer.Option(help="Records sizes and hashes; default: the package's own, for pyramids none."),
+        typer.Option(help="Records sizes and hashes; default: the package's own, for models of timm's none."),
+    ] = None,
+    pixel_size_nm: Annotated[
+        float | None,
+        typer.Option(
+            metavar="NM", min=0, help="Of `model`: the pixels it is to work at; default: as trained."
+        ),
     ] = None,
 ) -> None:
     """Write weights in few bits: for maintainers, in files of at most 20 MB; or those of a pyramid."""
     from scsam_monai.bundle_tools.pack import pack_model, pack_weights
 
-    paths = pack_model(source, target) if name == "model" else pack_weights(name, source, target, manifest)
+    if name == "model":
+        paths = pack_model(source, target, pixel_size_nm)
+    else:
+        paths = pack_weights(name, source, target, manifest)
     print_table([[str(path), _size(path.stat().st_size)] for path in paths])
 
 

@@ -108,7 +108,7 @@ with the largest value.
 
 Compare the classes with sections that you annotated and that no training saw: intersection over union of each
 class, counted over all voxels of a volume. Do so before you count anything: a network knows the tissue that it was
-trained on. The weights that come with scsam-monai have seen generated cells alone, and so does the cover show one:
+trained on. The weights that come with scsam-monai have learned from drawn tissue, and so does the cover show some:
 expect less of them on real micrographs.
 
 ## Limits

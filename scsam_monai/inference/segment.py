@@ -115,7 +115,7 @@ def segment(
             microscope gives it; or the path of anything that :func:`scsam_monai.io.open_volume` reads. An array
             may have axes of length 1, and its labels have them, too.
         model: a ``model.pt``, the folder of one, or what :func:`open_model` returned. None, like ``scsam``, takes
-            the model that comes with the package, which was trained on drawn cells.
+            the model that comes with the package, which was trained on drawn tissue.
         voxel_size_nm: (z, y, x), or (y, x) or one number for an image, as a list, an array or a tensor. An array
             needs it; it goes before what a file states.
         output: where the labels shall be written, block by block: ``.ome.zarr``, or ``.tif`` and ``.nii.gz`` for
@@ -148,7 +148,7 @@ def segment(
     wanted = as_products(products, windows.planes)
     if model is None:
         model = check_model()
-        logger.warning("model: %s, trained on drawn cells, not on tissue; name your own", model)
+        logger.warning("model: %s, trained on drawn tissue, not on yours; name your own", model)
     array: np.ndarray | None = None
     opening: VolumeReader
     if isinstance(image, str | Path):

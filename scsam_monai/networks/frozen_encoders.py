@@ -169,7 +169,9 @@ def refuse_other_encoders(where: str | Path, names: Iterable[str]) -> None:
             where,
             expected="the encoders that these weights were trained on",
             met=f"another {' and '.join(names)}",
-            remedy="build the network with the sam_weights and mae_weights that the model.json beside them names",
+            remedy="build the network with the weights that the model.json beside them names; where those are "
+            "these, they were packed anew since: use the release that trained them, or train on from them with "
+            "network_def::light_weights",
         )
 
 

@@ -33,7 +33,7 @@ def labels_warnings(
     found = []
     if is_shipped(job.get("model_sha256")):
         found.append(
-            "The model is the one that comes with the package: it was trained on drawn cells, not on tissue. Take "
+            "The model is the one that comes with the package: it was trained on drawn tissue, not on yours. Take "
             "what it draws as a first look, and train on sections of your own before you count."
         )
     if job and max(job["factors"][1:]) / min(job["factors"][1:]) > 1.2:

@@ -45,7 +45,7 @@ def load_mae_into_sam(encoder: SAMImageEncoder, weights: str | Path) -> None:
     Raises:
         InputError: if no MAE has the encoder's shape, or the weights are not that MAE's.
     """
-    # Shipped weights are in half precision, which positions cannot be interpolated in on every device.
+    # Weights may be in half precision, which positions cannot be interpolated in on every device.
     state = {key: value.float() for key, value in read_weights(weights).items()}
     check_layout(weights, state, MAEEncoder(_twin(encoder.name)).vit.state_dict())
     encoder.load_state_dict(sam_names(state, encoder.state_dict()))

@@ -13,7 +13,7 @@ from monai.bundle import ConfigWorkflow
 from scsam_monai import __version__
 from scsam_monai._torchvision import ensure_torchvision
 from scsam_monai.bundle_tools.verify.files import SCHEMA
-from scsam_monai.data.synthetic import CLASSES
+from scsam_monai.data.synthetic import VOCABULARY
 from scsam_monai.networks.mae import MAEEncoder
 from scsam_monai.weights.registry import WEIGHTS, find_weights
 
@@ -77,7 +77,7 @@ def test_metadata_agrees_with_the_package(config):
     classes = metadata["network_data_format"]["outputs"]["pred"]["channel_def"]
     assert metadata["version"] == __version__
     assert metadata["version"] in metadata["changelog"]
-    assert list(classes.values()) == list(CLASSES)
+    assert list(classes.values()) == list(VOCABULARY)
 
 
 def test_network_takes_and_gives_what_metadata_says(monai_bundle, config):
@@ -187,4 +187,4 @@ def test_scores_in_the_metadata_are_those_of_the_model_card(bundle):
     means["mean_iou_with_background"] = iou.pop("mean with background")
     means["mean_dice_with_background"] = dice.pop("mean with background")
     assert metrics == {**means, **{f"iou_{name}": value for name, value in iou.items()}}
-    assert list(iou) == list(CLASSES)
+    assert list(iou) == list(VOCABULARY)

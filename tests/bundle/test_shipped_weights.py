@@ -8,7 +8,7 @@ import pytest
 import tifffile
 import torch
 
-from scsam_monai.data.synthetic import CLASSES, generate_volume
+from scsam_monai.data.synthetic import VOCABULARY, generate_volume
 from scsam_monai.io import write_stack
 from scsam_monai.weights.build import build_scsam, load_weights, rebuild_scsam
 from scsam_monai.weights.registry import WEIGHTS, verify
@@ -17,7 +17,8 @@ SHIPPED = [weights.name for weights in WEIGHTS.values() if weights.shipped]
 
 
 def test_the_files_are_the_recorded_ones(bundle):
-    assert sorted(SHIPPED) == ["recognition", "scsam_mae_tiny", "scsam_vit_t", "tf_efficientnet_lite0"]
+    names = ["recognition", "scsam_mae_tiny", "scsam_pyramid", "scsam_vit_t", "tf_efficientnet_lite0"]
+    assert sorted(SHIPPED) == names
     for name in SHIPPED:
         for file in WEIGHTS[name].files:
             assert file.sha256 is not None
@@ -49,11 +50,11 @@ def test_the_small_preset_is_frozen_like_the_large_ones(bundle):
 def test_the_trained_network_knows_its_classes_and_scale(bundle):
     path = bundle / "models" / "model.pt"
     record = json.loads(path.with_suffix(".json").read_text())
-    assert record["class_names"] == list(CLASSES)
+    assert record["class_names"] == list(VOCABULARY)
     network = rebuild_scsam(path)
     load_weights(network, path)
-    assert float(network.pixel_size_nm) == 16
-    assert network.eval()(torch.rand(1, 1, 64, 64)).shape == (1, 8, 64, 64)
+    assert float(network.pixel_size_nm) == record["pixel_size_nm"]
+    assert network.eval()(torch.rand(1, 1, 64, 64)).shape == (1, len(VOCABULARY), 64, 64)
 
 
 @pytest.fixture
@@ -70,5 +71,5 @@ def test_a_section_is_segmented_without_any_training(unseen, monai_bundle, confi
     monai_bundle("run", "inferring", "--config_file", config("inference"), *flags)
     predicted = tifffile.imread(tmp_path / "out" / "section_labels.tif").reshape(labels.shape)
     for name in ("nucleus", "mitochondrion", "granule"):
-        own, drawn = labels == CLASSES.index(name), predicted == CLASSES.index(name)
+        own, drawn = labels == VOCABULARY.index(name), predicted == VOCABULARY.index(name)
         assert (own & drawn).sum() > 0.3 * (own | drawn).sum(), name

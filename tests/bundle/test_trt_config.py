@@ -12,6 +12,7 @@ from monai.bundle import ConfigWorkflow
 from torch import Tensor, nn
 
 from scsam_monai.command_line import check_overrides
+from scsam_monai.weights.record import read_record
 
 
 class Script(nn.Module):
@@ -52,7 +53,9 @@ def test_trt_has_all_properties(trt):
 
 
 def test_trt_resamples_to_the_recorded_pixel_size(trt, tmp_path):
-    assert trt.inferer.pixel_size_nm == 16
+    assert (
+        trt.inferer.pixel_size_nm == read_record(tmp_path / "bundle" / "models" / "model.pt")["pixel_size_nm"]
+    )
     trt.run()
     import tifffile
 

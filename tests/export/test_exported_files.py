@@ -15,7 +15,7 @@ from export_agreement import agreement, corners, labels_through, network_labels,
 from monai.data import load_net_with_metadata
 
 from scsam_monai import __version__
-from scsam_monai.data.synthetic import CLASSES, generate_volume
+from scsam_monai.data.synthetic import VOCABULARY, generate_volume
 from scsam_monai.export.description import example_section
 
 ENOUGH = 0.999
@@ -64,7 +64,8 @@ def test_the_package_takes_sections_of_any_size(exported, shipped, generated):
     result = predict(model=model, inputs=section, blocksize_parameter=0)
     labels = np.asarray(result.members["logits"].data)[0].argmax(0)
     # Windows are cropped here and blended there.
-    assert agreement(labels, labels_through(shipped, shipped.network, generated, 16)) >= 0.9
+    expected = labels_through(shipped, shipped.network, generated, shipped.pixel_size_nm)
+    assert agreement(labels, expected) >= 0.9
 
 
 def test_any_batch_gives_what_single_images_give(exported):
@@ -72,7 +73,7 @@ def test_any_batch_gives_what_single_images_give(exported):
     for name, network in networks(exported).items():
         with torch.no_grad():
             together, singly = network(images), torch.cat([network(image[None]) for image in images])
-        assert together.shape == (3, 8, 256, 256), name
+        assert together.shape == (3, len(VOCABULARY), 256, 256), name
         torch.testing.assert_close(together, singly, atol=1e-3, rtol=0)
 
 
@@ -83,14 +84,14 @@ def test_another_size_is_refused_by_name(exported, shape):
             network(torch.rand(shape))
 
 
-def test_torchscript_says_what_it_is(exported):
+def test_torchscript_says_what_it_is(exported, shipped):
     network, metadata, _ = load_net_with_metadata(str(exported / "scsam.ts"))
-    assert metadata["class_names"] == list(CLASSES)
-    assert metadata["pixel_size_nm"] == 16
+    assert metadata["class_names"] == list(VOCABULARY)
+    assert metadata["pixel_size_nm"] == shipped.pixel_size_nm
     assert metadata["window"] == [256, 256]
     assert metadata["normalisation"]["percentiles"] == [0.5, 99.5]
     assert (metadata["version"], metadata["licence"]) == (__version__, "Apache-2.0")
-    assert float(network.pixel_size_nm) == 16
+    assert float(network.pixel_size_nm) == shipped.pixel_size_nm
 
 
 def test_torchscript_is_tied_to_no_device(exported):
@@ -98,22 +99,22 @@ def test_torchscript_is_tied_to_no_device(exported):
     assert 'value="cpu"' not in str(network.inlined_graph)
 
 
-def test_onnx_says_what_it_is(exported):
+def test_onnx_says_what_it_is(exported, shipped):
     import onnx
 
     model = onnx.load(exported / "scsam.onnx")
     onnx.checker.check_model(model, full_check=True)
     properties = {entry.key: entry.value for entry in model.metadata_props}
-    assert json.loads(properties["class_names"]) == list(CLASSES)
-    assert json.loads(properties["pixel_size_nm"]) == 16
+    assert json.loads(properties["class_names"]) == list(VOCABULARY)
+    assert json.loads(properties["pixel_size_nm"]) == shipped.pixel_size_nm
     assert (properties["version"], properties["licence"]) == (__version__, "Apache-2.0")
-    for tensor, channels in ((model.graph.input[0], 1), (model.graph.output[0], 8)):
+    for tensor, channels in ((model.graph.input[0], 1), (model.graph.output[0], len(VOCABULARY))):
         batch, *sizes = tensor.type.tensor_type.shape.dim
         assert batch.dim_param == "batch"
         assert [size.dim_value for size in sizes] == [channels, 256, 256]
 
 
-def test_the_package_holds_what_the_format_asks_for(exported):
+def test_the_package_holds_what_the_format_asks_for(exported, shipped):
     import yaml
 
     with zipfile.ZipFile(exported / "scsam.zip") as package:
@@ -127,8 +128,8 @@ def test_the_package_holds_what_the_format_asks_for(exported):
     assert rdf["authors"]
     assert rdf["cite"]
     batch, channel, y, x = rdf["outputs"][0]["axes"]
-    assert channel["channel_names"] == list(CLASSES)
-    assert (y["scale"], y["unit"], y["halo"]) == (16, "nanometer", 32)
+    assert channel["channel_names"] == list(VOCABULARY)
+    assert (y["scale"], y["unit"], y["halo"]) == (shipped.pixel_size_nm, "nanometer", 32)
     assert (batch["type"], x["id"]) == ("batch", "x")
     steps = [step["id"] for step in rdf["inputs"][0]["preprocessing"] if step["id"] != "ensure_dtype"]
     assert steps == ["scale_range", "clip"]
@@ -136,9 +137,9 @@ def test_the_package_holds_what_the_format_asks_for(exported):
     assert len(cover) < 500_000
 
 
-def test_the_test_input_is_the_generated_section(exported):
+def test_the_test_input_is_the_generated_section(exported, shipped):
     with zipfile.ZipFile(exported / "scsam.zip") as package, package.open("input.npy") as file:
-        assert np.array_equal(np.load(file)[0, 0], example_section(256, 16.0))
+        assert np.array_equal(np.load(file)[0, 0], example_section(256, shipped.pixel_size_nm))
 
 
 def test_python_of_the_guide_runs_as_written(exported, monkeypatch):
@@ -151,4 +152,4 @@ def test_python_of_the_guide_runs_as_written(exported, monkeypatch):
         exec(compile(block, "docs/exports.md", "exec"), names)
         if "labels" in names:
             assert {0} != set(np.unique(np.asarray(names.pop("labels"))))
-    assert names["names"] == list(CLASSES)
+    assert names["names"] == list(VOCABULARY)

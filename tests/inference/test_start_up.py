@@ -51,7 +51,7 @@ def test_help_and_package_need_no_torch() -> None:
         ("section.tif", SIZE, "section.tif: expected an output, met the input itself"),
         ("there.tif", SIZE, "there.tif: expected no output yet, met one that is there"),
         ("new.tif", (), "section.tif: expected a voxel size in nm, met none in the file"),
-        ("new.tif", ("--voxel-size-nm", "16,1.9,1.9"), "expected a voxel size within a factor of 8"),
+        ("new.tif", ("--voxel-size-nm", "16,0.5,0.5"), "expected a voxel size within a factor of 8"),
         ("new.tif", (*SIZE, "--overlap", "1"), "window overlap: expected a fraction from 0 to below 1"),
         ("new.tif", (*SIZE, "--shard", "3/2"), "--shard: expected which of how many"),
     ],

@@ -19,7 +19,7 @@ from scsam_monai.networks.scsam import ScSAM
 
 N_CLASSES = 3
 IMAGE = torch.rand(1, 1, 32, 32, generator=torch.Generator().manual_seed(5))
-REFUSED = "another sam_encoder; build the network with the sam_weights and mae_weights"
+REFUSED = "another sam_encoder; build the network with the weights that the model.json"
 
 
 class Encoder(Freezable):

@@ -270,7 +270,7 @@ def test_the_command_of_a_report_makes_the_same_labels(
     assert done.exit_code == 0, done.output
     assert done.stdout.strip() == "found_report.html"
     page = labels_page("found.ome.zarr")
-    assert any("drawn cells" in warning for warning in page.warnings)
+    assert any("drawn tissue" in warning for warning in page.warnings)
     assert list(page.sheets[0].maps) == ["confidence (bright: sure)"]
     words = shlex.split(page.commands[0])
     assert words[2:4] == ["cell.tif", "found_again.ome.zarr"]

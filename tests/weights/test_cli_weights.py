@@ -82,7 +82,7 @@ def test_pack(tmp_path: Path) -> None:
         tmp_path / "shipped.json",
     )
     assert result.exit_code == 0, result.output
-    assert result.stdout.split() == [str(tmp_path / "models" / "scsam_mae_tiny.safetensors"), "10.9", "MB"]
+    assert result.stdout.split() == [str(tmp_path / "models" / "scsam_mae_tiny.safetensors"), "5.6", "MB"]
     assert '"sha256": "' in (tmp_path / "shipped.json").read_text()
     result = scsam("pack", "model", tmp_path / "none.pt", tmp_path)
     assert (result.exit_code, result.stderr.count("\n")) == (2, 1)

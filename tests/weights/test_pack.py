@@ -56,7 +56,7 @@ def test_sam_is_packed_in_two_files_and_recorded(
     for path, file in zip(paths, entries["scsam_vit_t"].files, strict=True):
         assert (path.name, path.stat().st_size) == (file.name, file.size)
         assert file.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
-        assert path.stat().st_size < 14_000_000
+        assert path.stat().st_size < 7_000_000
     assert entries["scsam_mae_tiny"] == read_manifest(MANIFEST.read_text())["scsam_mae_tiny"]
     encoder, prompts = (load_file(path) for path in paths)
     assert {key.partition(".")[0] for key in encoder} == {"image_encoder"}
@@ -66,14 +66,15 @@ def test_sam_is_packed_in_two_files_and_recorded(
     )
     monkeypatch.setitem(WEIGHTS, "scsam_vit_t", entries["scsam_vit_t"])
     network = build_scsam(N_CLASSES, sam_weights="scsam_vit_t", weights_dir=target, warn_untrained=False)
-    expected = stock_state["image_encoder.blocks.0.mlp.lin1.weight"].half().float()
-    assert torch.equal(network.sam_encoder.state_dict()["blocks.0.mlp.lin1.weight"], expected)
+    key = "blocks.0.mlp.lin1.weight"
+    expected = unpacked(eight_bits("file", {key: stock_state[f"image_encoder.{key}"]}))[key]
+    assert torch.equal(network.sam_encoder.state_dict()[key], expected)
 
 
 def test_mae_is_packed_in_one(target: Path, manifest: Path, mae_file: Path) -> None:
     (path,) = pack_weights("scsam_mae_tiny", mae_file, target, manifest)
     assert path.name == "scsam_mae_tiny.safetensors"
-    MAEEncoder("mae_tiny").vit.load_state_dict(load_file(path))
+    MAEEncoder("mae_tiny").vit.load_state_dict(unpacked(load_file(path)))
 
 
 def test_a_pyramid_is_recorded_where_a_manifest_is_named(
@@ -88,6 +89,32 @@ def test_a_pyramid_is_recorded_where_a_manifest_is_named(
     assert file.sha256 == hashlib.sha256(path.read_bytes()).hexdigest() != WEIGHTS[PYRAMID].files[0].sha256
 
 
+def test_our_own_pyramid_is_recorded_under_its_name(target: Path, manifest: Path, tmp_path: Path) -> None:
+    torch.manual_seed(7)
+    save_file(PyramidEncoder(PYRAMID).model.state_dict(), tmp_path / "own.safetensors")
+    (path,) = pack_weights("scsam_pyramid", tmp_path / "own.safetensors", target, manifest)
+    assert path == target / "scsam_pyramid.safetensors"
+    entries = read_manifest(manifest.read_text())
+    (file,) = entries["scsam_pyramid"].files
+    assert file.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert entries[PYRAMID] == WEIGHTS[PYRAMID]
+
+
+def test_features_of_a_packed_encoder_differ_by_less_than_a_hundredth(
+    mae_file: Path, target: Path, manifest: Path
+) -> None:
+    encoder = MAEEncoder("mae_tiny").eval()
+    encoder.vit.load_state_dict(torch.load(mae_file, weights_only=True))
+    image = torch.rand(1, 1, 64, 64)
+    with torch.no_grad():
+        before = encoder(image)[0]
+        (path,) = pack_weights("scsam_mae_tiny", mae_file, target, manifest)
+        encoder.vit.load_state_dict(unpacked(load_file(path)))
+        after = encoder(image)[0]
+    assert not torch.equal(before, after)
+    assert (after - before).norm() < 0.01 * before.norm()
+
+
 def test_what_does_not_fit_is_refused_and_nothing_written(
     target: Path, manifest: Path, mae_file: Path, stock_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -96,8 +123,8 @@ def test_what_does_not_fit_is_refused_and_nothing_written(
         pack_weights("scsam_vit_t", mae_file, target, manifest)
     with pytest.raises(InputError, match=r"sam_vit_b: expected weights of this project, met Meta's SAM"):
         pack_weights("sam_vit_b", stock_file, target, manifest)
-    monkeypatch.setattr(pack, "MAX_BYTES", 10_000_000)
-    with pytest.raises(InputError, match=r"encoder\.safetensors: expected at most 10\.0 MB, met 13\.\d MB"):
+    monkeypatch.setattr(pack, "MAX_BYTES", 5_000_000)
+    with pytest.raises(InputError, match=r"encoder\.safetensors: expected at most 5\.0 MB, met 6\.\d MB"):
         pack_weights("scsam_vit_t", stock_file, target, manifest)
     assert not target.exists()
     assert manifest.read_text() == before
@@ -115,7 +142,7 @@ def test_half_keeps_small_tensors_and_integers() -> None:
         "strided": torch.float16,
     }
     assert packed["strided"].is_contiguous()
-    with pytest.raises(InputError, match=r"file: expected finite values in float16, met large"):
+    with pytest.raises(InputError, match=r"file: expected finite values in few bits, met large"):
         half("file", {"large": large * 1e6})
 
 
@@ -135,7 +162,7 @@ def test_eight_bits_come_back_within_half_a_step_of_their_row() -> None:
     steps = rows.flatten(1).abs().amax(1) / 127
     assert ((back["rows"] - rows).flatten(1).abs().amax(1) <= 0.501 * steps).all()
     assert torch.equal(back["rows"][5], rows[5])
-    with pytest.raises(InputError, match=r"file: expected finite values in float16, met rows"):
+    with pytest.raises(InputError, match=r"file: expected finite values in few bits, met rows"):
         eight_bits("file", {"rows": rows / 0})
 
 
@@ -171,6 +198,13 @@ def run(named: Path, tmp_path: Path) -> Path:
     record["model_sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
     path.with_suffix(".json").write_text(json.dumps(record))
     return path
+
+
+def test_a_model_may_be_told_to_work_at_other_pixels(run: Path, named: Path) -> None:
+    path, record = pack_model(run, named, 8)
+    network = rebuild_scsam(path)
+    load_weights(network, path)
+    assert network.pixel_size_nm.item() == json.loads(record.read_text())["pixel_size_nm"] == 8
 
 
 @torch.no_grad()

@@ -43,7 +43,7 @@ def test_names_of_files_are_not_shared() -> None:
 
 def test_shipped_weights_have_no_address_and_stay_small() -> None:
     shipped = [weights for weights in WEIGHTS.values() if weights.shipped]
-    names = {"scsam_vit_t", "scsam_mae_tiny", "tf_efficientnet_lite0", "recognition"}
+    names = {"scsam_vit_t", "scsam_mae_tiny", "scsam_pyramid", "tf_efficientnet_lite0", "recognition"}
     assert {weights.name for weights in shipped} == names
     for file in (file for weights in shipped for file in weights.files):
         assert file.name.endswith(".safetensors")

@@ -48,7 +48,7 @@ def test_known_classes_keep_their_prototypes_by_name() -> None:
     names = file.class_names(len(known))
     other = Prompted((3, *known.shape[1:]))
     engine = SimpleNamespace(state=SimpleNamespace(resumed=False))
-    KeepPrototypes(other, ["background", "synapse", "mitochondrion"], file.path)(engine)
+    KeepPrototypes(other, ["background", "centriole", "mitochondrion"], file.path)(engine)
     mine = other.prompt_encoder.prototypes
     assert torch.equal(mine[0], known[0])
     assert not mine[1].any()
@@ -67,7 +67,7 @@ def test_known_classes_keep_the_fine_prototypes_of_the_skip_too() -> None:
     other.mask_decoder.skip_head = head = SkipHead(256, known.channels, n_classes=3)
     fresh = head.prototypes.detach().clone()
     engine = SimpleNamespace(state=SimpleNamespace(resumed=False))
-    KeepPrototypes(other, ["mitochondrion", "synapse", "background"], file.path)(engine)
+    KeepPrototypes(other, ["mitochondrion", "centriole", "background"], file.path)(engine)
     for row, name in ((0, "mitochondrion"), (2, "background")):
         assert torch.equal(head.prototypes[row], known.prototypes[names.index(name)])
         assert head.bias[row] == known.bias[names.index(name)]

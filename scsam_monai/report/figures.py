@@ -85,6 +85,7 @@ def picture_grid(
     unknown: bool,
     cell: float,
     bar: ScaleBar | None = None,
+    labels: Sequence[np.ndarray] = (),
 ) -> Sheet:
     """Set pictures of one size in rows, over a legend of the classes.
 
@@ -97,9 +98,12 @@ def picture_grid(
         unknown: whether the legend names unknown pixels.
         cell: width of a picture in inches.
         bar: over the first picture.
+        labels: class ids that the pictures show: others are left out of the legend; without any, none is.
     """
     colours = [(red, green, blue) for red, green, blue in colours_of(class_names).tolist()]
     legend = list(zip(class_names, colours, strict=True))[1:]
+    there = {int(index) for shown in labels for index in np.unique(shown)}
+    legend = [entry for index, entry in enumerate(legend, start=1) if index in there] or legend
     legend += [("unknown", UNKNOWN)] if unknown else []
     return Sheet(pictures, captions, columns, legend, title, cell, bar)
 
@@ -123,7 +127,7 @@ def comparison_panel(
         ignore_label: marks unknown pixels.
 
     Returns:
-        A sheet with one legend of all foreground classes, in the order of their ids.
+        A sheet with one legend of the foreground classes in it, in the order of their ids.
     """
     n_classes, colours = len(class_names), colours_of(class_names)
     pictures = [
@@ -132,9 +136,8 @@ def comparison_panel(
         overlay(image, prediction, n_classes, ignore_label=ignore_label, colours=colours),
     ]
     unknown = bool((truth == ignore_label).any())
-    return picture_grid(
-        pictures, ["image", "ground truth", "prediction"], 3, class_names, title, unknown, PANEL_CELL
-    )
+    captions, labels = ["image", "ground truth", "prediction"], [truth, prediction]
+    return picture_grid(pictures, captions, 3, class_names, title, unknown, PANEL_CELL, labels=labels)
 
 
 def prediction_panel(
@@ -151,7 +154,8 @@ def prediction_panel(
     drawn = overlay(image, prediction, len(class_names), colours=colours_of(class_names))
     pictures = [grey_to_rgb(image), drawn]
     bar = scale_bar(None if pixel_nm is None else pixel_nm * image.shape[1])
-    return picture_grid(pictures, ["image", "prediction"], 2, class_names, title, False, PANEL_CELL, bar)
+    captions = ["image", "prediction"]
+    return picture_grid(pictures, captions, 2, class_names, title, False, PANEL_CELL, bar, [prediction])
 
 
 def crop_sheet(

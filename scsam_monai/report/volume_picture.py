@@ -174,7 +174,8 @@ def volume_panel(
     numbers = [cuts[0] + first_section, *cuts[1:]]
     title = _title(name, numbers, spans, (labels.shape[0] + first_section, *labels.shape[1:]))
     bar = scale_bar(None if pixel_nm is None else pixel_nm * pictures[0].shape[1])
-    return picture_grid(pictures, ["image", "prediction"], 2, class_names, title, False, cell, bar)
+    captions = ["image", "prediction"]
+    return picture_grid(pictures, captions, 2, class_names, title, False, cell, bar, drawn)
 
 
 def _richest_section(labels: VolumeReader, spans: Sequence[Span]) -> tuple[int, np.ndarray]:

@@ -56,11 +56,14 @@ def test_overlay_marks_unknown_pixels_in_grey_only() -> None:
     assert region.max() > 128
 
 
-def test_panel_shows_three_pictures_and_every_class() -> None:
+def test_panel_shows_three_pictures_and_the_classes_in_them() -> None:
     image = np.random.default_rng(0).random((40, 60)).astype(np.float32)
     sheet = comparison_panel(image, labels(), np.zeros_like(labels()), NAMES, "cell, epoch 1")
     assert list(sheet.captions) == ["image", "ground truth", "prediction"]
-    assert list(sheet.legend) == list(zip(NAMES, map(tuple, colours_of(NAMES).tolist()), strict=True))[1:]
+    named = list(zip(NAMES, map(tuple, colours_of(NAMES).tolist()), strict=True))[1:]
+    assert list(sheet.legend) == named[:2]  # there is no granule
+    empty = comparison_panel(image, np.zeros_like(labels()), np.zeros_like(labels()), NAMES)
+    assert list(empty.legend) == named
     np.testing.assert_array_equal(sheet.pictures[0], sheet.pictures[2])
     np.testing.assert_array_equal(sheet.pictures[1], overlay(image, labels(), 4, colours=colours_of(NAMES)))
 

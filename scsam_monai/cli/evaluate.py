@@ -125,8 +125,9 @@ def evaluate(
             progress=progress_of("scoring", progress),
         )
     print_table(evaluation_rows(found))
-    typer.echo(f"in brackets: 95 % intervals over {found.parts} {resample.value} drawn with replacement")
-    _tell(pair, truth)
+    if samples:
+        typer.echo(f"in brackets: 95 % intervals over {found.parts} {resample.value} drawn with replacement")
+    _tell(pair, truth, numbers_alone=values is None and not true.names and bool(predicted.names), known=known)
     if output is not None:
         stated = {
             "prediction": prediction.name,
@@ -193,9 +194,40 @@ def _nm(size: Sequence[float]) -> str:
     return f"{', '.join(f'{edge:g}' for edge in size)} nm"
 
 
-def _tell(pair: Pair, truth: Path) -> None:
-    """Say what does not show in the scores."""
-    typer.echo(f"unknown in {truth.name}: {pair.unknown:.2%} of the voxels, which count nowhere", err=True)
+def _tell(pair: Pair, truth: Path, *, numbers_alone: bool, known: Sequence[int] | None) -> None:
+    """Say what does not show in the scores.
+
+    Args:
+        pair: what was scored.
+        truth: its file.
+        numbers_alone: whether the truth's values were taken for the prediction's classes by their numbers.
+        known: classes that were said to be annotated; None for all.
+    """
+    import numpy as np
+
+    there = [index for index in np.unique(pair.truth).tolist() if index not in (0, pair.ignore_label)]
+    if numbers_alone and there:
+        taken = ", ".join(f"{index} for {pair.names[index]}" for index in there)
+        typer.echo(
+            f"values of {truth.name} were taken by the prediction's numbers: {taken}; --class VALUE=NAME says "
+            "otherwise",
+            err=True,
+        )
+    drawn = np.unique(pair.prediction).tolist()
+    absent = [
+        name for index, name in enumerate(pair.names) if index and index in drawn and index not in there
+    ]
+    if absent and there and known is None:
+        names = ",".join(pair.names[index] for index in there)
+        typer.echo(
+            f"{truth.name} has no {', '.join(absent)}, which the prediction has: they score 0; if nobody "
+            f"looked for them, --annotated {names}",
+            err=True,
+        )
+    if pair.unknown:
+        typer.echo(
+            f"unknown in {truth.name}: {pair.unknown:.2%} of the voxels, which count nowhere", err=True
+        )
     if pair.undecided:
         typer.echo(
             f"note: {pair.undecided:,} voxels that the prediction leaves unknown count as background",

@@ -13,6 +13,7 @@ import typer
 from scsam_monai.cli.interrupts import interruptible
 from scsam_monai.cli.options import Axes, numbers, voxel_size
 from scsam_monai.cli.predicted import print_estimate, print_result
+from scsam_monai.cli.quiet import telling
 from scsam_monai.errors import InputError
 from scsam_monai.threads import told
 
@@ -74,7 +75,10 @@ def predict(
     ] = 0,
     classes: Annotated[
         str | None,
-        typer.Option(metavar="NAME,NAME", help="Draw these classes alone; default: all of the model."),
+        typer.Option(
+            metavar="NAME,NAME",
+            help="Draw these classes alone: what is taken for another stays empty; default: all of the model.",
+        ),
     ] = None,
     threshold: Annotated[
         list[str] | None,
@@ -175,7 +179,8 @@ def predict(
         products.append("disagreement")
     started = time.monotonic()
     with some_sections(open_volume(source, dataset, axes), sections) as volume:
-        with stage_bars() as progress, interruptible(output) as interrupted:
+        planning = telling("scsam_monai.inference.planning")  # what tissue the image resembles
+        with planning, stage_bars() as progress, interruptible(output) as interrupted:
             job, opened = plan_job(
                 volume,
                 output,

@@ -72,7 +72,9 @@ def print_result(job: Job, volume: VolumeReader, seconds: float) -> None:
     _write_picture(job, volume)
     labels, image = (_from_here(path) for path in (job.output, job.source.path))
     ids = labels.with_name(f"{stem_of(labels)}_objects.ome.zarr")
-    beside = [] if image.parent == labels.parent else ["--image", image]  # labels record its name alone
+    # OME-Zarr labels record the name of their image, which is looked for beside them.
+    found = image.parent == labels.parent and labels.suffix == ".zarr"
+    beside = [] if found else ["--image", image]
     print_next(["scsam", "objects", labels, ids], ["scsam", "report", labels, *beside])
 
 

@@ -1,4 +1,4 @@
-"""Have other packages, and our own, log less while a command tells the same in fewer words."""
+"""Have packages log less while a command tells the same in fewer words, or a part of our own log more."""
 
 from __future__ import annotations
 
@@ -22,3 +22,19 @@ def logging_from(levels: Mapping[str, int]) -> Iterator[None]:
     finally:
         for name, level in before.items():
             logging.getLogger(name).setLevel(level)
+
+
+@contextmanager
+def telling(name: str) -> Iterator[None]:
+    """Show what a logger says at the level of information, too, on standard error.
+
+    Args:
+        name: of the logger, such as ``scsam_monai.inference.planning``.
+    """
+    handler = logging.StreamHandler()
+    with logging_from({name: logging.INFO}):
+        logging.getLogger(name).addHandler(handler)
+        try:
+            yield
+        finally:
+            logging.getLogger(name).removeHandler(handler)

@@ -193,7 +193,8 @@ def doubts(path: Path, found: Likeness, known: Sequence[str], *, inverted: bool)
         lines.append(f"{path}: membranes look bright, as in a raw picture of a scanning microscope; {remedy}")
     if found.tissue is None:
         lines.append(
-            f"{path}: it resembles no tissue that was ever drawn; the model learned from drawn {drawn}"
+            f"{path}: it resembles no tissue that the model learned from, drawn {drawn}; if it should, the voxel "
+            "size may be wrong"
         )
     elif found.tissue not in known:
         lines.append(

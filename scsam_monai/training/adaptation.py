@@ -36,8 +36,10 @@ CHECKED = "checked.pt"
 
 Later adaptations are scored against it and go on from it: a model knows what it has learned from."""
 RECORD = "adapt.json"
-GOOD_START = 0.4
+GOOD_START = 0.5
 """Mean IoU of the classes that a model knows from which on training goes on from it."""
+SHORT_S, FAIR_START = 180.0, 0.3
+"""CPU seconds that are too few to learn afresh, and the mean IoU that then is enough."""
 FINEST_NM = 8.0
 """Finer pixels are averaged to this size or the next above: organelles are seen well, in a quarter of the time."""
 CHECK_SHARE = 0.7
@@ -188,7 +190,8 @@ class Adaptation:
         scores = [before[name] for name in known if not math.isnan(before[name])]
         pixel = self.start.pixel_size_nm
         settings: dict[str, Any] = {"cache_dir": self.work / "embeddings"}
-        goes_on = scores and np.mean(scores) >= GOOD_START and pixel is not None
+        enough = GOOD_START if self.seconds >= SHORT_S else FAIR_START
+        goes_on = scores and np.mean(scores) >= enough and pixel is not None
         same = list(self.start.record.get("class_names", ())) == self.found.names
         if goes_on and same:
             settings |= _going_on(self.start.path)

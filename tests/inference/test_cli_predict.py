@@ -93,6 +93,11 @@ def test_what_to_type_next_works(front: Front, monkeypatch: pytest.MonkeyPatch) 
     assert (
         front(output=front.folder / "here.ome.zarr").stderr.splitlines()[-1] == "  scsam report here.ome.zarr"
     )
+    assert (
+        front(output=front.folder / "plain.tif").stderr.splitlines()[-1]
+        == "  scsam report plain.tif --image cell.npy"
+    )
+    assert CliRunner().invoke(app, ["report", "plain.tif", "--image", "cell.npy"]).exit_code == 0
 
 
 def test_a_share_says_that_others_are_to_come(front: Front) -> None:

@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
+from typer.testing import CliRunner
 
+from scsam_monai.cli import app
 from scsam_monai.data.synthetic import TISSUES, draw_look, generate_tissue
 from scsam_monai.errors import InputError
 from scsam_monai.inference import recognition
@@ -155,6 +157,14 @@ def test_a_plan_tells_inverted_contrast_and_its_remedy_works(
     tifffile.imwrite(negative, drawn("neuropil", 901))
     assert "membranes look bright" not in plan(negative, caplog)
     assert "leave out --invert" in plan(negative, caplog, invert=True)
+
+
+def test_the_command_says_what_tissue_it_is(negative: Path) -> None:
+    tifffile.imwrite(negative, drawn("neuropil", 901))
+    words = ["predict", str(negative), str(negative.with_name("l.ome.zarr")), "--dry-run"]
+    done = CliRunner().invoke(app, [*words, "--voxel-size-nm", "40,8,8", "--device", "cpu"])
+    assert done.exit_code == 0, done.output
+    assert "resembles neuropil, which the model knows as drawn" in done.stderr
 
 
 def test_nothing_is_told_where_a_model_learned_from_a_microscope(

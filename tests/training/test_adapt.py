@@ -271,6 +271,18 @@ def test_a_better_model_is_published_and_the_next_commands_work(files, monkeypat
     assert json.loads(Path("cell_model/adapt.json").read_text())["held_back"] == held
 
 
+@pytest.mark.parametrize(("minutes", "how"), [(1, "goes on from scsam"), (5, "learns afresh")])
+def test_where_time_is_short_a_fair_start_is_enough(
+    pretended: list[str], monkeypatch: pytest.MonkeyPatch, minutes: float, how: str
+) -> None:
+    monkeypatch.setattr(
+        adaptation, "score_model", lambda *_: {"mean_iou": 0.2, "mitochondrion": 0.4, "vesicle": 0.0}
+    )
+    image, label = section()
+    result = adapt(image, label, "out", class_names=NAMES, voxel_size_nm=SIZE, minutes=minutes)
+    assert any(note.startswith(how) for note in result.notes)
+
+
 def test_a_model_that_is_no_better_takes_no_place(files, monkeypatch) -> None:
     scoring(monkeypatch, 0.6, 0.6)
     result = run()

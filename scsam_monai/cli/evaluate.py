@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -15,6 +16,8 @@ from scsam_monai.cli.options import Axes, numbers, print_table, voxel_size
 from scsam_monai.errors import InputError
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from scsam_monai.io.image import Region
     from scsam_monai.io.volume import VolumeReader
     from scsam_monai.measure.labels import LabelReader
@@ -127,7 +130,11 @@ def evaluate(
     print_table(evaluation_rows(found))
     if samples:
         typer.echo(f"in brackets: 95 % intervals over {found.parts} {resample.value} drawn with replacement")
-    _tell(pair, truth, numbers_alone=values is None and not true.names and bool(predicted.names), known=known)
+    if values is None and predicted.names and not true.names:
+        _tell_meaning(pair, truth)
+    if known is None:
+        _tell_absent(pair, truth, found.confusion)
+    _tell(pair, truth)
     if output is not None:
         stated = {
             "prediction": prediction.name,
@@ -194,36 +201,40 @@ def _nm(size: Sequence[float]) -> str:
     return f"{', '.join(f'{edge:g}' for edge in size)} nm"
 
 
-def _tell(pair: Pair, truth: Path, *, numbers_alone: bool, known: Sequence[int] | None) -> None:
-    """Say what does not show in the scores.
-
-    Args:
-        pair: what was scored.
-        truth: its file.
-        numbers_alone: whether the truth's values were taken for the prediction's classes by their numbers.
-        known: classes that were said to be annotated; None for all.
-    """
+def _tell_meaning(pair: Pair, truth: Path) -> None:
+    """Say which class each value of the truth was taken for, as its file states none."""
     import numpy as np
 
     there = [index for index in np.unique(pair.truth).tolist() if index not in (0, pair.ignore_label)]
-    if numbers_alone and there:
+    if there:
         taken = ", ".join(f"{index} for {pair.names[index]}" for index in there)
         typer.echo(
             f"values of {truth.name} were taken by the prediction's numbers: {taken}; --class VALUE=NAME says "
             "otherwise",
             err=True,
         )
-    drawn = np.unique(pair.prediction).tolist()
+
+
+def _tell_absent(pair: Pair, truth: Path, confusion: np.ndarray) -> None:
+    """Name the classes that the prediction has where the truth is known, and the truth has not."""
+    true, drawn = confusion.sum(axis=1), confusion.sum(axis=0)
+    there = [name for name, count in zip(pair.names[1:], true[1:], strict=False) if count]
     absent = [
-        name for index, name in enumerate(pair.names) if index and index in drawn and index not in there
+        name
+        for name, count, predicted in zip(pair.names[1:], true[1:], drawn[1:], strict=False)
+        if predicted and not count
     ]
-    if absent and there and known is None:
-        names = ",".join(pair.names[index] for index in there)
+    if absent and there:
+        words = shlex.join(word for name in there for word in ("--annotated", name))
         typer.echo(
             f"{truth.name} has no {', '.join(absent)}, which the prediction has: they score 0; if nobody "
-            f"looked for them, --annotated {names}",
+            f"looked for them, {words}",
             err=True,
         )
+
+
+def _tell(pair: Pair, truth: Path) -> None:
+    """Say what does not show in the scores."""
     if pair.unknown:
         typer.echo(
             f"unknown in {truth.name}: {pair.unknown:.2%} of the voxels, which count nowhere", err=True

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from scsam_monai.cli.options import print_next, print_table
+from scsam_monai.cli.options import as_typed, print_next, print_table
 from scsam_monai.errors import InputError
 from scsam_monai.progress import amount, duration
 
@@ -73,8 +73,10 @@ def print_result(job: Job, volume: VolumeReader, seconds: float) -> None:
     labels, image = (_from_here(path) for path in (job.output, job.source.path))
     ids = labels.with_name(f"{stem_of(labels)}_objects.ome.zarr")
     # OME-Zarr labels record the name of their image, which is looked for beside them.
-    found = image.parent == labels.parent and labels.suffix == ".zarr"
-    beside = [] if found else ["--image", image]
+    recorded = labels.suffix.lower() == ".zarr"
+    beside = [] if recorded and image.parent == labels.parent else ["--image", image]
+    if not recorded:
+        beside += as_typed(dataset=job.source.dataset, image_axes=job.source.axes)
     print_next(["scsam", "objects", labels, ids], ["scsam", "report", labels, *beside])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -26,15 +27,25 @@ def logging_from(levels: Mapping[str, int]) -> Iterator[None]:
 
 @contextmanager
 def telling(name: str) -> Iterator[None]:
-    """Show what a logger says at the level of information, too, on standard error.
+    """Show what a logger says at the level of information, too, on standard error and above progress bars.
 
     Args:
         name: of the logger, such as ``scsam_monai.inference.planning``.
     """
-    handler = logging.StreamHandler()
+    logger, handler = logging.getLogger(name), _AboveBars()
     with logging_from({name: logging.INFO}):
-        logging.getLogger(name).addHandler(handler)
+        logger.addHandler(handler)
         try:
             yield
         finally:
-            logging.getLogger(name).removeHandler(handler)
+            logger.removeHandler(handler)
+
+
+class _AboveBars(logging.Handler):
+    """Writes lines so that bars stay below them; nothing where somebody has set up logging, who sees them there."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        from tqdm import tqdm
+
+        if not logging.getLogger().handlers:
+            tqdm.write(self.format(record), file=sys.stderr)

@@ -85,7 +85,7 @@ def picture_grid(
     unknown: bool,
     cell: float,
     bar: ScaleBar | None = None,
-    labels: Sequence[np.ndarray] = (),
+    labels: Sequence[np.ndarray] | None = None,
 ) -> Sheet:
     """Set pictures of one size in rows, over a legend of the classes.
 
@@ -98,12 +98,13 @@ def picture_grid(
         unknown: whether the legend names unknown pixels.
         cell: width of a picture in inches.
         bar: over the first picture.
-        labels: class ids that the pictures show: others are left out of the legend; without any, none is.
+        labels: class ids that the pictures show: others are left out of the legend; None leaves none out.
     """
     colours = [(red, green, blue) for red, green, blue in colours_of(class_names).tolist()]
     legend = list(zip(class_names, colours, strict=True))[1:]
-    there = {int(index) for shown in labels for index in np.unique(shown)}
-    legend = [entry for index, entry in enumerate(legend, start=1) if index in there] or legend
+    if labels is not None:
+        there = {int(index) for shown in labels for index in np.unique(shown)}
+        legend = [entry for index, entry in enumerate(legend, start=1) if index in there]
     legend += [("unknown", UNKNOWN)] if unknown else []
     return Sheet(pictures, captions, columns, legend, title, cell, bar)
 
@@ -185,7 +186,8 @@ def crop_sheet(
         pictures += [grey_to_rgb(crop), drawn]
     columns = 2 * min(len(shown), 2 if len(shown) <= 4 else 4)
     unknown = bool((labels[: len(shown)] == ignore_label).any())
-    return picture_grid(pictures, [], columns, class_names, title, unknown, SHEET_WIDTH / columns)
+    width, there = SHEET_WIDTH / columns, [label for _, label in shown]
+    return picture_grid(pictures, [], columns, class_names, title, unknown, width, labels=there)
 
 
 def picture_sheet(pictures: np.ndarray, columns: int, title: str = "") -> Sheet:

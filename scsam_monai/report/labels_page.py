@@ -100,9 +100,9 @@ def labels_page(
     flat = classes.shape[0] == 1
     page = Page(f"{source.name}: what was found", _subtitle(classes.shape, size), sheets=sheets)
     page.legend = [
-        LegendEntry(index, name, _hex(colour_of(legend, index)))
-        for index, name in names.items()
-        if index and index in present
+        LegendEntry(index, name_of(legend, index), _hex(colour_of(legend, index)))
+        for index in sorted({*present, *(layer.index or 0 for sheet in sheets for layer in sheet.layers)})
+        if index
     ]
     if evaluated is not None:
         page.tables += evaluated_tables(evaluated, path, axes)

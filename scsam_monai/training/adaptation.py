@@ -39,7 +39,7 @@ RECORD = "adapt.json"
 GOOD_START = 0.5
 """Mean IoU of the classes that a model knows from which on training goes on from it."""
 SHORT_S, FAIR_START = 180.0, 0.3
-"""CPU seconds that are too few to learn afresh, and the mean IoU that then is enough."""
+"""CPU seconds that are too few to learn afresh; the mean IoU that then will do, or for the same classes."""
 FINEST_NM = 8.0
 """Finer pixels are averaged to this size or the next above: organelles are seen well, in a quarter of the time."""
 CHECK_SHARE = 0.7
@@ -190,9 +190,9 @@ class Adaptation:
         scores = [before[name] for name in known if not math.isnan(before[name])]
         pixel = self.start.pixel_size_nm
         settings: dict[str, Any] = {"cache_dir": self.work / "embeddings"}
-        enough = GOOD_START if self.seconds >= SHORT_S else FAIR_START
-        goes_on = scores and np.mean(scores) >= enough and pixel is not None
         same = list(self.start.record.get("class_names", ())) == self.found.names
+        enough = FAIR_START if same or self.seconds < SHORT_S else GOOD_START
+        goes_on = scores and np.mean(scores) >= enough and pixel is not None
         if goes_on and same:
             settings |= _going_on(self.start.path)
         elif goes_on and _has_named_encoders(self.start.record["network"]):

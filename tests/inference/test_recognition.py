@@ -159,7 +159,8 @@ def test_a_plan_tells_inverted_contrast_and_its_remedy_works(
     assert "leave out --invert" in plan(negative, caplog, invert=True)
 
 
-def test_the_command_says_what_tissue_it_is(negative: Path) -> None:
+def test_the_command_says_what_tissue_it_is(negative: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])  # as in a shell
     tifffile.imwrite(negative, drawn("neuropil", 901))
     words = ["predict", str(negative), str(negative.with_name("l.ome.zarr")), "--dry-run"]
     done = CliRunner().invoke(app, [*words, "--voxel-size-nm", "40,8,8", "--device", "cpu"])

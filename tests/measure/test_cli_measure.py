@@ -158,6 +158,24 @@ def test_what_a_mask_of_0_and_1_is_taken_for_is_said(folder: Path) -> None:
     assert "they score 0" not in told
 
 
+def test_what_is_printed_for_classes_that_the_truth_lacks_works_when_typed(folder: Path) -> None:
+    labels = np.zeros((4, 30, 40), np.uint8)
+    labels[:, 5:20, 5:20], labels[:, 5:20, 22:30], labels[:, 22:28, 5:20] = 2, 1, 3
+    legend = LabelLegend(("background", "dense granule", "mitochondrion", "er"), class_colours(4))
+    create_labels("found.ome.zarr", labels.shape, SIZE, legend)
+    LabelVolume("found.ome.zarr").write([(0, length) for length in labels.shape], labels)
+    truth = np.where(labels == 3, 0, labels)
+    write_stack("truth.tif", truth, SIZE)
+    told = scsam("evaluate", "found.ome.zarr", "truth.tif", "--samples", "0")
+    assert "truth.tif has no er, which the prediction has" in told
+    words = shlex.split(told.rstrip().rpartition("looked for them, ")[2])
+    assert words == ["--annotated", "dense granule", "--annotated", "mitochondrion"]
+    assert "has no er" not in scsam("evaluate", "found.ome.zarr", "truth.tif", "--samples", "0", *words)
+    truth[labels == 3] = 255  # nobody knows what is there
+    write_stack("truth.tif", truth, SIZE)
+    assert "has no er" not in scsam("evaluate", "found.ome.zarr", "truth.tif", "--samples", "0")
+
+
 def test_a_mask_of_0_and_255_is_scored_as_what_the_user_says(folder: Path) -> None:
     labels = np.zeros((4, 30, 40), np.uint8)
     labels[:, 5:20, 5:20] = 2

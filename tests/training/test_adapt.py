@@ -283,6 +283,23 @@ def test_where_time_is_short_a_fair_start_is_enough(
     assert any(note.startswith(how) for note in result.notes)
 
 
+@pytest.mark.parametrize(("names", "goes_on"), [(NAMES, True), ({**NAMES, 3: "er"}, False)])
+def test_a_model_of_the_same_classes_is_gone_on_from_sooner(names: dict[int, str], goes_on: bool) -> None:
+    recipe = {"sam": "none", "mae": "none", "pyramid": "none"}
+    record = {"class_names": list(NAMES.values()), "network": recipe}
+    adaptation_of_it = SimpleNamespace(
+        found=SimpleNamespace(names=list(names.values()), learn=[SimpleNamespace(voxel_size_nm=SIZE)]),
+        start=SimpleNamespace(record=record, pixel_size_nm=8.0, path=Path("own.pt")),
+        given=ModelFile("scsam"),
+        work=Path("work"),
+        seconds=300.0,
+        _pool=lambda pixel: 1,
+    )
+    scores = dict.fromkeys(names.values(), 0.4)
+    _, told = Adaptation._plan(adaptation_of_it, scores)  # type: ignore[arg-type]
+    assert told.startswith("goes on from" if goes_on else "learns afresh")
+
+
 def test_a_model_that_is_no_better_takes_no_place(files, monkeypatch) -> None:
     scoring(monkeypatch, 0.6, 0.6)
     result = run()

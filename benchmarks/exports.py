@@ -23,6 +23,7 @@ import tifffile
 import torch
 
 from scsam_monai.export import export_bioimageio, export_onnx, export_torchscript
+from scsam_monai.export.description import in_single_precision
 from scsam_monai.export.onnx_file import runner
 from scsam_monai.inference.model import Model, open_model
 from scsam_monai.inference.segment import segment
@@ -40,7 +41,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    model = open_model(options.model, "cpu")
+    model = in_single_precision(open_model(options.model, "cpu"))  # as the exported files are
     section = tifffile.imread(options.stack, key=options.section)
     with tempfile.TemporaryDirectory() as folder:
         networks = export(model, Path(folder))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from scsam_monai.cli.objects import Ignore, VoxelSizeOption
-from scsam_monai.cli.options import Axes, numbers, print_table, voxel_size
+from scsam_monai.cli.options import Axes, as_typed, numbers, print_table, voxel_size
 from scsam_monai.errors import InputError
 
 if TYPE_CHECKING:
@@ -217,15 +217,11 @@ def _tell_meaning(pair: Pair, truth: Path) -> None:
 
 def _tell_absent(pair: Pair, truth: Path, confusion: np.ndarray) -> None:
     """Name the classes that the prediction has where the truth is known, and the truth has not."""
-    true, drawn = confusion.sum(axis=1), confusion.sum(axis=0)
-    there = [name for name, count in zip(pair.names[1:], true[1:], strict=False) if count]
-    absent = [
-        name
-        for name, count, predicted in zip(pair.names[1:], true[1:], drawn[1:], strict=False)
-        if predicted and not count
-    ]
+    _, *rows = zip(pair.names, confusion.sum(axis=1), confusion.sum(axis=0), strict=True)
+    there = [name for name, true, _ in rows if true]
+    absent = [name for name, true, drawn in rows if drawn and not true]
     if absent and there:
-        words = shlex.join(word for name in there for word in ("--annotated", name))
+        words = shlex.join(as_typed(annotated=there))
         typer.echo(
             f"{truth.name} has no {', '.join(absent)}, which the prediction has: they score 0; if nobody "
             f"looked for them, {words}",

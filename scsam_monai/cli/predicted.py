@@ -56,7 +56,7 @@ def print_result(job: Job, volume: VolumeReader, seconds: float) -> None:
         volume: its source, opened.
         seconds: that it took.
     """
-    from scsam_monai.inference.job import stem_of
+    from scsam_monai.inference.job import is_zarr, stem_of
 
     for product in job.products:
         typer.echo(job.path(product))
@@ -73,7 +73,7 @@ def print_result(job: Job, volume: VolumeReader, seconds: float) -> None:
     labels, image = (_from_here(path) for path in (job.output, job.source.path))
     ids = labels.with_name(f"{stem_of(labels)}_objects.ome.zarr")
     # OME-Zarr labels record the name of their image, which is looked for beside them.
-    recorded = labels.suffix.lower() == ".zarr"
+    recorded = is_zarr(labels)
     beside = [] if recorded and image.parent == labels.parent else ["--image", image]
     if not recorded:
         beside += as_typed(dataset=job.source.dataset, image_axes=job.source.axes)

@@ -42,10 +42,12 @@ class FaceFiles:
     Attributes:
         boxes: by class, the numbers of the blocks with faces of it, and their boxes in nm, ((D,), (D,)).
         groups: by object, the blocks that it has faces in.
+        edge_nm: of a cube, or square, as large as a voxel.
     """
 
     def __init__(self, folder: Path, voxel_size_nm: Sequence[float]) -> None:
         self.folder, self._half = folder, np.asarray(voxel_size_nm) / 2
+        self.edge_nm = float(np.prod(voxel_size_nm)) ** (1 / len(voxel_size_nm))
         folder.mkdir()
         self.boxes: dict[int, dict[int, tuple[np.ndarray, np.ndarray]]] = {}
         self.groups: dict[int, list[int]] = {}

@@ -275,7 +275,6 @@ class _Run:
                     self.class_of,
                     self.classes,
                     distance,
-                    self.size,
                     progress_of(f"contacts within {distance:g} nm", progress),
                     cancel,
                 )

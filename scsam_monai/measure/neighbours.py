@@ -16,6 +16,9 @@ PROTRUSION = 0.1
 
 Measured on pairs of balls; a flat side that is met straight on has none."""
 _ROUNDING = 1e-6
+_CELL_VOXELS, _FEW = (8, 2), 64
+"""Edges of the cubes that places are sorted into before each is looked at, and for how many that pays."""
+Box = tuple[np.ndarray, np.ndarray]
 
 
 def nearest_classes(
@@ -46,10 +49,10 @@ def nearest_classes(
     order = sorted(range(1, count + 1), key=lambda place: faces.groups.get(place, [0])[0])
     for done, place in enumerate(order, start=1):
         own = int(class_of[place])
-        groups = [_of(faces.read(block, own), place) for block in faces.groups.get(place, [])]
+        pieces = _Pieces(faces, place, own) if place in faces.groups else None
         for column, other in enumerate(classes):
-            if other != own and groups and faces.boxes.get(other):
-                found[place - 1, column] = _nearest(faces, groups, other)
+            if other != own and pieces is not None and faces.boxes.get(other):
+                found[place - 1, column] = _nearest(pieces, other)
         if progress is not None and (done % 64 == 0 or done == count):
             progress(done, count)
         if cancel is not None and cancel():
@@ -57,25 +60,72 @@ def nearest_classes(
     return found
 
 
-def _of(block: BlockFaces, place: int) -> np.ndarray:
-    first, last = np.searchsorted(block.objects, [place, place + 1])
-    return block.places_nm[first:last]
+class _Pieces:
+    """The faces of one object in each block that it has some in, read when they are asked for."""
+
+    def __init__(self, faces: FaceFiles, place: int, own: int) -> None:
+        self.faces, self._place, self._own = faces, place, own
+        self.boxes = {block: _box(self.read(block)) for block in faces.groups[place]}
+
+    def read(self, block: int) -> np.ndarray:
+        """(P, D) places in nm."""
+        kept = self.faces.read(block, self._own)
+        first, last = np.searchsorted(kept.objects, [self._place, self._place + 1])
+        return kept.places_nm[first:last]
 
 
-def _nearest(faces: FaceFiles, groups: Sequence[np.ndarray], other: int) -> float:
+def _box(places: np.ndarray) -> Box:
+    return places.min(axis=0), places.max(axis=0)
+
+
+def _nearest(pieces: _Pieces, other: int) -> float:
+    """The distance from an object to the nearest of another class: near pairs of blocks first, few of them read."""
+    faces = pieces.faces
+    pairs = sorted(
+        (least, piece, block)
+        for piece, box in pieces.boxes.items()
+        for least, block in faces.near(*box, other)
+    )
     best = np.inf
-    low = np.min([group.min(axis=0) for group in groups], axis=0)
-    high = np.max([group.max(axis=0) for group in groups], axis=0)
-    for least, block in faces.near(low, high, other):
+    for least, piece, block in pairs:
         if least >= best:
             break
-        box = faces.boxes[other][block]
-        for group in groups:
-            gaps = np.maximum(np.maximum(box[0] - group.max(axis=0), group.min(axis=0) - box[1]), 0)
-            if np.sqrt((gaps**2).sum()) < best:
-                distances, _ = faces.tree(block, other).query(group, distance_upper_bound=best)
-                best = min(best, float(distances.min()))
+        tree, there = faces.tree(block, other), faces.boxes[other][block]
+        best = _nearer(tree, there, pieces.read(piece), best, faces.edge_nm)
     return best
+
+
+def _nearer(tree: cKDTree, box: Box, places: np.ndarray, best: float, voxel_nm: float) -> float:
+    """Return the distance from places to the nearest in a tree, or ``best`` where none is nearer."""
+    gaps = np.maximum(np.maximum(box[0] - places, places - box[1]), 0)
+    places = places[np.sqrt((gaps**2).sum(axis=1)) < best]
+    for edge in _CELL_VOXELS:
+        if len(places) > _FEW:
+            places, best = _in_near_cells(tree, places, best, edge * voxel_nm)
+    return _query(tree, places, best)
+
+
+def _query(tree: cKDTree, places: np.ndarray, best: float) -> float:
+    distances, _ = tree.query(places, distance_upper_bound=best)
+    return min(best, float(distances.min(initial=np.inf)))
+
+
+def _in_near_cells(
+    tree: cKDTree, places: np.ndarray, best: float, cell_nm: float
+) -> tuple[np.ndarray, float]:
+    """Return the places that may be nearer than the best so far, and the best after one cell of them was seen.
+
+    Places are sorted into cubes; how far the middle of a cube is tells how near its places can be at most.
+    """
+    corner = places.min(axis=0)
+    cells = ((places - corner) / cell_nm).astype(np.int64)
+    shape = tuple(cells.max(axis=0) + 1)
+    keys, member = np.unique(np.ravel_multi_index(tuple(cells.T), shape), return_inverse=True)
+    middles = corner + (np.stack(np.unravel_index(keys, shape), axis=1) + 0.5) * cell_nm
+    reach = 0.5 * cell_nm * np.sqrt(places.shape[1])
+    distances, _ = tree.query(middles, distance_upper_bound=best + reach)
+    best = _query(tree, places[member == np.argmin(distances)], best)
+    return places[(distances < best + reach + _ROUNDING)[member]], best
 
 
 def surface_within(
@@ -83,7 +133,6 @@ def surface_within(
     class_of: np.ndarray,
     classes: Sequence[int],
     distance_nm: float,
-    voxel_size_nm: Sequence[float],
     progress: Progress | None = None,
     cancel: Cancel | None = None,
 ) -> np.ndarray:
@@ -94,7 +143,6 @@ def surface_within(
         class_of: class of each place in the table, from 1 on.
         classes: ids, in the order of the result.
         distance_nm: above 0.
-        voxel_size_nm: (D,) of the axes there are.
         progress: called with blocks done and in all.
         cancel: asked between blocks.
 
@@ -106,7 +154,7 @@ def surface_within(
     """
     found = np.zeros((len(class_of) - 1, len(classes), 3), np.int64)
     todo = [(block, own) for own in classes for block in faces.boxes.get(own, {})]
-    slack = PROTRUSION * float(np.prod(voxel_size_nm)) ** (1 / len(voxel_size_nm))
+    slack = PROTRUSION * faces.edge_nm
     for done, (block, own) in enumerate(todo, start=1):
         mine = faces.read(block, own)
         for column, other in enumerate(classes):
@@ -123,7 +171,7 @@ def surface_within(
 def _within(
     faces: FaceFiles,
     mine: BlockFaces,
-    box: tuple[np.ndarray, np.ndarray],
+    box: Box,
     other: int,
     distance_nm: float,
     slack: float,

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
+from scipy.spatial import cKDTree
 from skimage.measure import label, regionprops
 from solids import blobs, ellipsoid
 
@@ -149,25 +150,47 @@ def test_surface_of_a_ball_near_another(
     assert contact(measured, "class 2", "class 1", within) == pytest.approx(cap, rel=0.05)
 
 
+def faces(mask: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Middles of the faces of a mask in nm, without those to unknown voxels."""
+    places = []
+    for axis in range(3):
+        ahead = np.moveaxis(mask, axis, 0)
+        differs = (ahead[1:] != ahead[:-1]) & (np.moveaxis(labels, axis, 0)[1:] != 255)
+        differs &= np.moveaxis(labels, axis, 0)[:-1] != 255
+        found = np.argwhere(differs).astype(float)
+        found[:, 0] += 0.5
+        places.append(np.insert(found[:, 1:], axis, found[:, 0], axis=1) * SIZE)
+    return np.concatenate(places)
+
+
+@pytest.mark.parametrize("block", [(16, 40, 48), (64, 160, 160)])
+@pytest.mark.parametrize("seed", range(4))
+def test_nearest_distances_between_large_objects_are_exact(seed: int, block: tuple[int, int, int]) -> None:
+    rng = np.random.default_rng(seed)
+    labels = np.zeros((36, 130, 150), np.uint8)
+    z, y, x = np.ogrid[:36, :130, :150]
+    for class_id, centre in ((1, (18, 40, 40)), (2, (18, 90, 110)), (1, (10, 20, 120)), (2, (25, 110, 20))):
+        radii, at = rng.uniform((4, 12, 12), (16, 38, 38)), centre + rng.uniform(-6, 6, 3)
+        inside = sum(((along - c) / r) ** 2 for along, c, r in zip((z, y, x), at, radii, strict=True)) <= 1
+        labels[inside & (labels == 0)] = class_id
+    rows = measure_labels(labels, voxel_size_nm=SIZE, block=block).objects
+    ids = label(labels, connectivity=3)
+    trees = {class_id: cKDTree(faces(labels == class_id, labels)) for class_id in (1, 2)}
+    for row in rows:
+        other = 3 - row["class_id"]
+        nearest = trees[other].query(faces(ids == row["id"], labels))[0].min()
+        assert row[f"nearest_class {other}_nm"] == pytest.approx(nearest)
+
+
 def test_nearest_distances_are_exact() -> None:
     labels = blobs((16, 40, 40), 5)
     labels[labels == 2] = 0
     rows = measure_labels(labels, voxel_size_nm=SIZE, block=(7, 16, 16)).objects
     ids = label(np.where(labels == 255, 0, labels), connectivity=3)
 
-    def faces(mask: np.ndarray) -> np.ndarray:
-        places = []
-        for axis in range(3):
-            ahead = np.moveaxis(mask, axis, 0)
-            differs = (ahead[1:] != ahead[:-1]) & (np.moveaxis(labels, axis, 0)[1:] != 255)
-            differs &= np.moveaxis(labels, axis, 0)[:-1] != 255
-            found = np.argwhere(differs).astype(float)
-            found[:, 0] += 0.5
-            places.append(np.insert(found[:, 1:], axis, found[:, 0], axis=1) * SIZE)
-        return np.concatenate(places)
-
     for row in rows[:12]:
-        own, other = faces(ids == row["id"]), faces(labels == (3 if row["class_id"] == 1 else 1))
+        own = faces(ids == row["id"], labels)
+        other = faces(labels == (3 if row["class_id"] == 1 else 1), labels)
         nearest = min(np.sqrt(((other - place) ** 2).sum(axis=1)).min() for place in own)
         assert row[f"nearest_class {3 if row['class_id'] == 1 else 1}_nm"] == pytest.approx(nearest)
 

@@ -54,6 +54,12 @@ def generate(
         typer.Option(min=1, help="Number of training volumes; default: 4, of several tissues two of each."),
     ] = None,
     tissue: Tissue = None,
+    microscope: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Look at all tissues with fib-sem, sbf-sem, sstem or tomogram; default: any."
+        ),
+    ] = None,
 ) -> None:
     """Generate a data set: electron-microscopy-like volumes with labels, by default of islet cells."""
     from scsam_monai.filesystem.atomic import check_writable
@@ -61,10 +67,12 @@ def generate(
     check_writable(folder)
     from scsam_monai.data.synthetic import write_sample_dataset, write_tissue_dataset
 
+    if tissue is None and microscope is not None:
+        raise InputError("--microscope", expected="--tissue, too", met="none", remedy="add --tissue all")
     if tissue is None:
         typer.echo(write_sample_dataset(folder, seed=seed, training=4 if training is None else training))
     else:
-        typer.echo(write_tissue_dataset(folder, tissue, seed=seed, training=training))
+        typer.echo(write_tissue_dataset(folder, tissue, seed=seed, training=training, microscope=microscope))
 
 
 def corpus(

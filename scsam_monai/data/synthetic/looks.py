@@ -129,13 +129,7 @@ def draw_look(
         InputError: if no microscope has this name.
     """
     chosen = str(rng.choice(MODALITIES, p=(0.35, 0.3, 0.25, 0.1))) if modality is None else modality
-    if chosen not in MODALITIES:
-        raise InputError(
-            "modality",
-            expected=f"one of {', '.join(MODALITIES)}",
-            met=repr(modality),
-            remedy="choose one of them",
-        )
+    check_microscope(chosen)
     column = MODALITIES.index(chosen)
     shape, voxel = _draw_sampling(column, rng, finest_nm, coarsest_nm)
     drawn = {name: float(rng.uniform(*row[column])) for name, row in (_STAIN | _OPTICS).items()}
@@ -154,6 +148,13 @@ def draw_look(
         **apart,
         **has,
     )
+
+
+def check_microscope(name: str) -> None:
+    """Raise InputError if no microscope has this name."""
+    if name not in MODALITIES:
+        expected = f"one of {', '.join(MODALITIES)}"
+        raise InputError("microscope", expected=expected, met=repr(name), remedy="choose one of them")
 
 
 def _draw_sampling(

@@ -207,14 +207,15 @@ def test_tissues_are_chosen_by_name(names: str, expected: list[str]) -> None:
 def test_an_unknown_tissue_or_microscope_is_named() -> None:
     with pytest.raises(InputError, match=r"tissue: expected all, or some of neuropil.*'bone'"):
         chosen_tissues("plant,bone")
-    with pytest.raises(InputError, match=r"modality: expected one of fib-sem.*'x-ray'"):
+    with pytest.raises(InputError, match=r"microscope: expected one of fib-sem.*'x-ray'"):
         generate_tissue("plant", look="x-ray")
 
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    def draw(tissue: str, seed: int) -> SyntheticVolume:
-        return generate_tissue(tissue, seed, plain(seed=seed % 7, side=96))
+    def draw(tissue: str, seed: int, microscope: str | None) -> SyntheticVolume:
+        look = plain(seed=seed % 7, side=96)
+        return generate_tissue(tissue, seed, replace(look, inverted=microscope == "sbf-sem"))
 
     monkeypatch.setattr(dataset_module, "generate_tissue", draw)
 
@@ -243,6 +244,21 @@ def test_another_tissue_or_volume_changes_no_other(quick: None, tmp_path: Path) 
         assert (few / "images" / f"{name}.tif").read_bytes() == (more / "images" / f"{name}.tif").read_bytes()
     images = [item["image"] for item in json.loads((few / "dataset.json").read_text())["training"]]
     assert len({(few / image).read_bytes() for image in images}) == 2
+
+
+def test_a_data_set_looked_at_with_one_microscope_is_another(quick: None, tmp_path: Path) -> None:
+    seen = []
+    for microscope in (None, "sbf-sem"):
+        folder = write_tissue_dataset(tmp_path, "plant", training=1, microscope=microscope).parent
+        assert json.loads((folder / "dataset.json").read_text())["generator"].get("microscope") == microscope
+        seen.append((folder / "images" / "test_plant_0.tif").read_bytes())
+    assert seen[0] != seen[1]
+
+
+def test_a_microscope_without_a_name_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="microscope: expected one of fib-sem, sbf-sem, sstem, tomogram"):
+        write_tissue_dataset(tmp_path / "new", "plant", microscope="light")
+    assert not (tmp_path / "new").exists()
 
 
 def test_every_tissue_needs_a_training_volume(tmp_path: Path) -> None:

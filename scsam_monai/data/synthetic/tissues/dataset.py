@@ -11,6 +11,7 @@ import numpy as np
 from scsam_monai.data.items import IGNORE_LABEL
 from scsam_monai.data.synthetic.canvas import VOCABULARY
 from scsam_monai.data.synthetic.dataset import GENERATOR, is_complete, write_tiff
+from scsam_monai.data.synthetic.looks import check_microscope
 from scsam_monai.data.synthetic.tissues import TISSUES, chosen_tissues
 from scsam_monai.data.synthetic.tissues.volume import generate_tissue
 from scsam_monai.errors import InputError
@@ -34,6 +35,7 @@ def write_tissue_dataset(
     seed: int = 0,
     *,
     training: int | None = None,
+    microscope: str | None = None,
     progress: Callable[[float, str], None] | None = None,
 ) -> Path:
     """Write volumes of tissues, each looked at in its own way, unless they are there already.
@@ -45,14 +47,15 @@ def write_tissue_dataset(
         tissues: names with commas between, or ``all``.
         seed: seed of the whole set; each volume derives its own from it.
         training: number of training volumes, the tissues by turns; None for two of each tissue, and at least four.
+        microscope: one of ``MODALITIES`` that all are looked at with; None draws one for each volume.
         progress: called with the share done and what is being done.
 
     Returns:
         Path of ``dataset.json``.
 
     Raises:
-        InputError: if a tissue is unknown, there are fewer training volumes than tissues, or the folder holds
-            a data set that is not a generated one.
+        InputError: if a tissue or microscope is unknown, there are fewer training volumes than tissues, or the
+            folder holds a data set that is not a generated one.
     """
     names = chosen_tissues(tissues)
     training = max(4, 2 * len(names)) if training is None else training
@@ -61,14 +64,18 @@ def write_tissue_dataset(
         raise InputError(
             "training", expected=f"{len(names)} volumes or more", met=f"{training}", remedy=remedy
         )
+    if microscope is not None:
+        check_microscope(microscope)
     folder, planned = Path(folder), _plan(names, seed, training)
-    made_by = {
+    made_by: dict[str, Any] = {
         "name": GENERATOR,
         "tissue_version": TISSUE_VERSION,
         "seed": seed,
         "tissues": names,
         "training": training,
     }
+    if microscope is not None:
+        made_by["microscope"] = microscope
     description = folder / "dataset.json"
     if is_complete(description, made_by):
         return description
@@ -80,7 +87,7 @@ def write_tissue_dataset(
         description.unlink(missing_ok=True)
         for index, wanted in enumerate(planned):
             report(index / len(planned), wanted.name)
-            sections[wanted.section].append(_write(folder, wanted))
+            sections[wanted.section].append(_write(folder, wanted, microscope))
         write_json(description, _describe(made_by, names) | sections)
     report(1.0, "done")
     return description
@@ -102,8 +109,8 @@ def _own_seed(seed: int, section: str, tissue: str, number: int) -> int:
     return int(np.random.SeedSequence(words).generate_state(1)[0])
 
 
-def _write(folder: Path, wanted: _Planned) -> dict[str, Any]:
-    volume = generate_tissue(wanted.tissue, wanted.seed)
+def _write(folder: Path, wanted: _Planned, microscope: str | None) -> dict[str, Any]:
+    volume = generate_tissue(wanted.tissue, wanted.seed, microscope)
     item = {"image": f"images/{wanted.name}.tif", "label": f"labels/{wanted.name}.tif"}
     write_tiff(folder / item["image"], volume.image, volume.voxel_size_nm)
     write_tiff(folder / item["label"], volume.labels, volume.voxel_size_nm)

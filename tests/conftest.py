@@ -55,6 +55,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         return
     most = json.loads(Path(known).read_text(encoding="utf-8"))
     for reason in (reason for reason, count in reasons.items() if count > most.get(reason, 0)):
-        line = f"skipped: expected {most.get(reason, 0)} at most, met {reasons[reason]}: {reason}; see {known}"
+        line = (
+            f"skipped: expected {most.get(reason, 0)} at most, met {reasons[reason]}: {reason}; see {known}"
+        )
         terminalreporter.write_line(line, red=True)
         terminalreporter._session.exitstatus = pytest.ExitCode.TESTS_FAILED

@@ -114,6 +114,12 @@ def _first(keys: Iterable[str], count: int = 3) -> str:
     return ", ".join(keys[:count]) + (", ..." if len(keys) > count else "")
 
 
+OTHER_SHAPE = (
+    "build the network as the model.json beside them says; the app of docs/monai_label/start.sh does so where "
+    "MONAI Label's own cannot"
+)
+
+
 class LightState(nn.Module):
     """A network whose state dict can leave its encoders out.
 
@@ -150,9 +156,12 @@ class LightState(nn.Module):
         """Load a state, light or whole.
 
         Raises:
-            InputError: if ``strict`` and a light state was saved with other encoders than these. If not
-                ``strict``, as MONAI Label loads, the network refuses to run.
+            InputError: if a weight has another shape, or if ``strict`` and a light state was saved with other
+                encoders than these. If not ``strict``, as MONAI Label loads, the network refuses to run.
         """
+        own = self.state_dict()
+        shared = {key: value for key, value in state_dict.items() if key in own}
+        check_layout("network weights", shared, {key: own[key] for key in shared}, OTHER_SHAPE)
         if strict:
             refuse_other_encoders("network weights", other_encoders(self, state_dict))
         return super().load_state_dict(state_dict, strict, assign)

@@ -177,6 +177,16 @@ def test_a_light_state_fits_the_same_encoders(saved: ScSAM, light: ScSAM, strict
     assert_answers_like(light, saved)
 
 
+def test_weights_of_other_classes_are_refused_in_a_line(light: ScSAM, file: Path, tmp_path: Path) -> None:
+    state = torch.load(file, weights_only=True)
+    state["prompt_encoder.prototypes"] = state["prompt_encoder.prototypes"].repeat(2, 1, 1)
+    torch.save(state, tmp_path / "other.pt")
+    with pytest.raises(
+        InputError, match=r"prompt_encoder\.prototypes \(\d+, 4, 256\) not .*; build the network as"
+    ):
+        lenient(tmp_path / "other.pt", light)
+
+
 @pytest.mark.parametrize("names", [(), ENCODERS], ids=["whole", "light"])
 def test_other_encoders_are_refused(saved: ScSAM, names: tuple[str, ...]) -> None:
     other, state = build(2, *names), saved.state_dict()

@@ -18,7 +18,7 @@ import tifffile
 import torch
 from PIL import Image
 
-from scsam_monai.data.synthetic import CLASSES
+from scsam_monai.data.synthetic import VOCABULARY
 from scsam_monai.filesystem.atomic import sha256_of
 from scsam_monai.io import read_header, read_labels
 from tests.monai_label.app.conftest import SCRIPTS, predict
@@ -38,7 +38,7 @@ def save(path, array, **options):
 
 def test_labels_carry_the_names_of_the_organelles(server):
     info = server.get("/info/")
-    expected = {name: index for index, name in enumerate(CLASSES) if index}
+    expected = {name: index for index, name in enumerate(VOCABULARY) if index}
     assert info["models"]["scsam"]["labels"] == expected
     assert "scsam" in info["trainers"]
     assert info["datastore"]["total"] == len(IMAGES)
@@ -359,7 +359,7 @@ def test_the_loop_of_the_guide_improves_the_model(server, label_env):
     assert (models / "model_earlier_1.pt").read_bytes() == first
     assert (models / "model.pt").read_bytes() != first
     record = json.loads((models / "model.json").read_text())
-    assert record["class_names"] == list(CLASSES)
+    assert record["class_names"] == list(VOCABULARY)
     assert record["metric"]["value"] > 0
 
 

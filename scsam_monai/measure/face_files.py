@@ -12,7 +12,8 @@ from scipy.spatial import cKDTree
 
 from scsam_monai.measure.faces import Faces
 
-_KEPT_FACES, _KEPT_TREES = 24, 16
+_KEPT_FACES, _KEPT_TREES = 24, 40
+"""Blocks in memory, of a few MB each: enough for two layers of a volume of 1024 x 1024 voxels."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -31,6 +31,7 @@ DOCUMENTS = (
     ROOT / "docs" / "results.md",
     ROOT / "docs" / "performance.md",
     ROOT / "docs" / "training.md",
+    ROOT / "docs" / "measuring.md",
     ROOT / "bundle" / "docs" / "README.md",
 )
 MARKED = re.compile(r"<!-- table: (\w+) -->\n(?P<table>(?:\|.*\n)*)")

@@ -21,6 +21,7 @@ from scsam_monai.io.formats.tiff_pages import (
     StoredPages,
     StoredValues,
     check_files,
+    check_imagej,
     file_of,
     stored_pages,
     stored_values,
@@ -133,6 +134,8 @@ class TiffSource:
             with errors_raised("tifffile"):
                 tif = stack.enter_context(tifffile.TiffFile(path))
                 check_files(path, tif)
+                if tif.is_imagej:
+                    check_imagej(path, tif)
                 pages = stored_pages(path, tif)
                 self._signed = _is_signed(tif, pages)
                 self.stored = _stored(path, tif, pages, signed=self._signed)

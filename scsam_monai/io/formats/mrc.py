@@ -42,7 +42,7 @@ class MrcSource:
             say_once(logger, "%s: %s; read all the same, look at the result", path, text)
         shape = mrcfile.utils.data_shape_from_header(header)
         dtype = mrcfile.utils.data_dtype_from_header(header)
-        if int(header.mode) == 0 and _imod_unsigned(header):
+        if int(header.mode) == 0 and (_imod_unsigned(header) or _beyond_signed(path, header)):
             dtype = np.dtype(np.uint8)
         self._mapped = MappedArray(path, _HEADER_BYTES + int(header.nsymbt), shape, dtype)
         self._mapped.check_size()
@@ -87,11 +87,30 @@ def _axes(path: Path, stated: tuple[int, ...]) -> str:
     return "zyx"
 
 
-def _imod_unsigned(header: Any) -> bool:
-    # MRC2014 says that bytes are signed; IMOD wrote them unsigned, and says which in its part of the header.
+def _imod_flags(header: Any) -> int | None:
+    """IMOD's flags; None where the file has no stamp of IMOD."""
     words = np.frombuffer(header.extra2.tobytes(), header.mode.dtype, count=2, offset=_IMOD_AT)
     stamp, flags = (int(word) for word in words)
-    return stamp == _IMOD_STAMP and not flags & _IMOD_SIGNED
+    return flags if stamp == _IMOD_STAMP else None
+
+
+def _imod_unsigned(header: Any) -> bool:
+    # MRC2014 says that bytes are signed; IMOD wrote them unsigned, and says which in its part of the header.
+    flags = _imod_flags(header)
+    return flags is not None and not flags & _IMOD_SIGNED
+
+
+def _beyond_signed(path: Path, header: Any) -> bool:
+    """Whether bytes of which IMOD says nothing have a highest value that bytes with a sign do not reach."""
+    low, high = float(header.dmin), float(header.dmax)
+    if _imod_flags(header) is not None or not (low >= 0 and 127 < high <= 255):
+        return False
+    say_once(
+        logger,
+        "%s: bytes read without a sign, though MRC gives them one: its header states values from %g to %g",
+        *(path, low, high),
+    )
+    return True
 
 
 def _voxel_size(header: Any) -> tuple[float | None, ...]:

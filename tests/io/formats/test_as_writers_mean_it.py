@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import h5py
+import mrcfile
 import nibabel
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from PIL import Image
 
 from scsam_monai.errors import InputError
 from scsam_monai.io import open_volume, read_header, read_image, read_labels, write_labels_like
-from scsam_monai.io.formats import nifti
+from scsam_monai.io.formats import mrc, nifti
 from scsam_monai.io.formats.hdf5 import logger as hdf5_logger
 from scsam_monai.io.voxel_size import choose_voxel_size
 
@@ -129,6 +130,23 @@ def test_a_nifti_header_that_states_two_voxel_sizes_is_asked_about(
     else:
         np.testing.assert_allclose(size, pixdim * 1e6)
         assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    ("statistics", "dtype"),
+    [((0, 255), np.uint8), ((3, 128), np.uint8)]
+    + [(pair, np.int8) for pair in ((0, 127), (-128, 127), (0, -1), (0, 300), (np.nan, np.nan))],
+)
+def test_bytes_of_mrc_are_those_that_its_statistics_fit(
+    tmp_path: Path, statistics: tuple[float, float], dtype: type, caplog: pytest.LogCaptureFixture
+) -> None:
+    stored = VALUES.astype(np.uint8).view(np.int8)
+    with mrcfile.new(tmp_path / "a.mrc", stored) as file:
+        file.header.dmin, file.header.dmax = statistics
+    with open_volume(tmp_path / "a.mrc") as volume:
+        np.testing.assert_array_equal(volume.read(WHOLE), stored.view(dtype))
+    assert [record.name for record in caplog.records] == [mrc.logger.name] * (dtype == np.uint8)
+    assert ("read without a sign" in caplog.text) == (dtype == np.uint8)
 
 
 @pytest.mark.parametrize(("kind", "first"), [(np.float32, 2**24), (np.float16, 2**11)])

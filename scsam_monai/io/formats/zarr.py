@@ -177,8 +177,11 @@ class ZarrSource:
                 met="none of them",
                 remedy="name the folder of the image itself, or copy it again",
             )
-        self._array, level = _find(path, zarr.open(path, mode="r"), dataset)
-        where, shape = path / self._array.path, self._array.shape
+        # A group may hold a copy of its arrays' metadata, made before they grew: each array's own counts.
+        found, level = _find(path, zarr.open(path, mode="r", use_consolidated=False), dataset)
+        where = path / found.path
+        self._array = zarr.open_array(where, mode="r")
+        shape = self._array.shape
         size: tuple[float | None, ...] = ()
         self.offset: tuple[float, ...] = () if level is None else level.offset
         if level is None:

@@ -365,6 +365,24 @@ def test_a_level_that_is_missing_is_refused(tmp_path):
     refused(path, "expected the array s0 that its multiscales metadata name")
 
 
+@pytest.mark.filterwarnings("ignore:Consolidated metadata is currently not part")
+@pytest.mark.parametrize("of", ["", "0"])
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_arrays_that_grew_after_their_metadata_were_collected_are_read_whole(tmp_path, version, of):
+    path = tmp_path / "plate.zarr"
+    zarr.open_group(path, mode="w", zarr_format=2 if version == "0.4" else 3)
+    files.ome_zarr(version)(tmp_path, VOLUME[:3]).rename(path / "0")
+    for group in dict.fromkeys((of, "")):
+        zarr.consolidate_metadata(path / group)
+    array = zarr.open_array(path / "0" / "s0", mode="r+")
+    array.resize(VOLUME.shape)
+    array[:] = VOLUME
+    for dataset in (None, "0", "0/s0"):
+        with open_volume(path, dataset) as reader:
+            assert reader.shape == VOLUME.shape
+            np.testing.assert_array_equal(reader.read(WHOLE), VOLUME)
+
+
 def test_an_array_has_no_data_sets(tmp_path):
     refused(files.plain_zarr(2)(tmp_path, VOLUME), "expected no data set beside an array, met s0", "s0")
 

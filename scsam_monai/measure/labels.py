@@ -15,7 +15,7 @@ from scsam_monai.io.checks import as_label_array
 from scsam_monai.io.image import Region, VoxelSize
 from scsam_monai.io.label_legend import read_legend
 from scsam_monai.io.stated_offset import stated_offset
-from scsam_monai.io.volume import ArrayVolume, VolumeReader, open_volume, voxel_size_of
+from scsam_monai.io.volume import ArrayVolume, VolumeReader, open_volume, say_gaps_of_labels, voxel_size_of
 from scsam_monai.io.voxel_size import as_voxel_size
 
 Shape3 = tuple[int, int, int]
@@ -81,6 +81,8 @@ class LabelReader:
             self.close()
             raise
         self.path = self.volume.path
+        if not isinstance(labels, np.ndarray):
+            say_gaps_of_labels(self.path, self.volume)
         self.shape = self.volume.shape
         self.ndim = 2 if self.shape[0] == 1 else 3
         self.ignore_label = ignore_label

@@ -6,6 +6,7 @@ import contextlib
 import importlib
 import json
 import logging
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -61,8 +62,15 @@ class Hdf5Source:
         """The file, and those that hold values of a virtual data set or of one stored outside."""
         return self._files
 
-    def gaps(self) -> None:
-        """Nothing is missing: a file that lacks is refused when the data set is opened."""
+    def gaps(self) -> str | None:
+        """How many chunks were never written; they read as the fill value. A file that lacks is refused before."""
+        chunks = self._dataset.chunks
+        if chunks is None or self._dataset.is_virtual:
+            return None
+        grid = zip(self._dataset.shape, chunks, strict=True)
+        every = math.prod(-(-size // edge) for size, edge in grid)
+        lacking = every - self._dataset.id.get_num_chunks()
+        return f"{lacking} of {every} chunks were never written" if lacking > 0 else None
 
     def close(self) -> None:
         """Close the file."""

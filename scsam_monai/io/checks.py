@@ -180,12 +180,28 @@ def suffix_among(path: str | Path, suffixes: Iterable[str]) -> str:
     return name[-len(max(known, key=len)) :]
 
 
+def check_links(files: Iterable[Path]) -> None:
+    """Refuse links whose target is not there: a list of files would go on without them.
+
+    Raises:
+        InputError: naming the first one and its target.
+    """
+    for file in sorted(file for file in files if file.is_symlink() and not file.exists()):
+        raise InputError(
+            file,
+            expected="a file",
+            met=f"a link to {file.readlink()}, where nothing is",
+            remedy="fetch it (git annex get, datalad get), mount its disk, or remove the link",
+        )
+
+
 def check_file(path: Path) -> None:
     """Refuse a path that is no file, or an empty file.
 
     Raises:
-        InputError: it is missing, a folder or empty.
+        InputError: it is missing, a link to nothing, a folder or empty.
     """
+    check_links([path])
     if not path.is_file():
         met = "a folder" if path.is_dir() else "no such file"
         raise InputError(path, expected="an image file", met=met, remedy="check the path")

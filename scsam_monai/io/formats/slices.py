@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from scsam_monai.errors import InputError
-from scsam_monai.io.checks import check_file, check_grey, readable
+from scsam_monai.io.checks import check_file, check_grey, check_links, readable
 from scsam_monai.io.formats.grey import as_grey
 from scsam_monai.io.formats.png import JPEG_SUFFIXES, PngFormat, PngSource, jpeg_source
 from scsam_monai.io.formats.source import Box, OrderedSource, Stored, VolumeSource
@@ -131,15 +131,15 @@ def slice_files(folder: Path) -> list[Path]:
     """The slices of a folder in natural order, without what an earlier run has written.
 
     Raises:
-        InputError: there are none, or files of several formats.
+        InputError: there are none, files of several formats, or links to what is not there.
     """
-    files = leave_out_outputs(
-        [
-            file
-            for file in folder.iterdir()
-            if file.suffix.lower() in _KINDS and not file.name.startswith(".") and file.is_file()
-        ]
-    )
+    named = [
+        file
+        for file in folder.iterdir()
+        if file.suffix.lower() in _KINDS and not file.name.startswith(".") and not file.is_dir()
+    ]
+    check_links(named)
+    files = leave_out_outputs([file for file in named if file.is_file()])
     kinds = sorted({_KINDS[file.suffix.lower()][0] for file in files})
     if len(kinds) != 1:
         met, remedy = next(

@@ -79,3 +79,16 @@ def test_folders_among_slices_do_not_matter(tmp_path):
         tifffile.imwrite(tmp_path / f"s{number}.tif", section)
     Path(tmp_path / "old.tif").mkdir()
     assert read_image(tmp_path).array.shape == VOLUME.shape
+
+
+def test_a_link_to_a_slice_that_is_not_there_is_named(tmp_path):
+    for number, section in enumerate(VOLUME[:3]):
+        tifffile.imwrite(tmp_path / f"s{number}.tif", section)
+    (tmp_path / "s3.tif").symlink_to(tmp_path / "s2.tif")
+    assert read_image(tmp_path).array.shape == VOLUME.shape
+    (tmp_path / "s4.tif").symlink_to("../objects/a.tif")
+    for path in (tmp_path, tmp_path / "s4.tif"):
+        with pytest.raises(
+            InputError, match=r"s4\.tif: .*a link to \.\./objects/a\.tif, where nothing is; fetch"
+        ):
+            read_image(path)

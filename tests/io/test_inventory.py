@@ -17,7 +17,7 @@ import zarr
 from scsam_monai.errors import InputError
 from scsam_monai.io import ArrayVolume, open_volume, read_labels
 from scsam_monai.io.files import read_label_header
-from scsam_monai.io.formats.slices import number_gaps
+from scsam_monai.io.formats.slice_names import number_gaps
 from scsam_monai.io.inventory import Inventory, WatchedVolume
 from scsam_monai.measure import measure_labels
 from scsam_monai.measure.labels import LabelReader

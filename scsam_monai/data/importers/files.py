@@ -19,7 +19,7 @@ from scsam_monai.io import open_volume, read_header, read_image, read_labels, wr
 from scsam_monai.io.checks import check_links, check_memory, check_values
 from scsam_monai.io.files import read_label_header
 from scsam_monai.io.formats import WITH_DATASETS
-from scsam_monai.io.formats.slices import natural_key
+from scsam_monai.io.formats.slice_names import natural_key
 from scsam_monai.io.formats.source import split_dataset
 from scsam_monai.io.voxel_size import choose_voxel_size
 
@@ -242,5 +242,5 @@ def _split(
     return split_by_file(items, patterns) if patterns else {"training": items}
 
 
-def _natural(path: Path) -> list[list[tuple[int, str]]]:
+def _natural(path: Path) -> list[list[tuple[float, str]]]:
     return [natural_key(part) for part in path.parts]

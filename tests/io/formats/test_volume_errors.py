@@ -383,6 +383,73 @@ def test_arrays_that_grew_after_their_metadata_were_collected_are_read_whole(tmp
             np.testing.assert_array_equal(reader.read(WHOLE), VOLUME)
 
 
+def chunked(path: Path, separator: str, zarr_format: int = 2) -> zarr.Array:
+    encoding = {"name": "v2" if zarr_format == 2 else "default", "separator": separator}
+    return zarr.create_array(
+        path,
+        shape=VOLUME.shape,
+        chunks=(2, 16, 8),
+        dtype="u1",
+        zarr_format=zarr_format,
+        chunk_key_encoding=encoding,
+    )
+
+
+@pytest.mark.parametrize(
+    ("stored", "stated", "names"),
+    [("/", None, r"0\.0\.0, .* met \d/\d/\d;"), (".", "/", r"0/0/0, .* met \d\.\d\.\d;")],
+)
+def test_chunks_under_other_names_than_the_metadata_say_are_refused(tmp_path, stored, stated, names):
+    path = tmp_path / "volume.zarr"
+    chunked(path, stored)[:] = VOLUME
+    metadata = json.loads((path / ".zarray").read_text())
+    metadata["dimension_separator"] = stated
+    kept = {
+        key: value for key, value in metadata.items() if value is not None or key != "dimension_separator"
+    }
+    (path / ".zarray").write_text(json.dumps(kept))
+    refused(
+        path, rf'expected chunks with names like {names} write "dimension_separator": "{stored}" into its'
+    )
+    (path / ".zarray").write_text(json.dumps(kept | {"dimension_separator": stored}))
+    with open_volume(path) as reader:
+        np.testing.assert_array_equal(reader.read(WHOLE), VOLUME)
+
+
+def test_chunks_of_zarr_3_under_other_names_are_refused(tmp_path):
+    path = tmp_path / "volume.zarr"
+    chunked(path, ".", 3)[:] = VOLUME
+    text = (path / "zarr.json").read_text()
+    (path / "zarr.json").write_text(text.replace('"separator": "."', '"separator": "/"'))
+    refused(
+        path,
+        r'like c/0/0/0, .* met c(\.\d){3}; write "separator": "\." into its zarr\.json, in its chunk_key',
+    )
+
+
+@pytest.mark.parametrize("zarr_format", [2, 3])
+@pytest.mark.parametrize("separator", [".", "/"])
+def test_chunks_that_hold_the_fill_value_may_have_no_file(tmp_path, separator, zarr_format):
+    path = tmp_path / "volume.zarr"
+    array = chunked(path, separator, zarr_format)
+    for value in (None, 3):
+        if value is not None:
+            array[4:, 16:] = value
+            (path / "1").touch()  # what has a number for its name need not be a chunk
+            (path / "2.0").touch()
+        with open_volume(path) as reader:
+            assert int(reader.read(WHOLE).max()) == (value or 0)
+
+
+def test_chunks_that_are_links_to_nothing_are_refused(tmp_path):
+    path = tmp_path / "volume.zarr"
+    chunked(path, ".")[:] = VOLUME
+    for chunk in path.glob("*.*.*"):
+        chunk.unlink()
+        chunk.symlink_to("../objects/a")
+    refused(path, r"expected a file, met a link to \.\./objects/a, where nothing is")
+
+
 def test_an_array_has_no_data_sets(tmp_path):
     refused(files.plain_zarr(2)(tmp_path, VOLUME), "expected no data set beside an array, met s0", "s0")
 

@@ -182,11 +182,11 @@ def _files_of_pages(path: Path, tif: tifffile.TiffFile, pages: StoredPages) -> n
 
 def _say_orientation(path: Path, page: tifffile.TiffPage) -> None:
     tag = page.tags.get("Orientation")
-    if tag is not None and tag.value != 1:
+    if tag is not None and tag.value in range(2, 9):  # 1 is as stored; others have no meaning
         say_once(
             logger,
             "%s: its orientation tag, %s, asks viewers to turn or mirror it; rows are read as they are stored",
-            *(path, int(tag.value)),
+            *(path, tag.value),
         )
 
 

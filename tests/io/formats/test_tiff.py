@@ -268,11 +268,12 @@ def test_imagej_descriptions_that_count_colours_as_images_are_right(tmp_path, op
             check_imagej(tmp_path / f"{images}.tif", tif)
 
 
-@pytest.mark.parametrize("orientation", [None, 1, 4, 6])
+@pytest.mark.parametrize("orientation", [None, 0, 1, 4, 6])
 def test_another_orientation_is_said_and_rows_are_read_as_stored(tmp_path, orientation, caplog):
     tags = [] if orientation is None else [(274, "H", 1, orientation, True)]
     path = write(tmp_path / "stack.tif", metadata=None, extratags=tags)
     for _ in range(2):
         np.testing.assert_array_equal(read_image(path).array, VOLUME)
-    said = [f"{path}: its orientation tag, {orientation}, asks viewers"] * (orientation in (4, 6))
-    assert [record.message[: len(said[0])] for record in caplog.records] == said
+    said = [record.message for record in caplog.records if record.name.startswith("scsam_monai")]
+    assert len(said) == (orientation in (4, 6))
+    assert all(f"{path}: its orientation tag, {orientation}, asks viewers" in line for line in said)

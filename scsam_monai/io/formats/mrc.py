@@ -40,7 +40,7 @@ class MrcSource:
             raise InputError(path, expected="a readable image", met="no size", remedy="check that it is MRC")
         for text in dict.fromkeys(str(warning.message) for warning in met):
             say_once(logger, "%s: %s; read all the same, look at the result", path, text)
-        shape = mrcfile.utils.data_shape_from_header(header)
+        shape = _of_one_volume(path, mrcfile.utils.data_shape_from_header(header))
         dtype = mrcfile.utils.data_dtype_from_header(header)
         if int(header.mode) == 0 and (_imod_unsigned(header) or _beyond_signed(path, header)):
             dtype = np.dtype(np.uint8)
@@ -68,6 +68,20 @@ def _check_mode(path: Path, mode: int, met: list[warnings.WarningMessage]) -> No
             met=f"mode {mode}{doubts}",
             remedy="check that it is MRC" if met else "convert it, in IMOD by newstack -mode",
         )
+
+
+def _of_one_volume(path: Path, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of the volume in a stack of volumes (space group 401) that holds one."""
+    if len(shape) > 3 and shape[0] > 1:
+        one = path.with_name(f"{path.stem}_0.mrc")
+        raise InputError(
+            path,
+            expected="one volume",
+            met=f"a stack of {shape[0]} volumes of shape {shape[1:]}",
+            remedy=f"save one as its own file, like python -c "
+            f'"import mrcfile as m; m.write({str(one)!r}, m.read({str(path)!r})[0])"',
+        )
+    return shape[-3:]
 
 
 def _axes(path: Path, stated: tuple[int, ...]) -> str:

@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import importlib
 import json
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -229,6 +232,23 @@ def test_mrc_headers_of_older_programs_are_read_and_said(tmp_path, name, stamp, 
         np.testing.assert_array_equal(reader.read(WHOLE), VOLUME)
     if (name, stamp, order) != (b"MAP ", b"\x44\x41\0\0", "<"):
         assert "read all the same, look at the result" in caplog.text
+
+
+def test_one_volume_in_a_stack_of_volumes_of_mrc_is_read_several_are_refused(tmp_path):
+    array = VOLUME.astype(np.int16)
+    mrcfile.write(tmp_path / "one.mrc", array[None], voxel_size=40)
+    with open_volume(tmp_path / "one.mrc") as reader:
+        assert reader.voxel_size_nm == pytest.approx((4, 4, 4))
+        np.testing.assert_array_equal(reader.read(WHOLE), VOLUME)
+    mrcfile.write(tmp_path / "two.mrc", np.stack([array, 255 - array]))
+    path = tmp_path / "two.mrc"
+    refused(path, r"expected one volume, met a stack of 2 volumes of shape \(6, 40, 24\); save one")
+    with pytest.raises(InputError) as caught:
+        open_volume(path)
+    words = shlex.split(str(caught.value).split("like python ")[1])
+    subprocess.run([sys.executable, *words], check=True, timeout=60)
+    with open_volume(tmp_path / "two_0.mrc") as reader:
+        np.testing.assert_array_equal(reader.read(WHOLE), VOLUME)
 
 
 def test_complex_mrc_is_refused(tmp_path):

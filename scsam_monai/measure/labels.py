@@ -13,6 +13,7 @@ from scsam_monai.data.importers.target import UNKNOWN
 from scsam_monai.data.items import BACKGROUND
 from scsam_monai.errors import InputError
 from scsam_monai.io.checks import as_label_array
+from scsam_monai.io.formats.mrc import as_imod_shows
 from scsam_monai.io.image import Region, VoxelSize
 from scsam_monai.io.label_legend import read_legend
 from scsam_monai.io.stated_offset import stated_offset
@@ -196,7 +197,7 @@ def read_ids(volume: VolumeReader, region: Region) -> np.ndarray:
         raise InputError(
             volume.path,
             expected="label values from 0 on",
-            met=f"{int(part.min())}",
+            met=f"{int(part.min())}{as_imod_shows(volume.path)}",
             remedy="make sure that this is the label file",
         )
     return part

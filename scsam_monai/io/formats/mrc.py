@@ -25,6 +25,25 @@ _IMOD_AT = 40
 """Bytes before IMOD's stamp and flags in the extra space from byte 112 on."""
 
 
+def as_imod_shows(path: str | Path) -> str:
+    """What to add to values below 0 of a file: IMOD shows bytes with a sign plus 128; empty for other files.
+
+    Args:
+        path: of any file, or another name of labels.
+    """
+    path = Path(path)
+    if not path.name.lower().endswith(SUFFIXES) or not path.is_file():
+        return ""
+    import mrcfile
+
+    with (
+        warnings.catch_warnings(action="ignore"),
+        mrcfile.open(path, permissive=True, header_only=True) as file,
+    ):
+        signed = int(file.header.mode) == 0 and (_imod_flags(file.header) or 0) & _IMOD_SIGNED
+    return " (IMOD shows these values plus 128)" if signed else ""
+
+
 class MrcSource:
     """Header by ``mrcfile``, values mapped. One that breaks the rules is read if it makes sense, and said."""
 

@@ -15,8 +15,11 @@ import pytest
 import tifffile
 import zarr
 
+from scsam_monai.data.importers.target import ValueMap
+from scsam_monai.data.items import as_uint8
 from scsam_monai.errors import InputError
-from scsam_monai.io import open_volume
+from scsam_monai.io import open_volume, read_labels
+from scsam_monai.measure.labels import LabelReader
 from tests.io.formats import volume_files as files
 
 VOLUME = np.random.default_rng(0).integers(0, 255, (6, 40, 24), np.uint8)
@@ -266,6 +269,25 @@ def test_imod_says_whether_bytes_are_signed(tmp_path, flags, dtype, order):
         _swap_header(path, content)
     with open_volume(path) as reader:
         np.testing.assert_array_equal(reader.read(WHOLE), VOLUME.view(dtype))
+
+
+def test_negative_labels_of_imod_are_refused_with_what_imod_shows(tmp_path):
+    labels = (VOLUME % 3).astype(np.int16) - 128
+    path, other = files.mrc(tmp_path, labels.astype(np.int8)), tmp_path / "other.mrc"
+    other.write_bytes(path.read_bytes())
+    with mrcfile.open(path, mode="r+") as file:
+        file.header.extra2 = b"\0" * 40 + np.array([1146047817, 1], "<i4").tobytes() + b"\0" * 36
+    doors = (
+        lambda path: LabelReader(path).read(WHOLE),
+        lambda path: as_uint8(read_labels(path).array, where=path),
+        lambda path: ValueMap.parse({"0": "background", "1": "er"}).check(read_labels(path).array, path),
+    )
+    for door in doors:
+        with pytest.raises(InputError, match=r"-128.* \(IMOD shows these values plus 128\); "):
+            door(path)
+        with pytest.raises(InputError, match="-128") as caught:
+            door(other)
+        assert "IMOD" not in str(caught.value)
 
 
 def _swap_header(path: Path, content: bytes) -> None:

@@ -40,7 +40,7 @@ class Hdf5Source:
         with contextlib.suppress(ImportError):
             importlib.import_module("hdf5plugin")  # registers the filters it brings
         with contextlib.ExitStack() as stack:
-            file = stack.enter_context(h5py.File(path, "r"))
+            file = stack.enter_context(_opened(h5py, path))
             name = choose_array(path, _shapes(h5py, file), dataset)
             self._dataset = file[name]
             where = Path(f"{path}:{name}")
@@ -75,6 +75,20 @@ class Hdf5Source:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+
+def _opened(h5py: Any, path: Path) -> Any:
+    try:
+        return h5py.File(path, "r")
+    except OSError as error:
+        if "unable to lock file" not in str(error):
+            raise
+        raise InputError(
+            path,
+            expected="a file that nobody writes",
+            met="one that another program has locked, or a disk without locks",
+            remedy="close it there; if no program has it open, export HDF5_USE_FILE_LOCKING=FALSE",
+        ) from error
 
 
 def _shapes(h5py: Any, file: Any) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -156,3 +157,15 @@ def test_npy_that_is_no_image(tmp_path, array, met):
     np.save(tmp_path / "a.npy", array, allow_pickle=True)
     with pytest.raises(InputError, match=met):
         read_image(tmp_path / "a.npy")
+
+
+def test_masks_of_cellpose_are_named_and_never_unpickled(tmp_path):
+    class Trap:
+        def __reduce__(self):
+            return Path.touch, (tmp_path / "ran",)
+
+    np.save(tmp_path / "cell_seg.npy", {"masks": IMAGE, "trap": Trap()}, allow_pickle=True)
+    for read in (read_image, read_labels):
+        with pytest.raises(InputError, match=r"of Cellpose by its name, .*; export the masks as TIFF or PNG"):
+            read(tmp_path / "cell_seg.npy")
+    assert not (tmp_path / "ran").exists()

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import fcntl
 import importlib
 import json
+import os
 import shlex
 import subprocess
 import sys
@@ -297,6 +299,19 @@ def _swap_header(path: Path, content: bytes) -> None:
 
 
 # HDF5
+
+
+def test_a_locked_file_is_refused_and_can_be_read_all_the_same(tmp_path):
+    path = files.hdf5(tmp_path, VOLUME)
+    with path.open("rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        refused(path, "met one that another program has locked, .* export HDF5_USE_FILE_LOCKING=FALSE")
+        code = f"from scsam_monai.io import open_volume; print(open_volume({str(path)!r}).shape)"
+        environment = {**os.environ, "HDF5_USE_FILE_LOCKING": "FALSE"}
+        ran = subprocess.run(
+            [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+        )
+    assert ran.stdout.strip() == "(6, 40, 24)"
 
 
 def test_several_data_sets_are_listed(tmp_path):

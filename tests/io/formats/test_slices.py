@@ -172,7 +172,7 @@ def test_signs_and_decimals_are_in_order_and_said(tmp_path, names, said, caplog)
 def test_two_files_of_one_section_are_refused(tmp_path, other):
     for name in ("s0.tif", "s1.tif", other):
         tifffile.imwrite(tmp_path / name, VOLUME[0])
-    with pytest.raises(InputError, match=r"expected one file for each section, met s0+\.tif.* and s|S0"):
+    with pytest.raises(InputError, match=r"expected one file for each section, met .* and .*; remove one of them"):
         open_volume(tmp_path)
 
 

@@ -46,7 +46,7 @@ ClassNames = Annotated[
     list[str] | None,
     typer.Option("--class", metavar="VALUE=NAME", help="Name of a class, if the file states none; repeat."),
 ]
-Ignore = Annotated[int, typer.Option(help="Label of unknown voxels.")]
+Ignore = Annotated[int, typer.Option(help="Label of unknown voxels, unless it is named as a class.")]
 ImageAxes = Annotated[
     str | None,
     typer.Option(

@@ -21,7 +21,7 @@ from scsam_monai.errors import InputError
 from scsam_monai.filesystem.atomic import atomic_path
 from scsam_monai.io import read_header, read_labels
 from scsam_monai.io.files import is_readable
-from scsam_monai.io.formats.slices import natural_key
+from scsam_monai.io.formats.slice_names import natural_key
 from scsam_monai.io.image import VoxelSize, as_volume
 from scsam_monai.io.label_legend import read_legend
 from scsam_monai.io.voxel_size import choose_voxel_size

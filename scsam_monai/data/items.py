@@ -11,6 +11,7 @@ import numpy as np
 from scsam_monai.errors import InputError
 from scsam_monai.io import as_voxel_size, check_region, read_header, read_image, read_labels
 from scsam_monai.io.files import read_label_header
+from scsam_monai.io.formats.mrc import as_imod_shows
 from scsam_monai.io.image import as_volume
 from scsam_monai.io.voxel_size import choose_voxel_size
 
@@ -216,7 +217,7 @@ def as_uint8(label: np.ndarray, *, where: str | Path) -> np.ndarray:
         raise InputError(
             where,
             expected=f"label values from 0 to {IGNORE_LABEL}",
-            met=f"values from {low} to {high}",
+            met=f"values from {low} to {high}{as_imod_shows(where) if low < 0 else ''}",
             remedy="these look like instance numbers: map them to classes with `scsam import files`",
         )
     return label.astype(np.uint8)

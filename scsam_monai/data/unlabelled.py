@@ -16,6 +16,7 @@ from scsam_monai.data.dataset import DESCRIPTION_NAME, SECTIONS, load_dataset
 from scsam_monai.errors import InputError, check_choice
 from scsam_monai.filesystem.atomic import sha256_over
 from scsam_monai.io import is_supported, only_in_parts, read_header
+from scsam_monai.io.checks import check_links
 from scsam_monai.io.formats import files_of
 from scsam_monai.io.outputs import LABELS, leave_out_outputs
 
@@ -90,7 +91,9 @@ def _listed(path: Path, files: Sequence[Path], axes: str | None) -> list[dict[st
             met="no such file",
             remedy="name it with --dataset_dir PATH",
         )
-    images = [file for file in files if file.is_file() and is_supported(str(file))]
+    images = [file for file in files if is_supported(str(file))]
+    check_links(image for image in images if not image.name.startswith("."))
+    images = [file for file in images if file.is_file()]
     if not images:
         raise InputError(
             path,

@@ -18,6 +18,9 @@ from scsam_monai.io.image import ImageHeader
 
 _Result = TypeVar("_Result")
 
+ROUNDING = 1e-3
+"""How far a label that was saved as a float may lie from its whole number."""
+
 
 @functools.cache
 def say_once(logger: logging.Logger, message: str, *arguments: object) -> None:
@@ -134,6 +137,9 @@ def check_values(path: str | Path, array: np.ndarray, *, whole: bool, finite: bo
 def as_label_array(path: str | Path, array: np.ndarray) -> np.ndarray:
     """Integers as they are; bool and floating-point labels as integers where nothing is lost.
 
+    Floats may be off by :data:`ROUNDING`: where labels were saved with a slope, as NIfTI has it, 1 comes back as
+    0.99998.
+
     Raises:
         InputError: the values are not whole numbers, or so large that the type no longer tells them apart.
     """
@@ -142,8 +148,9 @@ def as_label_array(path: str | Path, array: np.ndarray) -> np.ndarray:
     if array.dtype.kind == "b":
         return array.astype(np.uint8)
     with np.errstate(invalid="ignore"):
-        integers = array.astype(np.int64)
-    if not np.array_equal(integers, array):
+        integers = np.rint(array).astype(np.int64)
+        whole = np.abs(array - integers) <= ROUNDING
+    if not whole.all():
         raise InputError(
             path,
             expected="label values that are whole numbers",
@@ -180,12 +187,28 @@ def suffix_among(path: str | Path, suffixes: Iterable[str]) -> str:
     return name[-len(max(known, key=len)) :]
 
 
+def check_links(files: Iterable[Path]) -> None:
+    """Refuse links whose target is not there: a list of files would go on without them.
+
+    Raises:
+        InputError: naming the first one and its target.
+    """
+    for file in sorted(file for file in files if file.is_symlink() and not file.exists()):
+        raise InputError(
+            file,
+            expected="a file",
+            met=f"a link to {file.readlink()}, where nothing is",
+            remedy="fetch it (git annex get, datalad get), mount its disk, or remove the link",
+        )
+
+
 def check_file(path: Path) -> None:
     """Refuse a path that is no file, or an empty file.
 
     Raises:
-        InputError: it is missing, a folder or empty.
+        InputError: it is missing, a link to nothing, a folder or empty.
     """
+    check_links([path])
     if not path.is_file():
         met = "a folder" if path.is_dir() else "no such file"
         raise InputError(path, expected="an image file", met=met, remedy="check the path")

@@ -23,6 +23,7 @@ from scsam_monai.io.checks import (
 from scsam_monai.io.formats import FORMATS, SOURCES, WITH_DATASETS, open_source, place_of
 from scsam_monai.io.formats.source import ImageFormat, OrderedSource
 from scsam_monai.io.image import EMImage, ImageHeader, Region, check_region
+from scsam_monai.io.volume import say_gaps_of_labels
 
 
 def image_suffix(path: str | Path) -> str:
@@ -99,7 +100,7 @@ def read_label_header(path: str | Path, axes: str | None = None, *, whole: bool 
 
 def _open_labels(path: str | Path, axes: str | None) -> OrderedSource:
     try:
-        return _open(path, axes)
+        source = _open(path, axes)
     except ColourError as error:
         remedy = (
             "give each colour a number: save it with a palette (PNG: indexed colours) or as a mask of numbers"
@@ -107,6 +108,8 @@ def _open_labels(path: str | Path, axes: str | None) -> OrderedSource:
         raise InputError(
             path, expected="labels as numbers, one channel", met=f"colours ({error.met})", remedy=remedy
         ) from None
+    say_gaps_of_labels(path, source)
+    return source
 
 
 def read_labels(path: str | Path, region: Region | None = None, axes: str | None = None) -> EMImage:

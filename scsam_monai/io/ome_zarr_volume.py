@@ -158,7 +158,7 @@ def _open_group(path: Path) -> zarr.Group:
         met = "a file" if path.exists() else "no such folder"
         raise InputError(path, expected="an OME-Zarr group", met=met, remedy="check the path")
     try:
-        return zarr.open_group(str(path), mode="r+")
+        return zarr.open_group(str(path), mode="r+", use_consolidated=False)
     except (OSError, ValueError) as error:
         raise not_ours(path, f"{type(error).__name__}: {error}") from error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,11 +12,14 @@ from typing import Any, Protocol, Self
 import numpy as np
 
 from scsam_monai.io.axes import UNKNOWN, AxisOrder
-from scsam_monai.io.checks import check_dtype, check_grey, check_shape, readable
+from scsam_monai.io.checks import check_dtype, check_grey, check_shape, readable, say_once
 from scsam_monai.io.formats import open_source, place_of
 from scsam_monai.io.formats.source import Box, OrderedSource, Stored
+from scsam_monai.io.formats.zarr import is_zarr
 from scsam_monai.io.image import Region, VoxelSize, check_region
 from scsam_monai.io.voxel_size import choose_voxel_size
+
+logger = logging.getLogger(__name__)
 
 
 class VolumeReader(Protocol):
@@ -201,6 +205,22 @@ def open_volume(path: str | Path, dataset: str | None = None, axes: str | None =
     except Exception:
         source.close()
         raise
+
+
+def say_gaps_of_labels(path: str | Path, labels: OrderedSource | VolumeReader) -> None:
+    """Say once what seems to be missing of labels; who trains, scores or measures would take it for background.
+
+    Not of a zarr: chunks of nothing but background have no file there, as zarr's writers have it.
+
+    Args:
+        path: as the user named it.
+        labels: what was opened.
+    """
+    place = place_of(path)
+    if place.is_dir() and is_zarr(place):
+        return
+    if gaps := labels.gaps():
+        say_once(logger, "%s: %s; a copy that has not ended looks so, too", path, gaps)
 
 
 def voxel_size_of(

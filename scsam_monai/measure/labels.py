@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import numpy as np
 
+from scsam_monai.data.importers.target import UNKNOWN
 from scsam_monai.data.items import BACKGROUND
 from scsam_monai.errors import InputError
 from scsam_monai.io.checks import as_label_array
+from scsam_monai.io.formats.mrc import as_imod_shows
 from scsam_monai.io.image import Region, VoxelSize
 from scsam_monai.io.label_legend import read_legend
 from scsam_monai.io.stated_offset import stated_offset
-from scsam_monai.io.volume import ArrayVolume, VolumeReader, open_volume, voxel_size_of
+from scsam_monai.io.volume import ArrayVolume, VolumeReader, open_volume, say_gaps_of_labels, voxel_size_of
 from scsam_monai.io.voxel_size import as_voxel_size
 
 Shape3 = tuple[int, int, int]
@@ -35,7 +37,7 @@ class LabelReader:
         labels: a file or folder of any format that is read, an opened one, or an array (y, x) or (z, y, x).
         voxel_size_nm: (z, y, x) in nm; goes before the one that the file states.
         class_names: by class id; names missing here are taken from a label volume of ours, or are ``class 3``.
-        ignore_label: value of unknown voxels, which are read as they are.
+        ignore_label: value of unknown voxels, which are read as they are; none is where it is given a class name.
         dataset: in a file that holds several.
         axes: letters of the axes as the file or array stores them, like ``xyz``; None takes what the file says.
 
@@ -43,6 +45,7 @@ class LabelReader:
         shape: (z, y, x).
         ndim: 2 for a single section, else 3.
         voxel_size_nm: (z, y, x).
+        ignore_label: value of unknown voxels, -1 where there is none.
 
     Raises:
         InputError: nothing there, no integers, or no voxel size.
@@ -81,10 +84,12 @@ class LabelReader:
             self.close()
             raise
         self.path = self.volume.path
+        if not isinstance(labels, np.ndarray):
+            say_gaps_of_labels(self.path, self.volume)
         self.shape = self.volume.shape
         self.ndim = 2 if self.shape[0] == 1 else 3
-        self.ignore_label = ignore_label
         self._names = self._named(class_names)
+        self.ignore_label = ignore_label if self._names.get(ignore_label, UNKNOWN) == UNKNOWN else -1
 
     def _named(self, given: Mapping[int, str] | Sequence[str] | None) -> dict[int, str]:
         if given is not None:
@@ -146,6 +151,22 @@ class LabelReader:
         part = self.read(region)
         return np.where(part == self.ignore_label, part.dtype.type(0), part)
 
+    def check_classes(self, regions: Iterable[Region]) -> None:
+        """Refuse labels without names that hold background and unknown voxels alone: these may be a mask.
+
+        Args:
+            regions: of the whole volume.
+
+        Raises:
+            InputError: naming both values.
+        """
+        values = set[int]()
+        if not self._names:
+            for region in regions:
+                values |= set(np.unique(self.read(region)).tolist())
+        if self.ignore_label in values and values <= {0, self.ignore_label}:
+            raise unknown_alone(self.path, sorted(values), self.ignore_label)
+
     def close(self) -> None:
         """Close the file if this has opened it."""
         if self._closes:
@@ -176,10 +197,30 @@ def read_ids(volume: VolumeReader, region: Region) -> np.ndarray:
         raise InputError(
             volume.path,
             expected="label values from 0 on",
-            met=f"{int(part.min())}",
+            met=f"{int(part.min())}{as_imod_shows(volume.path)}",
             remedy="make sure that this is the label file",
         )
     return part
+
+
+def unknown_alone(
+    where: str | Path, values: Sequence[int], ignore_label: int, name: str = "mitochondrion"
+) -> InputError:
+    """Return the error for labels in which nothing is known but background.
+
+    Args:
+        where: the file.
+        values: that it holds.
+        ignore_label: the one of them that counts as unknown.
+        name: of a class, for an example.
+    """
+    return InputError(
+        where,
+        expected="voxels of a class",
+        met=f"the value{'s' * (len(values) > 1)} {', '.join(map(str, values))} alone: "
+        f"background and unknown ({ignore_label})",
+        remedy=f"if {ignore_label} is a class here, say which, like --class {ignore_label}={name}",
+    )
 
 
 def slices(region: Region) -> tuple[slice, ...]:

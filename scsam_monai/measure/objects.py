@@ -214,6 +214,8 @@ def search(
         progress=progress_of("finding objects", progress),
         cancel=cancel,
     )
+    if not len(components):
+        labels.check_classes(plan)
     smallest = options.minimum_nm / voxel_measure(labels)
     kept = components.voxels >= smallest
     too_large = np.zeros(len(components), bool)

@@ -11,6 +11,7 @@ import numpy as np
 from scsam_monai.data.importers.target import UNKNOWN, ValueMap
 from scsam_monai.data.items import BACKGROUND, IGNORE_LABEL
 from scsam_monai.errors import InputError
+from scsam_monai.measure.labels import unknown_alone
 
 SHOWN = 5
 """Label values that an error names."""
@@ -107,13 +108,8 @@ def pair_classes(
     highest = max(int(predicted.max(initial=0)), *names, 0)
     titles = [names.get(k) or (BACKGROUND if k == 0 else f"class {k}") for k in range(highest + 1)]
     if is_unknown.any() and not ((true != 0) & ~is_unknown).any():
-        raise InputError(
-            where[1],
-            expected="voxels of a class",
-            met=f"the values {_listed(np.unique(truth))} alone: background and unknown ({ignore_label})",
-            remedy=f"if {ignore_label} is a class here, say which, like "
-            f"--class {ignore_label}={next(iter(titles[1:]), 'mitochondrion')}",
-        )
+        values_there = np.unique(truth).tolist()
+        raise unknown_alone(where[1], values_there, ignore_label, next(iter(titles[1:]), "mitochondrion"))
     return Pair(predicted, true, tuple(titles), unknown_label, float(is_unknown.mean()), int(undecided.sum()))
 
 

@@ -26,6 +26,15 @@ def test_a_broken_image_is_named_before_any_other_is_segmented(tmp_path):
         list_images(tmp_path)
 
 
+def test_a_link_to_an_image_that_is_not_there_is_named(tmp_path):
+    np.save(tmp_path / "a.npy", np.eye(3))
+    (tmp_path / ".#a.npy").symlink_to("user@host.1234")  # how Emacs locks a file
+    assert len(list_images(tmp_path)) == 1
+    (tmp_path / "b.npy").symlink_to("c.npy")
+    with pytest.raises(InputError, match=r"b\.npy: expected a file, met a link to c\.npy, where nothing is"):
+        list_images(tmp_path)
+
+
 def test_no_image_is_one_line(tmp_path):
     with pytest.raises(InputError, match="met no such file"):
         list_images(tmp_path / "nowhere")

@@ -15,9 +15,12 @@ import tifffile
 import zarr
 
 from scsam_monai.errors import InputError
-from scsam_monai.io import ArrayVolume, open_volume
-from scsam_monai.io.formats.slices import number_gaps
+from scsam_monai.io import ArrayVolume, open_volume, read_labels
+from scsam_monai.io.files import read_label_header
+from scsam_monai.io.formats.slice_names import number_gaps
 from scsam_monai.io.inventory import Inventory, WatchedVolume
+from scsam_monai.measure import measure_labels
+from scsam_monai.measure.labels import LabelReader
 
 VOLUME = np.random.default_rng(0).integers(1, 255, (4, 16, 16), dtype=np.uint8)
 ALL = [(0, 4), (0, 16), (0, 16)]
@@ -146,6 +149,59 @@ def test_missing_chunks_are_named(tmp_path: Path) -> None:
         for z in range(2):
             (folder / "c" / f"{z}" / "1" / "0").unlink()
         assert volume.gaps() == "2 of 8 chunks are missing (c/0/1/0, c/1/1/0)"
+
+
+def test_chunks_of_hdf5_that_were_never_written_are_counted(tmp_path: Path) -> None:
+    values = np.ones((5, 20, 20), np.uint8)
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset("whole", data=values, chunks=(2, 16, 16), compression="gzip")
+        file["plain"] = values
+        part = file.create_dataset("part", values.shape, "u1", chunks=(2, 16, 16))
+        part[:4, :16] = 1
+    for name, gap in (("whole", None), ("plain", None), ("part", "8 of 12 chunks were never written")):
+        with open_volume(tmp_path / "a.h5", name) as volume:
+            assert volume.gaps() == gap
+
+
+def write_labels_with_a_gap(folder: Path, kind: str) -> Path:
+    """A folder of slices that lacks one, or a data set of which one chunk was never written."""
+    if kind == "slices":
+        for number in (0, 1, 3, 4):
+            tifffile.imwrite(folder / f"s{number}.tif", np.full((4, 5), number, np.uint8))
+        return folder
+    with h5py.File(folder / "labels.h5", "w") as file:
+        file.create_dataset("labels", (4, 4, 5), "u1", chunks=(1, 4, 5))[1:] = 1
+    return folder / "labels.h5"
+
+
+@pytest.mark.parametrize("kind", ["slices", "hdf5"])
+def test_gaps_of_labels_are_said_once(tmp_path: Path, kind: str, caplog: pytest.LogCaptureFixture) -> None:
+    path = write_labels_with_a_gap(tmp_path, kind)
+    gap = {"slices": "nothing between s1.tif and s3.tif", "hdf5": "1 of 4 chunks were never written"}[kind]
+    said = f"{path}: {gap}; a copy that has not ended looks so, too"
+    for _ in range(2):
+        read_label_header(path)
+        read_labels(path, [[0, 2], [0, 4], [0, 5]])
+        measure_labels(path, voxel_size_nm=(8, 8, 8), block=(2, 4, 4))
+    assert [record.message for record in caplog.records] == [said]
+
+
+@pytest.mark.parametrize("open_labels", [read_labels, lambda path: LabelReader(path, (8, 8, 8)).close()])
+def test_each_door_of_labels_says_their_gaps(
+    tmp_path: Path, open_labels: Callable[[Path], object], caplog: pytest.LogCaptureFixture
+) -> None:
+    open_labels(write_labels_with_a_gap(tmp_path, "hdf5"))
+    assert "never written" in caplog.text
+
+
+def test_background_that_a_zarr_of_labels_leaves_out_is_no_gap(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    labels = zarr.create_array(tmp_path / "labels.zarr", shape=(4, 4, 5), chunks=(1, 4, 5), dtype="u1")
+    labels[1:] = 1
+    LabelReader(tmp_path / "labels.zarr", (8, 8, 8)).close()
+    assert read_labels(tmp_path / "labels.zarr").array.sum() == 60
+    assert not caplog.records
 
 
 @pytest.mark.parametrize(

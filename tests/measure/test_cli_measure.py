@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shlex
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from solids import blobs
 from typer.testing import CliRunner
 
 from scsam_monai.cli import app
-from scsam_monai.io import LabelLegend, LabelVolume, create_labels, write_stack
+from scsam_monai.io import LabelLegend, LabelVolume, create_labels, read_labels, write_stack
 from scsam_monai.io.palette import class_colours
 
 SIZE = (40.0, 10.0, 10.0)
@@ -197,6 +198,25 @@ def test_a_mask_of_0_and_255_is_scored_as_what_the_user_says(folder: Path) -> No
         "--class", "2=mitochondrion", "--class", "255=mitochondrion",
     )  # fmt: skip
     assert iou(both) == {"mitochondrion": "1.000"}
+
+
+def test_a_mask_of_0_and_255_is_measured_as_what_the_user_says(folder: Path) -> None:
+    labels = np.zeros((4, 30, 40), np.uint8)
+    labels[:, 5:20, 5:20] = 255
+    write_stack("mask.tif", labels, SIZE)
+    for words in (("objects", "mask.tif", "found.tif"), ("measure", "mask.tif", "figures")):
+        refused = scsam(*words, code=2)
+        assert "mask.tif: expected voxels of a class, met the values 0, 255 alone: background and" in refused
+        assert not Path(words[-1]).exists()
+        told = scsam(*words, *shlex.split(refused.rstrip().rpartition("say which, like ")[2]))
+        assert re.search(r"mitochondrion +1 ", told)
+    assert (read_labels("found.tif").array == labels // 255).all()
+    assert [row["class"] for row in rows(Path("figures/classes.csv"))] == ["mitochondrion"]
+    for words in (["--class", "1=granule"], ["--class", "255=unknown"]):  # what was said leaves 255 unknown
+        scsam("objects", "mask.tif", f"{words[1]}.tif", *words)
+        assert not read_labels(f"{words[1]}.tif").array.any()
+    write_stack("nothing.tif", np.zeros((4, 30, 40), np.uint8), SIZE)
+    scsam("objects", "nothing.tif", "none.tif")
 
 
 def test_an_image_in_place_of_the_truth_is_refused(folder: Path) -> None:

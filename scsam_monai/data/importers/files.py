@@ -16,10 +16,10 @@ from scsam_monai.data.items import IGNORE_LABEL, class_ids
 from scsam_monai.data.pairing import pair_by_name
 from scsam_monai.errors import InputError
 from scsam_monai.io import open_volume, read_header, read_image, read_labels, write_stack
-from scsam_monai.io.checks import check_memory, check_values
+from scsam_monai.io.checks import check_links, check_memory, check_values
 from scsam_monai.io.files import read_label_header
 from scsam_monai.io.formats import WITH_DATASETS
-from scsam_monai.io.formats.slices import natural_key
+from scsam_monai.io.formats.slice_names import natural_key
 from scsam_monai.io.formats.source import split_dataset
 from scsam_monai.io.voxel_size import choose_voxel_size
 
@@ -95,7 +95,7 @@ def find_files(base: Path, patterns: Sequence[str]) -> list[Path]:
     """Files that match, in the order of the patterns and, within one, of the numbers in their names.
 
     Raises:
-        InputError: a pattern matches nothing.
+        InputError: a pattern matches nothing, or a link to what is not there.
     """
     found: list[Path] = []
     for pattern in patterns:
@@ -103,6 +103,7 @@ def find_files(base: Path, patterns: Sequence[str]) -> list[Path]:
         named = base / file
         there = named.exists() or not pattern
         matches = [named] if there else sorted(base.glob(str(file)), key=_natural)
+        check_links([named, *matches])
         if not matches or not pattern:
             raise InputError(
                 named, expected="files that match", met="none", remedy="check folder and pattern"
@@ -241,5 +242,5 @@ def _split(
     return split_by_file(items, patterns) if patterns else {"training": items}
 
 
-def _natural(path: Path) -> list[list[tuple[int, str]]]:
+def _natural(path: Path) -> list[list[tuple[float, str]]]:
     return [natural_key(part) for part in path.parts]

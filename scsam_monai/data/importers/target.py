@@ -17,6 +17,7 @@ from scsam_monai.data.importers.splits import Sections
 from scsam_monai.data.items import BACKGROUND, IGNORE_LABEL
 from scsam_monai.errors import InputError
 from scsam_monai.filesystem.atomic import atomic_path
+from scsam_monai.io.formats.mrc import as_imod_shows
 
 UNKNOWN = "unknown"
 OTHERS = "others"
@@ -103,7 +104,7 @@ class ValueMap:
         raise InputError(
             where,
             expected=f"label values {', '.join(named)}",
-            met=", ".join(shown[:5]) + more,
+            met=", ".join(shown[:5]) + more + (as_imod_shows(where) if first < 0 else ""),
             remedy=remedy,
         )
 

@@ -6,6 +6,7 @@ import contextlib
 import importlib
 import json
 import logging
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,7 @@ class Hdf5Source:
         with contextlib.suppress(ImportError):
             importlib.import_module("hdf5plugin")  # registers the filters it brings
         with contextlib.ExitStack() as stack:
-            file = stack.enter_context(h5py.File(path, "r"))
+            file = stack.enter_context(_opened(h5py, path))
             name = choose_array(path, _shapes(h5py, file), dataset)
             self._dataset = file[name]
             where = Path(f"{path}:{name}")
@@ -61,12 +62,33 @@ class Hdf5Source:
         """The file, and those that hold values of a virtual data set or of one stored outside."""
         return self._files
 
-    def gaps(self) -> None:
-        """Nothing is missing: a file that lacks is refused when the data set is opened."""
+    def gaps(self) -> str | None:
+        """How many chunks were never written; they read as the fill value. A file that lacks is refused before."""
+        chunks = self._dataset.chunks
+        if chunks is None or self._dataset.is_virtual:
+            return None
+        grid = zip(self._dataset.shape, chunks, strict=True)
+        every = math.prod(-(-size // edge) for size, edge in grid)
+        lacking = every - self._dataset.id.get_num_chunks()
+        return f"{lacking} of {every} chunks were never written" if lacking > 0 else None
 
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+
+def _opened(h5py: Any, path: Path) -> Any:
+    try:
+        return h5py.File(path, "r")
+    except OSError as error:
+        if "unable to lock file" not in str(error):
+            raise
+        raise InputError(
+            path,
+            expected="a file that nobody writes",
+            met="one that another program has locked, or a disk without locks",
+            remedy="close it there; if no program has it open, export HDF5_USE_FILE_LOCKING=FALSE",
+        ) from error
 
 
 def _shapes(h5py: Any, file: Any) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:

@@ -25,6 +25,25 @@ _IMOD_AT = 40
 """Bytes before IMOD's stamp and flags in the extra space from byte 112 on."""
 
 
+def as_imod_shows(path: str | Path) -> str:
+    """What to add to values below 0 of a file: IMOD shows bytes with a sign plus 128; empty for other files.
+
+    Args:
+        path: of any file, or another name of labels.
+    """
+    path = Path(path)
+    if not path.name.lower().endswith(SUFFIXES) or not path.is_file():
+        return ""
+    import mrcfile
+
+    with (
+        warnings.catch_warnings(action="ignore"),
+        mrcfile.open(path, permissive=True, header_only=True) as file,
+    ):
+        signed = int(file.header.mode) == 0 and (_imod_flags(file.header) or 0) & _IMOD_SIGNED
+    return " (IMOD shows these values plus 128)" if signed else ""
+
+
 class MrcSource:
     """Header by ``mrcfile``, values mapped. One that breaks the rules is read if it makes sense, and said."""
 
@@ -40,9 +59,9 @@ class MrcSource:
             raise InputError(path, expected="a readable image", met="no size", remedy="check that it is MRC")
         for text in dict.fromkeys(str(warning.message) for warning in met):
             say_once(logger, "%s: %s; read all the same, look at the result", path, text)
-        shape = mrcfile.utils.data_shape_from_header(header)
+        shape = _of_one_volume(path, mrcfile.utils.data_shape_from_header(header))
         dtype = mrcfile.utils.data_dtype_from_header(header)
-        if int(header.mode) == 0 and _imod_unsigned(header):
+        if int(header.mode) == 0 and (_imod_unsigned(header) or _beyond_signed(path, header)):
             dtype = np.dtype(np.uint8)
         self._mapped = MappedArray(path, _HEADER_BYTES + int(header.nsymbt), shape, dtype)
         self._mapped.check_size()
@@ -70,6 +89,20 @@ def _check_mode(path: Path, mode: int, met: list[warnings.WarningMessage]) -> No
         )
 
 
+def _of_one_volume(path: Path, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of the volume in a stack of volumes (space group 401) that holds one."""
+    if len(shape) > 3 and shape[0] > 1:
+        one = path.with_name(f"{path.stem}_0.mrc")
+        raise InputError(
+            path,
+            expected="one volume",
+            met=f"a stack of {shape[0]} volumes of shape {shape[1:]}",
+            remedy=f"save one as its own file, like python -c "
+            f'"import mrcfile as m; m.write({str(one)!r}, m.read({str(path)!r})[0])"',
+        )
+    return shape[-3:]
+
+
 def _axes(path: Path, stated: tuple[int, ...]) -> str:
     """The letters of sections, rows and columns, from numbers of which 1 is x."""
     if sorted(stated) == [1, 2, 3]:
@@ -87,11 +120,30 @@ def _axes(path: Path, stated: tuple[int, ...]) -> str:
     return "zyx"
 
 
-def _imod_unsigned(header: Any) -> bool:
-    # MRC2014 says that bytes are signed; IMOD wrote them unsigned, and says which in its part of the header.
+def _imod_flags(header: Any) -> int | None:
+    """IMOD's flags; None where the file has no stamp of IMOD."""
     words = np.frombuffer(header.extra2.tobytes(), header.mode.dtype, count=2, offset=_IMOD_AT)
     stamp, flags = (int(word) for word in words)
-    return stamp == _IMOD_STAMP and not flags & _IMOD_SIGNED
+    return flags if stamp == _IMOD_STAMP else None
+
+
+def _imod_unsigned(header: Any) -> bool:
+    # MRC2014 says that bytes are signed; IMOD wrote them unsigned, and says which in its part of the header.
+    flags = _imod_flags(header)
+    return flags is not None and not flags & _IMOD_SIGNED
+
+
+def _beyond_signed(path: Path, header: Any) -> bool:
+    """Whether bytes of which IMOD says nothing have a highest value that bytes with a sign do not reach."""
+    low, high = float(header.dmin), float(header.dmax)
+    if _imod_flags(header) is not None or not (low >= 0 and 127 < high <= 255):
+        return False
+    say_once(
+        logger,
+        "%s: bytes read without a sign, though MRC gives them one: its header states values from %g to %g",
+        *(path, low, high),
+    )
+    return True
 
 
 def _voxel_size(header: Any) -> tuple[float | None, ...]:

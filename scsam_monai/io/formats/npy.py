@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from scsam_monai.errors import InputError
 from scsam_monai.io.axes import UNKNOWN
 from scsam_monai.io.formats.source import Box, MappedArray, Stored
 from scsam_monai.io.image import ImageHeader
@@ -29,7 +30,7 @@ class NpySource:
     """An array in C or Fortran order, mapped. Pickled objects are never loaded."""
 
     def __init__(self, path: Path) -> None:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        array = _mapped(path)
         self.stored = Stored(path, array.shape, array.dtype, UNKNOWN * array.ndim, ())
         self._reversed = not array.flags.c_contiguous
         stored = array.T if self._reversed else array
@@ -42,3 +43,18 @@ class NpySource:
 
     def close(self) -> None:
         """Nothing is held open."""
+
+
+def _mapped(path: Path) -> np.memmap:
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except ValueError as error:
+        if "Python objects" not in str(error):
+            raise
+        cellpose = ", of Cellpose by its name" if path.stem.endswith("_seg") else ""
+        raise InputError(
+            path,
+            expected="an array of numbers",
+            met=f"Python objects{cellpose}, which are not loaded: they could run any code",
+            remedy="export the masks as TIFF or PNG, in Cellpose by --save_tif or its menu File",
+        ) from error

@@ -21,6 +21,10 @@ JPEG_SUFFIXES = (".jpg", ".jpeg")
 
 _GREY = {"1": np.bool_, "L": np.uint8, "P": np.uint8, "I;16": np.uint16, "I;16B": np.uint16, "I": np.int32}
 _COLOUR = ("LA", "RGB", "RGBA")
+_GREY_KIND = 0
+_KINDS_OF_COLOUR: dict[int | None, str] = {2: "RGB", 4: "grey with opacity", 6: "RGB with opacity"}
+_STEPS = {2: 85, 4: 17}
+"""By bits of a grey sample, what Pillow multiplies it by to fill 8 bits: a label 1 comes as 85."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,7 @@ class PngLayout:
 
 
 class PngFormat:
-    """Grey images (y, x) of 1, 8 or 16 bit; palettes pass as labels, their indices are the values."""
+    """Grey images (y, x) of 1, 2, 4, 8 or 16 bit; palettes pass as labels, their indices are the values."""
 
     suffixes: tuple[str, ...] = (".png",)
 
@@ -73,8 +77,12 @@ class PngSource:
             mode, size, dpi = image.mode, (image.height, image.width), image.info.get("dpi")
             channels = (len(image.getbands()),) if mode in _COLOUR else ()
             coloured = mode == "P" and not _is_grey(image)
+        bits, kind = _bits_and_kind(path)
         if mode not in _GREY and not channels:
             raise colour_error(path, f"colour mode {mode}")
+        if bits == 16 and kind in _KINDS_OF_COLOUR:  # of which Pillow keeps 8, also of grey that was saved so
+            raise colour_error(path, f"{_KINDS_OF_COLOUR[kind]} of 16 bits, of which 8 would be lost")
+        self._step = _STEPS.get(bits, 1) if kind == _GREY_KIND else 1
         photometric: Photometric = "palette" if coloured else "grey"
         dtype = np.dtype(_GREY.get(mode, np.uint8))
         axes = "yx" + "s" * len(channels)
@@ -90,12 +98,19 @@ class PngSource:
         """The values in ``box``."""
         if self._pixels is None:
             with self._opened(self._path) as image:
-                self._pixels = np.asarray(image)
+                self._pixels = np.asarray(image) if self._step == 1 else np.asarray(image) // self._step
         return self._pixels[box]
 
     def close(self) -> None:
         """Forget the pixels."""
         self._pixels = None
+
+
+def _bits_and_kind(path: Path) -> tuple[int, int | None]:
+    """Bits of a sample and the kind of colours by the header of a PNG file; 8 and None of other formats."""
+    with path.open("rb") as file:
+        head = file.read(26)
+    return (head[24], head[25]) if head.startswith(b"\x89PNG\r\n\x1a\n") else (8, None)
 
 
 def _is_grey(image: Image) -> bool:

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-import itertools
-import re
-from collections import Counter
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from shlex import quote
 
 import numpy as np
 
 from scsam_monai.errors import InputError
-from scsam_monai.io.checks import check_file, check_grey, readable
+from scsam_monai.io.checks import check_file, check_grey, check_links, readable, say_once
 from scsam_monai.io.formats.grey import as_grey
 from scsam_monai.io.formats.png import JPEG_SUFFIXES, PngFormat, PngSource, jpeg_source
+from scsam_monai.io.formats.slice_names import in_order, number_gaps, same_section, several_series
 from scsam_monai.io.formats.source import Box, OrderedSource, Stored, VolumeSource
 from scsam_monai.io.formats.tiff import TiffFormat, TiffSource
 from scsam_monai.io.image import ImageHeader
 from scsam_monai.io.outputs import leave_out_outputs
+
+logger = logging.getLogger(__name__)
 
 _KINDS: dict[str, tuple[str, Callable[[Path], VolumeSource]]] = {
     **dict.fromkeys(TiffFormat.suffixes, ("TIFF", TiffSource)),
@@ -45,6 +47,7 @@ class SliceFolderSource:
 
     def __init__(self, folder: Path) -> None:
         self._files = slice_files(folder)
+        _check_series(folder, [file.name for file in self._files])
         first = self._header(self._files[0])
         for file in self._files[1:]:
             _check_alike(self._header(file), first)
@@ -85,61 +88,19 @@ class SliceFolderSource:
         return header
 
 
-def natural_key(name: str) -> list[tuple[int, str]]:
-    """Sorts names as people count: numbers by value, capitals as small letters, a name before its numbered copies.
-
-    Example:
-        >>> sorted(["s10.tif", "S2.tif", "img (1).tif", "img.tif"], key=natural_key)
-        ['img.tif', 'img (1).tif', 'S2.tif', 's10.tif']
-    """
-    stem, _, suffix = name.rpartition(".") if "." in name[1:] else (name, "", "")
-    parts = re.split(r"([0-9]+)", stem.casefold())
-    counted = [(int(part), "") if part.isdecimal() else (-1, part.rstrip(" (_-")) for part in parts]
-    return [*counted, (-1, suffix.casefold()), (-1, name)]
-
-
-def number_gaps(names: Sequence[str]) -> str | None:
-    """Name the places where numbered names leave some out; None where they do not, or are not numbered.
-
-    Args:
-        names: in natural order. Every second or tenth number is a step like any other; what is met most often is
-            taken for the rule.
-
-    Example:
-        >>> number_gaps(["s1.tif", "s2.tif", "s4.tif", "s5.tif"])
-        'nothing between s2.tif and s4.tif'
-        >>> number_gaps(["s1.tif", "s3.tif", "s5.tif"])
-    """
-    parts = [re.split(r"(\d+)", name) for name in names]
-    changing = {
-        index
-        for one, other in itertools.pairwise(parts)
-        for index in range(max(len(one), len(other)))
-        if one[index : index + 1] != other[index : index + 1]
-    }
-    if len(changing) != 1 or not (place := changing.pop()) % 2:  # numbers stand at odd places
-        return None
-    numbers = [int(part[place]) for part in parts]
-    steps = [after - before for before, after in itertools.pairwise(numbers)]
-    usual = Counter(steps).most_common(1)[0][0]
-    gaps = [f"between {names[at]} and {names[at + 1]}" for at, step in enumerate(steps) if step > usual]
-    shown = ", ".join(gaps[:3]) + (f" and at {len(gaps) - 3} more places" if len(gaps) > 3 else "")
-    return f"nothing {shown}" if gaps else None
-
-
 def slice_files(folder: Path) -> list[Path]:
     """The slices of a folder in natural order, without what an earlier run has written.
 
     Raises:
-        InputError: there are none, or files of several formats.
+        InputError: there are none, files of several formats, or links to what is not there.
     """
-    files = leave_out_outputs(
-        [
-            file
-            for file in folder.iterdir()
-            if file.suffix.lower() in _KINDS and not file.name.startswith(".") and file.is_file()
-        ]
-    )
+    named = [
+        file
+        for file in folder.iterdir()
+        if file.suffix.lower() in _KINDS and not file.name.startswith(".") and not file.is_dir()
+    ]
+    check_links(named)
+    files = leave_out_outputs([file for file in named if file.is_file()])
     kinds = sorted({_KINDS[file.suffix.lower()][0] for file in files})
     if len(kinds) != 1:
         met, remedy = next(
@@ -152,7 +113,32 @@ def slice_files(folder: Path) -> list[Path]:
             met=f"{' and '.join(kinds)} files" if kinds else met,
             remedy="keep the slices of one volume alone in a folder" if kinds else remedy,
         )
-    return sorted(files, key=lambda file: natural_key(file.name))
+    return [folder / name for name in in_order([file.name for file in files])[0]]
+
+
+def _check_series(folder: Path, names: list[str]) -> None:
+    """Refuse slices of several series, and say how names are read that could be read otherwise."""
+    if twice := same_section(names):
+        raise InputError(
+            folder,
+            expected="one file for each section",
+            met=f"{' and '.join(twice)}",
+            remedy="remove one of them from the folder",
+        )
+    series = several_series(names)
+    if series is not None and series.certain:
+        other = folder.resolve().with_name(f"{folder.resolve().name}_2")
+        raise InputError(
+            folder,
+            expected="slices of one series",
+            met=f"{' beside '.join(series.examples)}",
+            remedy="give each series a folder of its own, like "
+            f"mkdir {quote(str(other))} && mv {quote(str(folder))}/{series.pattern} {quote(str(other))}",
+        )
+    if series is not None:
+        say_once(logger, "%s: %s and %s are read as sections of one stack", folder, *series.examples)
+    if order := in_order(names)[1]:
+        say_once(logger, "%s: %s", folder, order)
 
 
 def _check_alike(header: ImageHeader, first: ImageHeader) -> None:

@@ -21,6 +21,7 @@ from scsam_monai.io.formats.tiff_pages import (
     StoredPages,
     StoredValues,
     check_files,
+    check_imagej,
     file_of,
     stored_pages,
     stored_values,
@@ -133,7 +134,10 @@ class TiffSource:
             with errors_raised("tifffile"):
                 tif = stack.enter_context(tifffile.TiffFile(path))
                 check_files(path, tif)
+                if tif.is_imagej:
+                    check_imagej(path, tif)
                 pages = stored_pages(path, tif)
+                _say_orientation(path, pages.keyframe)
                 self._signed = _is_signed(tif, pages)
                 self.stored = _stored(path, tif, pages, signed=self._signed)
                 self._values = stored_values(path, tif, pages)
@@ -174,6 +178,16 @@ def _files_of_pages(path: Path, tif: tifffile.TiffFile, pages: StoredPages) -> n
         if math.prod(pages.shape[:axes]) == len(files):
             return files.reshape(pages.shape[:axes])
     return files
+
+
+def _say_orientation(path: Path, page: tifffile.TiffPage) -> None:
+    tag = page.tags.get("Orientation")
+    if tag is not None and tag.value in range(2, 9):  # 1 is as stored; others have no meaning
+        say_once(
+            logger,
+            "%s: its orientation tag, %s, asks viewers to turn or mirror it; rows are read as they are stored",
+            *(path, tag.value),
+        )
 
 
 def _is_signed(tif: tifffile.TiffFile, pages: StoredPages) -> bool:

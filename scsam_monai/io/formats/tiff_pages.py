@@ -86,6 +86,41 @@ def check_files(path: Path, tif: tifffile.TiffFile) -> None:
         )
 
 
+def check_imagej(path: Path, tif: tifffile.TiffFile) -> None:
+    """Refuse a file whose ImageJ description tells of more or fewer images than there are.
+
+    So it is when the description was taken along from the stack that it was cut from. What then counts is the
+    description, for tifffile and for ImageJ, which goes past further pages.
+
+    Raises:
+        InputError: naming both numbers.
+    """
+    stated = _imagej_images(tif)
+    pages, first = len(tif.pages), tif.pages.first
+    samples = first.shaped[0] * first.shaped[4]  # some writers count colours as images
+    if stated <= 1 or stated in (pages, pages * samples):
+        return
+    present = pages
+    if first.is_final and pages < stated:  # beyond 4 GiB ImageJ puts all images in one piece behind one page
+        end = tif.pages[1].offset if pages > 1 else tif.filehandle.size
+        present = max(pages, (end - first.dataoffsets[0]) // first.nbytes)
+    if present < stated or pages > stated:
+        copied = path.with_name(f"{path.stem}_pages.tif")
+        raise InputError(
+            path,
+            expected=f"{stated} images, as its ImageJ description says",
+            met=f"{present}",
+            remedy="copy or export it again; if all is there, write its pages without the description: "
+            f'python -c "import tifffile as t; t.imwrite({str(copied)!r}, '
+            f"t.imread({str(path)!r}, key=slice(None)), photometric='minisblack')\"",
+        )
+
+
+def _imagej_images(tif: tifffile.TiffFile) -> int:
+    stated = tif.imagej_metadata or {}
+    return math.prod(int(stated.get(key, 1)) for key in ("frames", "slices", "channels"))
+
+
 def stored_pages(path: Path, tif: tifffile.TiffFile) -> StoredPages:
     """The pages of the one image or stack of a file.
 

@@ -9,6 +9,7 @@ import itertools
 import logging
 import math
 import os
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ import numpy as np
 
 from scsam_monai.errors import InputError
 from scsam_monai.io.axes import UNKNOWN, axis_letters
-from scsam_monai.io.checks import say_once
+from scsam_monai.io.checks import check_links, say_once
 from scsam_monai.io.formats.source import Box, Stored, choose_array
 from scsam_monai.io.ome_zarr import ome_metadata
 from scsam_monai.io.voxel_size import nm_per_unit
@@ -177,8 +178,11 @@ class ZarrSource:
                 met="none of them",
                 remedy="name the folder of the image itself, or copy it again",
             )
-        self._array, level = _find(path, zarr.open(path, mode="r"), dataset)
-        where, shape = path / self._array.path, self._array.shape
+        # A group may hold a copy of its arrays' metadata, made before they grew: each array's own counts.
+        found, level = _find(path, zarr.open(path, mode="r", use_consolidated=False), dataset)
+        where = path / found.path
+        self._array = zarr.open_array(where, mode="r")
+        shape = self._array.shape
         size: tuple[float | None, ...] = ()
         self.offset: tuple[float, ...] = () if level is None else level.offset
         if level is None:
@@ -194,6 +198,7 @@ class ZarrSource:
             )
         self.stored = Stored(where, shape, self._array.dtype, axes, size)
         self.chunk = tuple(self._array.chunks)
+        _check_names(where, self._array)
 
     def read(self, box: Box) -> np.ndarray:
         """Decode the chunks that ``box`` touches."""
@@ -232,6 +237,33 @@ class ZarrSource:
 
     def close(self) -> None:
         """Nothing is held open."""
+
+
+def _check_names(where: Path, array: Any) -> None:
+    """Refuse chunks under other names than the metadata give them: all would read as the fill value.
+
+    So it is when ``dimension_separator`` was lost. One chunk that has its name is enough.
+    """
+    named, other = array.metadata.encode_chunk_key((0,) * len(array.shape)), None
+    for file in chunk_files(where, ()):
+        check_links([Path(file)])
+        met = os.path.relpath(file, where).replace(os.sep, "/")
+        if not array.shape or re.sub(r"\d+", "0", met) == named:
+            return
+        other = other or met
+    if other is None:
+        return
+    key, file = (
+        ("dimension_separator", ".zarray")
+        if array.metadata.zarr_format == 2
+        else ("separator", "zarr.json, in its chunk_key_encoding")
+    )
+    raise InputError(
+        where,
+        expected=f"chunks with names like {named}, as its metadata say",
+        met=other,
+        remedy=f'write "{key}": "{"/" if "/" in other.removeprefix("c/") else "."}" into its {file}',
+    )
 
 
 def _plain_axes(array: Any) -> str:

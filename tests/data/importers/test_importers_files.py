@@ -15,6 +15,7 @@ from scsam_monai.cli import app
 from scsam_monai.data.checks import check_dataset
 from scsam_monai.data.dataset import load_dataset, load_item
 from scsam_monai.data.importers import import_dataset
+from scsam_monai.data.importers.files import find_files
 from scsam_monai.data.importers.splits import parse_z_range
 from scsam_monai.data.importers.target import ValueMap
 from scsam_monai.errors import InputError
@@ -339,6 +340,16 @@ def test_a_single_section_is_split_along_y(tmp_path):
         run(tmp_path, tmp_path / "near", y_ranges={"training": (0, 5), "test": (5, 8)}, **files)
     with pytest.raises(InputError, match="met several"):
         run(tmp_path, tmp_path / "both", y_ranges=ranges, z_ranges={"training": (0, 1)}, **files)
+
+
+@pytest.mark.parametrize("pattern", ["image*.tif", "image9.tif"])
+def test_a_link_to_what_is_not_there_is_named(tmp_path, pattern):
+    write_stack(tmp_path / "image1.tif", np.ones((4, 5), np.uint8), (8, 8, 8))
+    (tmp_path / "image2.tif").symlink_to("image1.tif")
+    assert find_files(tmp_path, ["image*.tif"]) == [tmp_path / "image1.tif", tmp_path / "image2.tif"]
+    (tmp_path / "image9.tif").symlink_to(".git/annex/objects/b.tif")
+    with pytest.raises(InputError, match=r"image9\.tif: .* met a link to \.git/annex/objects/b\.tif, where"):
+        find_files(tmp_path, [pattern])
 
 
 def test_the_command_prints_pairs_draws_them_and_says_what_is_missing(source, tmp_path):

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import h5py
+import mrcfile
 import nibabel
 import numpy as np
 import pytest
@@ -14,9 +15,10 @@ from PIL import Image
 
 from scsam_monai.errors import InputError
 from scsam_monai.io import open_volume, read_header, read_image, read_labels, write_labels_like
-from scsam_monai.io.formats import nifti
+from scsam_monai.io.formats import mrc, nifti
 from scsam_monai.io.formats.hdf5 import logger as hdf5_logger
 from scsam_monai.io.voxel_size import choose_voxel_size
+from scsam_monai.measure.labels import LabelReader
 
 VALUES = np.random.default_rng(5).integers(0, 65536, (4, 9, 11)).astype(np.uint16)
 WHOLE = [(0, 4), (0, 9), (0, 11)]
@@ -129,6 +131,46 @@ def test_a_nifti_header_that_states_two_voxel_sizes_is_asked_about(
     else:
         np.testing.assert_allclose(size, pixdim * 1e6)
         assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    ("statistics", "dtype"),
+    [((0, 255), np.uint8), ((3, 128), np.uint8)]
+    + [(pair, np.int8) for pair in ((0, 127), (-128, 127), (0, -1), (0, 300), (np.nan, np.nan))],
+)
+def test_bytes_of_mrc_are_those_that_its_statistics_fit(
+    tmp_path: Path, statistics: tuple[float, float], dtype: type, caplog: pytest.LogCaptureFixture
+) -> None:
+    stored = VALUES.astype(np.uint8).view(np.int8)
+    with mrcfile.new(tmp_path / "a.mrc", stored) as file:
+        file.header.dmin, file.header.dmax = statistics
+    with open_volume(tmp_path / "a.mrc") as volume:
+        np.testing.assert_array_equal(volume.read(WHOLE), stored.view(dtype))
+    assert [record.name for record in caplog.records] == [mrc.logger.name] * (dtype == np.uint8)
+    assert ("read without a sign" in caplog.text) == (dtype == np.uint8)
+
+
+def test_labels_that_a_slope_brings_back_nearly_whole_are_whole(tmp_path: Path) -> None:
+    labels = VALUES[:, :5] % 5
+    image = nibabel.Nifti1Image(labels.T.astype(np.float32), np.diag([8e-6, 8e-6, 8e-6, 1]))
+    image.header.set_xyzt_units("mm")
+    image.set_data_dtype(np.int16)
+    image.to_filename(tmp_path / "a.nii.gz")
+    assert (labels != nibabel.load(tmp_path / "a.nii.gz").get_fdata().T).any()
+    found = read_labels(tmp_path / "a.nii.gz").array
+    np.testing.assert_array_equal(found, labels)
+    assert found.dtype.kind == "i"
+    with LabelReader(tmp_path / "a.nii.gz") as reader:
+        np.testing.assert_array_equal(reader.read([(0, 2), (0, 5), (1, 9)]), labels[:2, :, 1:9])
+
+
+@pytest.mark.parametrize("value", [0.5, 1.01, 0.998, np.nan, np.inf, -np.inf, 1e30])
+def test_fractions_are_no_labels(tmp_path: Path, value: float) -> None:
+    labels = np.zeros((2, 4, 5), np.float32)
+    labels[1, 2, 3] = value
+    np.save(tmp_path / "a.npy", labels)
+    with pytest.raises(InputError, match="whole numbers, met fractions or NaN"):
+        read_labels(tmp_path / "a.npy")
 
 
 @pytest.mark.parametrize(("kind", "first"), [(np.float32, 2**24), (np.float16, 2**11)])

@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import struct
+import zlib
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -62,6 +66,48 @@ def test_grey_that_was_saved_as_colour_is_read_as_grey_and_said(tmp_path, mode, 
     np.testing.assert_array_equal(read_labels(tmp_path / "b.png").array, IMAGE % 3)
 
 
+def write_png(path, rows, width, bits, kind):
+    """A PNG of packed rows, as Pillow does not write them; of kind 0 grey, 2 RGB, 3 palette, 4 LA or 6 RGBA."""
+
+    def chunk(name, content):
+        checksum = struct.pack(">I", zlib.crc32(name + content))
+        return struct.pack(">I", len(content)) + name + content + checksum
+
+    header = struct.pack(">IIBBBBB", width, len(rows), bits, kind, 0, 0, 0)
+    palette = chunk(b"PLTE", bytes(range(48))) if kind == 3 else b""
+    data = zlib.compress(b"".join(b"\0" + row for row in rows))
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + palette + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "channels"), [(2, "RGB", 3), (4, "grey with .*", 2), (6, "RGB with .*", 4)]
+)
+def test_16_bits_in_colour_are_refused(tmp_path, kind, name, channels):
+    grey = (IMAGE * 300.0).astype(">u2")[..., None].repeat(channels, -1)
+    grey[..., -1] = grey[..., -1] if kind == 2 else 65535
+    write_png(tmp_path / "a.png", [row.tobytes() for row in grey], 10, 16, kind)
+    for read in (read_image, read_labels):
+        with pytest.raises(InputError, match=f"met .*{name} of 16 bits, of which 8 would be lost"):
+            read(tmp_path / "a.png")
+    write_png(tmp_path / "b.png", [row[:, 0].tobytes() for row in grey], 10, 16, 0)
+    np.testing.assert_array_equal(read_labels(tmp_path / "b.png").array, grey[..., 0])
+
+
+@pytest.mark.parametrize("kind", [0, 3])
+@pytest.mark.parametrize("bits", [1, 2, 4])
+def test_values_of_few_bits_are_those_that_are_stored(tmp_path, bits, kind):
+    values = IMAGE[:, :8] % 2**bits
+    single = (values[..., None] >> np.arange(bits)[::-1] & 1).reshape(8, -1)
+    write_png(tmp_path / "a.png", [row.tobytes() for row in np.packbits(single, axis=-1)], 8, bits, kind)
+    labels = read_labels(tmp_path / "a.png")
+    np.testing.assert_array_equal(labels.array, values)
+    assert labels.array.dtype == np.uint8
+    if kind == 0:
+        np.testing.assert_array_equal(read_image(tmp_path / "a.png").array, values)
+
+
 def test_large_micrographs_are_no_decompression_bombs(tmp_path, monkeypatch):
     Image.fromarray(IMAGE).save(tmp_path / "a.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
@@ -111,3 +157,15 @@ def test_npy_that_is_no_image(tmp_path, array, met):
     np.save(tmp_path / "a.npy", array, allow_pickle=True)
     with pytest.raises(InputError, match=met):
         read_image(tmp_path / "a.npy")
+
+
+def test_masks_of_cellpose_are_named_and_never_unpickled(tmp_path):
+    class Trap:
+        def __reduce__(self):
+            return Path.touch, (tmp_path / "ran",)
+
+    np.save(tmp_path / "cell_seg.npy", {"masks": IMAGE, "trap": Trap()}, allow_pickle=True)
+    for read in (read_image, read_labels):
+        with pytest.raises(InputError, match=r"of Cellpose by its name, .*; export the masks as TIFF or PNG"):
+            read(tmp_path / "cell_seg.npy")
+    assert not (tmp_path / "ran").exists()

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import fnmatch
+import itertools
 import random
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +15,7 @@ from PIL import Image
 
 from scsam_monai.errors import InputError
 from scsam_monai.io import open_volume, read_image
-from scsam_monai.io.formats.slices import natural_key
+from scsam_monai.io.formats.slice_names import in_order, natural_key, same_section, several_series
 
 VOLUME = np.random.default_rng(0).integers(0, 255, (4, 40, 24), np.uint8)
 WHOLE = [(0, 4), (0, 40), (0, 24)]
@@ -42,6 +45,135 @@ def test_slices_are_in_the_order_in_which_people_count(names):
 def test_numbers_alone_decide_where_names_differ_by_them_only(numbers, stem, pad):
     names = {number: f"x{stem}{number:0{pad}d}.tif" for number in numbers}
     assert sorted(names.values(), key=natural_key) == [names[number] for number in sorted(numbers)]
+
+
+def names_of(text, *numbers):
+    """Names with every combination of the numbers or words."""
+    return [f"{text.format(*one)}.tif" for one in itertools.product(*numbers)]
+
+
+STAMPS = [
+    f"cell_2021{day:02d}05_{hour:02d}{hour:02d}30_{n:04d}.tif"
+    for n, (day, hour) in enumerate(zip((1,) * 5 + (2,) * 5, range(10), strict=True))
+]
+ORDINARY = {
+    "counted": names_of("s{}", range(20)),
+    "one": ["a.tif"],
+    "words": ["alpha.tif", "beta.tif", "gamma.tif"],
+    "copies": ["img.tif", "img (1).tif", "img (2).tif"],
+    "dates and times": STAMPS,
+    "date and number": names_of("2021-01-05_{:04d}", range(9)),
+    "stack and section": names_of("stack3_z{:04d}", range(9)),
+    "channel and section": names_of("channel001_z{:04d}", range(9)),
+    "two numbers that go together": ["s1_x3.tif", "s2_x9.tif", "s3_x12.tif"],
+    "number and position": [f"s{n:03d}_z{n * 0.05:.2f}.tif" for n in range(30)],
+    "blocks of unequal length": [*names_of("w1_s{:03d}", range(9)), *names_of("w2_s{:03d}", range(7))],
+    "goes on under another name": [
+        *names_of("a_run_{:03d}", range(9)),
+        *names_of("b_run_{:03d}", range(9, 15)),
+    ],
+    "capitals": ["Slice_1.tif", "slice_2.tif", "SLICE_3.TIF"],
+    "an overview": [*names_of("s{}", range(9)), "overview.tif"],
+    "minus as a line": names_of("a-{}", range(12)),
+    "points as lines": names_of("s1.{}", range(1, 13)),
+    "equal decimals": [f"z{n / 4:.2f}.tif" for n in range(12)],
+}
+
+
+@pytest.mark.parametrize("names", ORDINARY.values(), ids=ORDINARY)
+def test_names_of_one_series_are_left_alone(names):
+    found, said = in_order(random.Random(0).sample(names, len(names)))
+    assert found == sorted(names, key=natural_key)
+    assert (said, several_series(found), same_section(found)) == (None, None, None)
+
+
+SEVERAL = {
+    "detectors": (names_of("slice_{:04d}_{}", range(4), ("ESB", "InLens")), "slice_*_InLens.tif"),
+    "detectors with numbers": (names_of("slice_{:04d}_{}", range(4), ("ESB", "SE2")), "slice_*_SE2.tif"),
+    "words within words": (names_of("slice_{:04d}_{}", range(4), ("BSE", "SE")), "slice_*_SE.tif"),
+    "words before": (names_of("{}_{}", ("image", "mask"), range(3)), "mask_*.tif"),
+    "masks": (names_of("s{}{}", range(4), ("", "_mask")), "s*_mask.tif"),
+    "some masks": ([*names_of("s{}", range(9)), "s3_mask.tif", "s5_mask.tif"], "s*_mask.tif"),
+    "a copy": ([*names_of("s{}", range(9)), "s3 copy.tif"], "s3?copy.tif"),
+    "channels": (
+        names_of("img_channel{:03d}_time000_z{:03d}", range(2), range(4)),
+        "img_channel001_time000_z*.tif",
+    ),
+    "channels last": (names_of("z{:03d}_ch{:02d}", range(4), range(2)), "z*_ch01.tif"),
+    "channels by a letter": (names_of("img_c{}_z{}", range(2), range(4)), "img_c1_z*.tif"),
+    "tiles": (names_of("S{:03d}_Tile_r{}-c{}", range(3), (1, 2), (1, 2)), "S*_Tile_r1-c2.tif"),
+    "tiles of which some are missing": (
+        names_of("S{:03d}_Tile_r{}-c{}", range(9), (1, 2), (1, 2))[:-3],
+        "S*_Tile_r1-c2.tif",
+    ),
+}
+
+
+@pytest.mark.parametrize(("names", "pattern"), SEVERAL.values(), ids=SEVERAL)
+def test_names_of_several_series_are_refused_and_can_be_parted(tmp_path, names, pattern):
+    folder = tmp_path / "my slices"
+    folder.mkdir()
+    for name in names:
+        tifffile.imwrite(folder / name, VOLUME[0])
+    with pytest.raises(InputError, match=r"expected slices of one series, met .* beside ") as caught:
+        open_volume(folder)
+    command = str(caught.value).split(", like ")[1]
+    assert "\n" not in str(caught.value)
+    subprocess.run(["sh", "-c", command], check=True, timeout=60)
+    moved = sorted(file.name for file in (tmp_path / "my slices_2").iterdir())
+    assert moved == sorted(fnmatch.filter(names, pattern))
+    assert 0 < len(moved) < len(names)
+    assert several_series(in_order(moved)[0]) is None
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        names_of("s{}{}", range(4), "ab"),
+        names_of("{}{}", "AB", range(4)),
+        names_of("w{}_s{}", range(3), range(4)),
+        [f"img_{n:02x}.tif" for n in range(256)],
+        [f"img_{n:03x}.tif" for n in range(600)],
+    ],
+)
+def test_names_that_may_be_of_one_series_or_of_several_are_said(names):
+    series = several_series(in_order(names)[0])
+    assert series is not None
+    assert not series.certain
+
+
+def test_what_may_be_one_series_is_read_and_said(tmp_path, caplog):
+    for name, section in zip(names_of("s{}{}", range(2), "ab"), VOLUME, strict=True):
+        tifffile.imwrite(tmp_path / name, section)
+    np.testing.assert_array_equal(read_image(tmp_path).array, VOLUME)
+    said = f"{tmp_path}: s0a.tif and s0b.tif are read as sections of one stack"
+    assert [record.message for record in caplog.records] == [said]
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (["s_z-2.tif", "s_z-1.tif", "s_z0.tif", "s_z1.tif"], "a minus before a number is read as its sign"),
+        (["-10.tif", "-2.tif", "3.tif"], "a minus before a number is read as its sign"),
+        (["z0.25.tif", "z0.5.tif", "z0.75.tif", "z1.tif"], "numbers in the names are read as decimals"),
+        (["z9.75.tif", "z10.tif", "z10.25.tif", "z10.5.tif"], "numbers in the names are read as decimals"),
+        (["s1.2.tif", "s1.4.tif", "s1.10.tif"], "points in the names are not read as those of decimals"),
+    ],
+)
+def test_signs_and_decimals_are_in_order_and_said(tmp_path, names, said, caplog):
+    for name, section in zip(names, VOLUME, strict=False):
+        tifffile.imwrite(tmp_path / name, section)
+    np.testing.assert_array_equal(read_image(tmp_path).array, VOLUME[: len(names)])
+    assert f"{said}: {', '.join(names[:3])}" in caplog.text
+    assert len(caplog.records) == 1
+
+
+@pytest.mark.parametrize("other", ["s0.tiff", "S0.TIF", "s00.tif"])
+def test_two_files_of_one_section_are_refused(tmp_path, other):
+    for name in ("s0.tif", "s1.tif", other):
+        tifffile.imwrite(tmp_path / name, VOLUME[0])
+    with pytest.raises(InputError, match=r"expected one file for each section, met .* and .*; remove one of them"):
+        open_volume(tmp_path)
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB"])
@@ -79,3 +211,16 @@ def test_folders_among_slices_do_not_matter(tmp_path):
         tifffile.imwrite(tmp_path / f"s{number}.tif", section)
     Path(tmp_path / "old.tif").mkdir()
     assert read_image(tmp_path).array.shape == VOLUME.shape
+
+
+def test_a_link_to_a_slice_that_is_not_there_is_named(tmp_path):
+    for number, section in enumerate(VOLUME[:3]):
+        tifffile.imwrite(tmp_path / f"s{number}.tif", section)
+    (tmp_path / "s3.tif").symlink_to(tmp_path / "s2.tif")
+    assert read_image(tmp_path).array.shape == VOLUME.shape
+    (tmp_path / "s4.tif").symlink_to("../objects/a.tif")
+    for path in (tmp_path, tmp_path / "s4.tif"):
+        with pytest.raises(
+            InputError, match=r"s4\.tif: .*a link to \.\./objects/a\.tif, where nothing is; fetch"
+        ):
+            read_image(path)

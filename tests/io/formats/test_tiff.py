@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import logging
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,7 @@ from PIL import Image
 
 from scsam_monai.errors import InputError
 from scsam_monai.io import read_header, read_image, read_labels, write_labels_like
+from scsam_monai.io.formats.tiff_pages import check_imagej
 
 VOLUME = np.arange(5 * 16 * 24, dtype=np.uint16).reshape(5, 16, 24)
 COLOURS = np.random.default_rng(0).integers(0, 255, (16, 24, 3), np.uint8)
@@ -211,3 +215,65 @@ def test_a_real_stack_is_read_whole(real_data):
     assert image.array.shape == (17, 1024, 1024)
     assert image.voxel_size_nm is None
     np.testing.assert_array_equal(image.array[13], tifffile.imread(path, key=13))
+
+
+OF_IMAGEJ = "ImageJ=1.53t\nimages={0}\nslices={0}\nunit=nm\nspacing=16.0\nloop=false\n"
+
+
+@pytest.mark.parametrize("compression", [None, "zlib"])
+@pytest.mark.parametrize(("array", "stated"), [(VOLUME, 2), (VOLUME, 12), (VOLUME[0], 4)])
+def test_an_imagej_description_of_another_stack_is_refused_and_can_be_left_behind(
+    tmp_path, array, stated, compression
+):
+    path, there = tmp_path / "stack.tif", 5 if array.ndim == 3 else 1
+    write(path, array, description=OF_IMAGEJ.format(stated), metadata=None, compression=compression)
+    with pytest.raises(InputError, match=rf"expected {stated} images, as its .* met {there}; copy") as caught:
+        read_image(path)
+    assert "\n" not in str(caught.value)
+    subprocess.run(
+        [sys.executable, *shlex.split(str(caught.value).split(": python ")[1])], check=True, timeout=60
+    )
+    np.testing.assert_array_equal(read_image(tmp_path / "stack_pages.tif").array, array)
+
+
+def test_imagej_keeps_large_stacks_behind_one_page(tmp_path):
+    path = write(tmp_path / "one.tif", VOLUME[0], description=OF_IMAGEJ.format(5), metadata=None)
+    with tifffile.TiffFile(path) as tif:
+        start = tif.pages.first.dataoffsets[0]
+    with path.open("r+b") as file:
+        file.seek(start)
+        file.write(VOLUME.astype("<u2").tobytes())
+    np.testing.assert_array_equal(read_image(path).array, VOLUME)
+    with path.open("r+b") as file:
+        file.truncate(start + VOLUME[:4].nbytes + 7)
+    with pytest.raises(InputError, match=r"expected 5 images, .* met 4; copy or export it again"):
+        read_image(path)
+
+
+@pytest.mark.parametrize("options", [{"planarconfig": "contig"}, {"planarconfig": "separate"}])
+def test_imagej_descriptions_that_count_colours_as_images_are_right(tmp_path, options):
+    grey = np.repeat(VOLUME[:2, ..., None], 3, -1).astype(np.uint8)
+    colours = grey if options["planarconfig"] == "contig" else np.moveaxis(grey, -1, 1)
+    text = "ImageJ=1.53t\nimages={}\nchannels=3\nslices=2\nhyperstack=true\n"
+    for images in (2, 6):
+        tifffile.imwrite(
+            tmp_path / f"{images}.tif",
+            colours,
+            photometric="rgb",
+            description=text.format(images),
+            metadata=None,
+            **options,
+        )
+        with tifffile.TiffFile(tmp_path / f"{images}.tif") as tif:
+            check_imagej(tmp_path / f"{images}.tif", tif)
+
+
+@pytest.mark.parametrize("orientation", [None, 0, 1, 4, 6])
+def test_another_orientation_is_said_and_rows_are_read_as_stored(tmp_path, orientation, caplog):
+    tags = [] if orientation is None else [(274, "H", 1, orientation, True)]
+    path = write(tmp_path / "stack.tif", metadata=None, extratags=tags)
+    for _ in range(2):
+        np.testing.assert_array_equal(read_image(path).array, VOLUME)
+    said = [record.message for record in caplog.records if record.name.startswith("scsam_monai")]
+    assert len(said) == (orientation in (4, 6))
+    assert all(f"{path}: its orientation tag, {orientation}, asks viewers" in line for line in said)

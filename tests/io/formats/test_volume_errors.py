@@ -1,7 +1,12 @@
 from __future__ import annotations
 
+import fcntl
 import importlib
 import json
+import os
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +17,11 @@ import pytest
 import tifffile
 import zarr
 
+from scsam_monai.data.importers.target import ValueMap
+from scsam_monai.data.items import as_uint8
 from scsam_monai.errors import InputError
-from scsam_monai.io import open_volume
+from scsam_monai.io import open_volume, read_labels
+from scsam_monai.measure.labels import LabelReader
 from tests.io.formats import volume_files as files
 
 VOLUME = np.random.default_rng(0).integers(0, 255, (6, 40, 24), np.uint8)
@@ -231,6 +239,23 @@ def test_mrc_headers_of_older_programs_are_read_and_said(tmp_path, name, stamp, 
         assert "read all the same, look at the result" in caplog.text
 
 
+def test_one_volume_in_a_stack_of_volumes_of_mrc_is_read_several_are_refused(tmp_path):
+    array = VOLUME.astype(np.int16)
+    mrcfile.write(tmp_path / "one.mrc", array[None], voxel_size=40)
+    with open_volume(tmp_path / "one.mrc") as reader:
+        assert reader.voxel_size_nm == pytest.approx((4, 4, 4))
+        np.testing.assert_array_equal(reader.read(WHOLE), VOLUME)
+    mrcfile.write(tmp_path / "two.mrc", np.stack([array, 255 - array]))
+    path = tmp_path / "two.mrc"
+    refused(path, r"expected one volume, met a stack of 2 volumes of shape \(6, 40, 24\); save one")
+    with pytest.raises(InputError) as caught:
+        open_volume(path)
+    words = shlex.split(str(caught.value).split("like python ")[1])
+    subprocess.run([sys.executable, *words], check=True, timeout=60)
+    with open_volume(tmp_path / "two_0.mrc") as reader:
+        np.testing.assert_array_equal(reader.read(WHOLE), VOLUME)
+
+
 def test_complex_mrc_is_refused(tmp_path):
     refused(files.mrc(tmp_path, VOLUME.astype(np.complex64)), "met mode 4")
 
@@ -248,6 +273,25 @@ def test_imod_says_whether_bytes_are_signed(tmp_path, flags, dtype, order):
         np.testing.assert_array_equal(reader.read(WHOLE), VOLUME.view(dtype))
 
 
+def test_negative_labels_of_imod_are_refused_with_what_imod_shows(tmp_path):
+    labels = (VOLUME % 3).astype(np.int16) - 128
+    path, other = files.mrc(tmp_path, labels.astype(np.int8)), tmp_path / "other.mrc"
+    other.write_bytes(path.read_bytes())
+    with mrcfile.open(path, mode="r+") as file:
+        file.header.extra2 = b"\0" * 40 + np.array([1146047817, 1], "<i4").tobytes() + b"\0" * 36
+    doors = (
+        lambda path: LabelReader(path).read(WHOLE),
+        lambda path: as_uint8(read_labels(path).array, where=path),
+        lambda path: ValueMap.parse({"0": "background", "1": "er"}).check(read_labels(path).array, path),
+    )
+    for door in doors:
+        with pytest.raises(InputError, match=r"-128.* \(IMOD shows these values plus 128\); "):
+            door(path)
+        with pytest.raises(InputError, match="-128") as caught:
+            door(other)
+        assert "IMOD" not in str(caught.value)
+
+
 def _swap_header(path: Path, content: bytes) -> None:
     words = np.frombuffer(content[:208], "<i4").astype(">i4").tobytes()
     texts = content[104:108], content[208:212], b"\x11\x11\0\0"
@@ -255,6 +299,19 @@ def _swap_header(path: Path, content: bytes) -> None:
 
 
 # HDF5
+
+
+def test_a_locked_file_is_refused_and_can_be_read_all_the_same(tmp_path):
+    path = files.hdf5(tmp_path, VOLUME)
+    with path.open("rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        refused(path, "met one that another program has locked, .* export HDF5_USE_FILE_LOCKING=FALSE")
+        code = f"from scsam_monai.io import open_volume; print(open_volume({str(path)!r}).shape)"
+        environment = {**os.environ, "HDF5_USE_FILE_LOCKING": "FALSE"}
+        ran = subprocess.run(
+            [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+        )
+    assert ran.stdout.strip() == "(6, 40, 24)"
 
 
 def test_several_data_sets_are_listed(tmp_path):
@@ -363,6 +420,91 @@ def test_a_level_that_is_missing_is_refused(tmp_path):
     refused(path, "named s7, met /s0", "s7")
     (path / "s0").rename(tmp_path / "elsewhere")
     refused(path, "expected the array s0 that its multiscales metadata name")
+
+
+@pytest.mark.filterwarnings("ignore:Consolidated metadata is currently not part")
+@pytest.mark.parametrize("of", ["", "0"])
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_arrays_that_grew_after_their_metadata_were_collected_are_read_whole(tmp_path, version, of):
+    path = tmp_path / "plate.zarr"
+    zarr.open_group(path, mode="w", zarr_format=2 if version == "0.4" else 3)
+    files.ome_zarr(version)(tmp_path, VOLUME[:3]).rename(path / "0")
+    for group in dict.fromkeys((of, "")):
+        zarr.consolidate_metadata(path / group)
+    array = zarr.open_array(path / "0" / "s0", mode="r+")
+    array.resize(VOLUME.shape)
+    array[:] = VOLUME
+    for dataset in (None, "0", "0/s0"):
+        with open_volume(path, dataset) as reader:
+            assert reader.shape == VOLUME.shape
+            np.testing.assert_array_equal(reader.read(WHOLE), VOLUME)
+
+
+def chunked(path: Path, separator: str, zarr_format: int = 2) -> zarr.Array:
+    encoding = {"name": "v2" if zarr_format == 2 else "default", "separator": separator}
+    return zarr.create_array(
+        path,
+        shape=VOLUME.shape,
+        chunks=(2, 16, 8),
+        dtype="u1",
+        zarr_format=zarr_format,
+        chunk_key_encoding=encoding,
+    )
+
+
+@pytest.mark.parametrize(
+    ("stored", "stated", "names"),
+    [("/", None, r"0\.0\.0, .* met \d/\d/\d;"), (".", "/", r"0/0/0, .* met \d\.\d\.\d;")],
+)
+def test_chunks_under_other_names_than_the_metadata_say_are_refused(tmp_path, stored, stated, names):
+    path = tmp_path / "volume.zarr"
+    chunked(path, stored)[:] = VOLUME
+    metadata = json.loads((path / ".zarray").read_text())
+    metadata["dimension_separator"] = stated
+    kept = {
+        key: value for key, value in metadata.items() if value is not None or key != "dimension_separator"
+    }
+    (path / ".zarray").write_text(json.dumps(kept))
+    refused(
+        path, rf'expected chunks with names like {names} write "dimension_separator": "{stored}" into its'
+    )
+    (path / ".zarray").write_text(json.dumps(kept | {"dimension_separator": stored}))
+    with open_volume(path) as reader:
+        np.testing.assert_array_equal(reader.read(WHOLE), VOLUME)
+
+
+def test_chunks_of_zarr_3_under_other_names_are_refused(tmp_path):
+    path = tmp_path / "volume.zarr"
+    chunked(path, ".", 3)[:] = VOLUME
+    text = (path / "zarr.json").read_text()
+    (path / "zarr.json").write_text(text.replace('"separator": "."', '"separator": "/"'))
+    refused(
+        path,
+        r'like c/0/0/0, .* met c(\.\d){3}; write "separator": "\." into its zarr\.json, in its chunk_key',
+    )
+
+
+@pytest.mark.parametrize("zarr_format", [2, 3])
+@pytest.mark.parametrize("separator", [".", "/"])
+def test_chunks_that_hold_the_fill_value_may_have_no_file(tmp_path, separator, zarr_format):
+    path = tmp_path / "volume.zarr"
+    array = chunked(path, separator, zarr_format)
+    for value in (None, 3):
+        if value is not None:
+            array[4:, 16:] = value
+            (path / "1").touch()  # what has a number for its name need not be a chunk
+            (path / "2.0").touch()
+        with open_volume(path) as reader:
+            assert int(reader.read(WHOLE).max()) == (value or 0)
+
+
+def test_chunks_that_are_links_to_nothing_are_refused(tmp_path):
+    path = tmp_path / "volume.zarr"
+    chunked(path, ".")[:] = VOLUME
+    for chunk in path.glob("*.*.*"):
+        chunk.unlink()
+        chunk.symlink_to("../objects/a")
+    refused(path, r"expected a file, met a link to \.\./objects/a, where nothing is")
 
 
 def test_an_array_has_no_data_sets(tmp_path):

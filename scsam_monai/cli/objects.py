@@ -194,7 +194,7 @@ def measure(
         "outside": outside,
         "min_size_nm": min_size_nm,
         "connectivity": connectivity.value,
-        "ignore_label": ignore_label,
+        "ignore_label": measured.ignore_label,
     }
     write_measurements(output, measured, parquet=parquet, stated=stated)
     _print_measured(measured)

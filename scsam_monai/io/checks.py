@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import math
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TypeVar
 
@@ -22,10 +24,36 @@ ROUNDING = 1e-3
 """How far a label that was saved as a float may lie from its whole number."""
 
 
-@functools.cache
+_said_of_slices: ContextVar[set[str] | None] = ContextVar("_said_of_slices", default=None)
+
+
 def say_once(logger: logging.Logger, message: str, *arguments: object) -> None:
     """Log a warning, once in a process: a file is opened many times."""
+    said = _said_of_slices.get()
+    if said is not None and message in said:
+        return
+    if said is not None:
+        said.add(message)
+    _say(logger, message, *arguments)
+
+
+@functools.cache
+def _say(logger: logging.Logger, message: str, *arguments: object) -> None:
     logger.warning(message, *arguments)
+
+
+@contextlib.contextmanager
+def of_one_slice(said: set[str]) -> Iterator[None]:
+    """Within, each kind of warning is logged of one file alone: thousands of slices are alike.
+
+    Args:
+        said: kinds that were logged; grows.
+    """
+    before = _said_of_slices.set(said)
+    try:
+        yield
+    finally:
+        _said_of_slices.reset(before)
 
 
 def check_shape(header: ImageHeader) -> None:

@@ -39,6 +39,7 @@ class Measurements:
         contacts: one row for each ordered pair of classes and distance.
         voxel_size_nm: (z, y, x).
         ndim: 2 for a single section, else 3.
+        ignore_label: value of unknown voxels, None where it is a class of its own.
     """
 
     objects: list[dict[str, Any]]
@@ -46,6 +47,7 @@ class Measurements:
     contacts: list[dict[str, Any]]
     voxel_size_nm: VoxelSize
     ndim: int
+    ignore_label: int | None = None
 
 
 def measure_labels(
@@ -283,7 +285,8 @@ class _Run:
         rows = object_rows(self.sums, self.labels.shape, names, nearest, shared)
         classes = class_rows(self.sums, names, self.census, outside, self.labels)
         contacts = contact_rows(self.sums, names, shared)
-        return Measurements(rows, classes, contacts, self.labels.voxel_size_nm, self.labels.ndim)
+        unknown = self.labels.ignore_label if self.labels.ignore_label >= 0 else None
+        return Measurements(rows, classes, contacts, self.labels.voxel_size_nm, self.labels.ndim, unknown)
 
 
 def _check_names(names: Mapping[int, str]) -> None:

@@ -212,6 +212,7 @@ def test_a_mask_of_0_and_255_is_measured_as_what_the_user_says(folder: Path) -> 
         assert re.search(r"mitochondrion +1 ", told)
     assert (read_labels("found.tif").array == labels // 255).all()
     assert [row["class"] for row in rows(Path("figures/classes.csv"))] == ["mitochondrion"]
+    assert json.loads(Path("figures/measure.json").read_text())["ignore_label"] is None
     for words in (["--class", "1=granule"], ["--class", "255=unknown"]):  # what was said leaves 255 unknown
         scsam("objects", "mask.tif", f"{words[1]}.tif", *words)
         assert not read_labels(f"{words[1]}.tif").array.any()

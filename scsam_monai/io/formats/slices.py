@@ -11,7 +11,7 @@ from shlex import quote
 import numpy as np
 
 from scsam_monai.errors import InputError
-from scsam_monai.io.checks import check_file, check_grey, check_links, readable, say_once
+from scsam_monai.io.checks import check_file, check_grey, check_links, of_one_slice, readable, say_once
 from scsam_monai.io.formats.grey import as_grey
 from scsam_monai.io.formats.png import JPEG_SUFFIXES, PngFormat, PngSource, jpeg_source
 from scsam_monai.io.formats.slice_names import in_order, number_gaps, same_section, several_series
@@ -48,9 +48,11 @@ class SliceFolderSource:
     def __init__(self, folder: Path) -> None:
         self._files = slice_files(folder)
         _check_series(folder, [file.name for file in self._files])
-        first = self._header(self._files[0])
-        for file in self._files[1:]:
-            _check_alike(self._header(file), first)
+        self._said: set[str] = set()
+        with of_one_slice(self._said):
+            first = self._header(self._files[0])
+            for file in self._files[1:]:
+                _check_alike(self._header(file), first)
         shape = (len(self._files), *first.shape)
         self.stored = Stored(folder, shape, first.dtype, "zyx", ())
         with closing(_open(self._files[0])) as source:
@@ -59,7 +61,8 @@ class SliceFolderSource:
     def read(self, box: Box) -> np.ndarray:
         """Read the part of each slice."""
         sections, *plane = box
-        return np.stack([_read(file, tuple(plane)) for file in self._files[sections]])
+        with of_one_slice(self._said):
+            return np.stack([_read(file, tuple(plane)) for file in self._files[sections]])
 
     def files(self, box: Box | None = None) -> list[Path]:
         """The slices of ``box``; None lists what is in the folder now."""

@@ -172,7 +172,9 @@ def test_signs_and_decimals_are_in_order_and_said(tmp_path, names, said, caplog)
 def test_two_files_of_one_section_are_refused(tmp_path, other):
     for name in ("s0.tif", "s1.tif", other):
         tifffile.imwrite(tmp_path / name, VOLUME[0])
-    with pytest.raises(InputError, match=r"expected one file for each section, met .* and .*; remove one of them"):
+    with pytest.raises(
+        InputError, match=r"expected one file for each section, met .* and .*; remove one of them"
+    ):
         open_volume(tmp_path)
 
 
@@ -186,6 +188,7 @@ def test_jpeg_slices_are_read(tmp_path, mode, caplog):
     with open_volume(tmp_path) as reader:
         np.testing.assert_array_equal(reader.read(WHOLE), np.stack(expected))
     np.testing.assert_array_equal(read_image(tmp_path).array, np.stack(expected))
+    assert caplog.text.count("grey saved as colour") == (mode == "RGB")  # of one slice, not of all
     np.testing.assert_array_equal(read_image(tmp_path / "s9.JPG").array, expected[1])
     assert ("s9.JPG: grey saved as colour" in caplog.text) == (mode == "RGB")
 

@@ -126,7 +126,7 @@ def test_a_run_and_its_continuation(dataset) -> None:
     assert first.exit_code == 0, first.output
     assert Path("one/model.pt").is_file()
     assert "how the training went" in Path("one/report.html").read_text("utf-8")
-    assert "scsam predict IMAGE LABELS.ome.zarr --model one --voxel-size-nm 16,16,16\n" in first.output
+    assert "scsam predict STACK.tif LABELS.ome.zarr --model one --voxel-size-nm 16,16,16\n" in first.output
     assert "scsam train cells --start-from one   # after more labels\n" in first.output
     still = ["--epochs", "1", "--start-from", "one", "--set", "learning_rate=0", "--set", "cache=off"]
     again = runner.invoke(app, ["train", "cells", "two", *small(*still)])

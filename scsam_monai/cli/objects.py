@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -116,6 +117,7 @@ def objects(
             progress=progress,
         )
     _print_found(found)
+    _tell_crumbs(found)
     typer.echo(output)
     typer.echo(table_beside(output))
     told = as_typed(dataset=dataset, axes=axes, voxel_size_nm=voxel_size_nm, class_=class_names)
@@ -239,6 +241,25 @@ def _print_found(found: FoundObjects) -> None:
             "--memory-gb allows larger ones",
             err=True,
         )
+
+
+CRUMB = {2: 20, 3: 100}
+"""Pixels or voxels of an object, by axes, below which it is most likely a crumb of the segmentation."""
+MANY_CRUMBS = 0.1
+
+
+def _tell_crumbs(found: FoundObjects) -> None:
+    """Say so where a tenth of the objects or more are crumbs, and what leaves them out."""
+    crumbs, every = int((found.table.voxels < CRUMB[found.ndim]).sum()), len(found.table)
+    if crumbs < max(MANY_CRUMBS * every, 2):
+        return
+    smallest = CRUMB[found.ndim] * math.prod(found.voxel_size_nm[-found.ndim :])
+    what = "pixels" if found.ndim == 2 else "voxels"
+    typer.echo(
+        f"note: {crumbs:,} of {every:,} objects have fewer than {CRUMB[found.ndim]} {what} and are most likely "
+        f"crumbs; --min-size-nm {smallest:.2g} leaves them out",
+        err=True,
+    )
 
 
 def _print_measured(measured: Measurements) -> None:

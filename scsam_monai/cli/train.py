@@ -266,18 +266,20 @@ def _finish(run: Path, description: DatasetDescription, typed: Path) -> None:
     typer.echo(f"weights: {run / 'model.pt'}")
     typer.echo(f"report:  {written}")
     typer.echo("next:")
-    predict = ["scsam", "predict", "IMAGE", "LABELS.ome.zarr", "--model", str(run)]
-    typer.echo(f"  {shlex.join([*predict, *_voxel_size(description)])}")
+    predict = ["scsam", "predict", "STACK.tif", "LABELS.ome.zarr", "--model", str(run)]
+    needed, size = _voxel_size(description)
+    told = f"   # and {shlex.join(size)}, if the stack states none" if not needed else ""
+    typer.echo(f"  {shlex.join([*predict, *(size if needed else [])])}{told}")
     again = ["scsam", "train", str(typed), "--start-from", str(run)]
     typer.echo(f"  {shlex.join(again)}   # after more labels")
 
 
-def _voxel_size(description: DatasetDescription) -> list[str]:
-    """Return the option that images like those of a data set need; its value where they have one size in common."""
+def _voxel_size(description: DatasetDescription) -> tuple[bool, list[str]]:
+    """Return whether images like those of a data set need an option, and it, with their size if they share one."""
     from scsam_monai.io import read_header
 
     items = [item for part in description.sections.values() for item in part]
-    if all(read_header(path).voxel_size_nm is not None for path in {item["image"] for item in items}):
-        return []
+    needed = any(read_header(path).voxel_size_nm is None for path in {item["image"] for item in items})
     sizes = {tuple(item["voxel_size_nm"]) for item in items}
-    return ["--voxel-size-nm", ",".join(f"{edge:g}" for edge in sizes.pop()) if len(sizes) == 1 else "Z,Y,X"]
+    size = ",".join(f"{edge:g}" for edge in sizes.pop()) if len(sizes) == 1 else "Z,Y,X"
+    return needed, ["--voxel-size-nm", size]

@@ -14,6 +14,8 @@ from scsam_monai.progress import StageProgress
 from scsam_monai.weights.registry import check_model
 
 SAMPLE = "islet_5nm.tif"
+SMALLEST_NM2 = 1500.0
+"""Of a profile: a vesicle of 45 nm. What is smaller are crumbs."""
 CREDIT = (
     "mouse pancreatic islet, (c) Arrojo e Drigo Lab, Vanderbilt University (QuantEM), CC BY 4.0, "
     "https://creativecommons.org/licenses/by/4.0/"
@@ -59,6 +61,7 @@ def segment_sample(
         labels,
         check_model(),
         products=["confidence"],
+        smallest_nm2={"": SMALLEST_NM2},
         threads=threads,
         device=device,
         progress=progress,

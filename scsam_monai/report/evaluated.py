@@ -81,7 +81,7 @@ def evaluated_tables(folder: str | Path, labels: Path, axes: str | None = None) 
 
 
 def _note(told: Mapping[str, Any]) -> str:
-    parts = [f"By `scsam evaluate` against {told['truth']}"]
+    parts = [f"By scsam evaluate against {told['truth']}"]
     parts += [f"sections {told['z']} alone"] if told.get("z") else []
     if unknown := told.get("unknown_share_of_truth"):
         parts.append(f"{unknown:.2%} of the truth is unknown and counts nowhere")

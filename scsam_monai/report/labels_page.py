@@ -121,7 +121,7 @@ def labels_page(
     else:
         page.provenance = {"labels": path.name, "image": source.name}
         page.warnings.append(
-            "The label file does not record how it was made. OME-Zarr written by `scsam predict` does."
+            "The label file does not record how it was made. OME-Zarr written by scsam predict does."
         )
     return page
 
@@ -196,9 +196,9 @@ def _profiles(counted: Survey, legend: LabelLegend, size: Sequence[float] | None
             ]
         )
     note = (
-        f"Connected profiles in {counted.profile_sections} section(s). Objects of one class that touch count as "
-        "one; those that the image's edge cuts are in it, and crumbs of a few pixels, too, which "
-        "`scsam predict --smallest-nm2` leaves out."
+        f"Connected profiles in {counted.profile_sections} of {counted.of} sections. Objects of one class that touch "
+        "count as one; those that the image's edge cuts are in it, and crumbs of a few pixels, too, which "
+        "scsam predict --smallest-nm2 leaves out."
     )
     header = ["class", "profiles", f"lower quartile, {unit}", f"median, {unit}", f"upper quartile, {unit}"]
     return Table("Profiles", header, rows, note, numeric=4)

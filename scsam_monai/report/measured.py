@@ -35,7 +35,7 @@ def measured_tables(folder: str | Path) -> list[Table]:
         if rows:
             header = list(rows[0])
             words = sum(not _is_number(rows[0][key]) for key in header)
-            note = f"All rows of {name}.csv, as `scsam measure` wrote them; units stand in the names."
+            note = f"All rows of {name}.csv, as scsam measure wrote them; units stand in the names."
             cells = [[_cell(row[key]) for key in header] for row in rows]
             tables.append(
                 Table(title, [key.replace("_", " ") for key in header], cells, note, len(header) - words)

@@ -129,9 +129,12 @@ def test_generate_draws_the_tissues_that_are_named(tmp_path, monkeypatch):
         "write_tissue_dataset",
         lambda *given, **options: calls.append((given, options)) or given[0],
     )
-    result = scsam("generate", tmp_path, "--tissue", "neuropil,plant", "--seed", 3)
-    expected = ((tmp_path, "neuropil,plant"), {"seed": 3, "training": None})
+    result = scsam("generate", tmp_path, "--tissue", "neuropil,plant", "--seed", 3, "--microscope", "sbf-sem")
+    expected = ((tmp_path, "neuropil,plant"), {"seed": 3, "training": None, "microscope": "sbf-sem"})
     assert (result.exit_code, calls) == (0, [expected])
+    refused = scsam("generate", tmp_path, "--microscope", "sbf-sem")
+    assert (refused.exit_code, len(calls)) == (2, 1)
+    assert "--microscope: expected --tissue, too, met none; add --tissue all" in refused.stderr
 
 
 def test_corpus_hands_its_options_on(tmp_path, monkeypatch):

@@ -209,8 +209,8 @@ def suffix_among(path: str | Path, suffixes: Iterable[str]) -> str:
         raise InputError(
             path,
             expected=f"an image file ({', '.join(suffixes)})",
-            met=f"suffix {Path(path).suffix or 'none'}" if Path(path).exists() else "no such file",
-            remedy="convert it to one of these formats" if Path(path).exists() else "check the path",
+            met=f"suffix {Path(path).suffix or 'none'}",
+            remedy="convert it to one of these formats",
         )
     return name[-len(max(known, key=len)) :]
 

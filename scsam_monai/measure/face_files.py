@@ -54,6 +54,7 @@ class FaceFiles:
         self.groups: dict[int, list[int]] = {}
         self.read = lru_cache(maxsize=_KEPT_FACES)(self._read)
         self.tree = lru_cache(maxsize=_KEPT_TREES)(self._tree)
+        self._stacked = lru_cache(maxsize=None)(self._stack)
 
     def write(self, block: int, class_of: np.ndarray, faces: Sequence[tuple[Faces, np.ndarray]]) -> None:
         """Keep the faces of a block.
@@ -93,15 +94,29 @@ class FaceFiles:
     def _tree(self, block: int, class_id: int) -> cKDTree:
         return cKDTree(self.read(block, class_id).places_nm)
 
-    def near(self, low: np.ndarray, high: np.ndarray, class_id: int) -> list[tuple[float, int]]:
-        """The blocks with faces of a class, the nearest first, and how far they are at least from a box in nm."""
+    def near(
+        self, low: np.ndarray, high: np.ndarray, class_id: int, below: float = np.inf
+    ) -> list[tuple[float, int]]:
+        """The blocks with faces of a class, the nearest first, and how far they are at least from a box in nm.
+
+        Args:
+            low: corner of the box, (D,) in nm.
+            high: the other one.
+            class_id: of the faces.
+            below: those that are so far or farther are left out.
+        """
+        blocks, distances = self.gaps(low, high, class_id)
+        kept = np.flatnonzero(distances < below)
+        order = kept[np.argsort(distances[kept], kind="stable")]
+        return [(float(distances[k]), int(blocks[k])) for k in order]
+
+    def gaps(self, low: np.ndarray, high: np.ndarray, class_id: int) -> tuple[np.ndarray, np.ndarray]:
+        """The blocks with faces of a class, (N,), and how far each is at least from a box in nm, (N,)."""
+        blocks, lows, highs = self._stacked(class_id, len(self.boxes.get(class_id, {})))
+        apart = np.maximum(np.maximum(lows - high, low - highs), 0)
+        return blocks, np.sqrt((apart**2).sum(axis=1))
+
+    def _stack(self, class_id: int, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         boxes = self.boxes.get(class_id, {})
-        if not boxes:
-            return []
-        blocks = list(boxes)
-        lows = np.array([boxes[block][0] for block in blocks])
-        highs = np.array([boxes[block][1] for block in blocks])
-        gaps = np.maximum(np.maximum(lows - high, low - highs), 0)
-        distances = np.sqrt((gaps**2).sum(axis=1))
-        order = np.argsort(distances, kind="stable")
-        return [(float(distances[k]), blocks[k]) for k in order]
+        corners = np.array(list(boxes.values())).reshape(count, 2, len(self._half))
+        return np.array(list(boxes), np.int64), corners[:, 0], corners[:, 1]

@@ -10,7 +10,7 @@ from typing import Self
 import numpy as np
 
 from scsam_monai.data.importers.target import UNKNOWN
-from scsam_monai.data.items import BACKGROUND
+from scsam_monai.data.items import BACKGROUND, IGNORE_LABEL
 from scsam_monai.errors import InputError
 from scsam_monai.io.checks import as_label_array
 from scsam_monai.io.formats.mrc import as_imod_shows
@@ -37,7 +37,8 @@ class LabelReader:
         labels: a file or folder of any format that is read, an opened one, or an array (y, x) or (z, y, x).
         voxel_size_nm: (z, y, x) in nm; goes before the one that the file states.
         class_names: by class id; names missing here are taken from a label volume of ours, or are ``class 3``.
-        ignore_label: value of unknown voxels, which are read as they are; none is where it is given a class name.
+        ignore_label: value of unknown voxels, which are read as they are; 255 is none where ``class_names`` has a
+            name for it.
         dataset: in a file that holds several.
         axes: letters of the axes as the file or array stores them, like ``xyz``; None takes what the file says.
 
@@ -89,7 +90,8 @@ class LabelReader:
         self.shape = self.volume.shape
         self.ndim = 2 if self.shape[0] == 1 else 3
         self._names = self._named(class_names)
-        self.ignore_label = ignore_label if self._names.get(ignore_label, UNKNOWN) == UNKNOWN else -1
+        named = class_names if isinstance(class_names, Mapping) and ignore_label == IGNORE_LABEL else {}
+        self.ignore_label = ignore_label if named.get(ignore_label, UNKNOWN) == UNKNOWN else -1
 
     def _named(self, given: Mapping[int, str] | Sequence[str] | None) -> dict[int, str]:
         if given is not None:
@@ -219,7 +221,8 @@ def unknown_alone(
         expected="voxels of a class",
         met=f"the value{'s' * (len(values) > 1)} {', '.join(map(str, values))} alone: "
         f"background and unknown ({ignore_label})",
-        remedy=f"if {ignore_label} is a class here, say which, like --class {ignore_label}={name}",
+        remedy="name the classes (in Python class_names) if none of them is here, like --class "
+        f"1={name}; if {ignore_label} is a class here, say which, like --class {ignore_label}={name}",
     )
 
 

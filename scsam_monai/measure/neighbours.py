@@ -80,28 +80,35 @@ def _box(places: np.ndarray) -> Box:
 
 def _nearest(pieces: _Pieces, other: int) -> float:
     """The distance from an object to the nearest of another class: near pairs of blocks first, few of them read."""
-    faces = pieces.faces
-    pairs = sorted(
-        (least, piece, block)
-        for piece, box in pieces.boxes.items()
-        for least, block in faces.near(*box, other)
-    )
-    best = np.inf
-    for least, piece, block in pairs:
+    faces, best = pieces.faces, np.inf
+    firsts = []
+    for piece, box in pieces.boxes.items():
+        blocks, gaps = faces.gaps(*box, other)
+        firsts.append((float(gaps.min()), piece, int(blocks[gaps.argmin()])))
+    firsts.sort()
+    for least, piece, block in firsts:
         if least >= best:
             break
-        tree, there = faces.tree(block, other), faces.boxes[other][block]
-        best = _nearer(tree, there, pieces.read(piece), best, faces.edge_nm)
+        best = _nearer(faces, block, other, pieces.read(piece), best)
+    for least, piece, first in firsts:
+        if least >= best:
+            break
+        for gap, block in faces.near(*pieces.boxes[piece], other, below=best):
+            if gap >= best:
+                break
+            if block != first:
+                best = _nearer(faces, block, other, pieces.read(piece), best)
     return best
 
 
-def _nearer(tree: cKDTree, box: Box, places: np.ndarray, best: float, voxel_nm: float) -> float:
-    """Return the distance from places to the nearest in a tree, or ``best`` where none is nearer."""
+def _nearer(faces: FaceFiles, block: int, other: int, places: np.ndarray, best: float) -> float:
+    """Return the distance from places to a class in a block, or ``best`` where none is nearer."""
+    tree, box = faces.tree(block, other), faces.boxes[other][block]
     gaps = np.maximum(np.maximum(box[0] - places, places - box[1]), 0)
     places = places[np.sqrt((gaps**2).sum(axis=1)) < best]
     for edge in _CELL_VOXELS:
         if len(places) > _FEW:
-            places, best = _in_near_cells(tree, places, best, edge * voxel_nm)
+            places, best = _in_near_cells(tree, places, best, edge * faces.edge_nm)
     return _query(tree, places, best)
 
 

@@ -196,8 +196,8 @@ def _profiles(counted: Survey, legend: LabelLegend, size: Sequence[float] | None
             ]
         )
     note = (
-        f"Connected profiles in {counted.profile_sections} of {counted.of} sections. Objects of one class that touch "
-        "count as one; those that the image's edge cuts are in it, and crumbs of a few pixels, too, which "
+        f"Connected profiles in {counted.profile_sections} of {counted.of} sections. Objects of one class that "
+        "touch count as one; those that the image's edge cuts are in it, and crumbs of a few pixels, too, which "
         "scsam predict --smallest-nm2 leaves out."
     )
     header = ["class", "profiles", f"lower quartile, {unit}", f"median, {unit}", f"upper quartile, {unit}"]

@@ -200,12 +200,21 @@ def test_a_mask_of_0_and_255_is_scored_as_what_the_user_says(folder: Path) -> No
     assert iou(both) == {"mitochondrion": "1.000"}
 
 
+def test_unknown_voxels_may_have_a_name_in_the_legend(folder: Path) -> None:
+    labels = np.zeros((4, 30, 40), np.uint8)
+    labels[:, 5:20, 5:20], labels[:, 22:28] = 1, 2
+    named_prediction("found.ome.zarr", labels)
+    scsam("measure", "found.ome.zarr", "figures", "--ignore-label", "2")
+    assert [row["class"] for row in rows(Path("figures/classes.csv"))] == ["granule"]
+    assert json.loads(Path("figures/measure.json").read_text())["ignore_label"] == 2
+
+
 def test_crumbs_are_told_with_the_size_that_leaves_them_out(folder: Path) -> None:
     labels = np.zeros((6, 40, 60), np.uint8)
     labels[:, 3:20, 3:20], labels[1, 30, 5:50:10], labels[2, 25:30, 30:35] = 1, 1, 1
     write_stack("labels.tif", labels, SIZE)
     told = scsam("objects", "labels.tif", "all.tif", "--class", "1=granule")
-    assert "note: 6 of 7 objects have fewer than 100 voxels and are most likely crumbs; --min-size-nm" in told
+    assert "note: 5 of 6 objects have fewer than 100 voxels and are most likely crumbs; --min-size-nm" in told
     words = told[told.index("--min-size-nm") :].split()[:2]
     fewer = scsam("objects", "labels.tif", "few.tif", "--class", "1=granule", *words)
     assert "crumbs" not in fewer

@@ -174,6 +174,7 @@ def test_nearest_distances_between_large_objects_are_exact(seed: int, block: tup
         inside = sum(((along - c) / r) ** 2 for along, c, r in zip((z, y, x), at, radii, strict=True)) <= 1
         labels[inside & (labels == 0)] = class_id
     rows = measure_labels(labels, voxel_size_nm=SIZE, block=block).objects
+    assert len(rows) >= 2
     ids = label(labels, connectivity=3)
     trees = {class_id: cKDTree(faces(labels == class_id, labels)) for class_id in (1, 2)}
     for row in rows:

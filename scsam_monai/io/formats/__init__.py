@@ -111,6 +111,8 @@ def _open(path: Path, dataset: str | None) -> VolumeSource:
     if path.is_dir():
         _check_no_dataset(path, "a folder of slices", dataset)
         return SliceFolderSource(path)
+    if not path.exists():
+        check_file(path)  # a missing file is named as such, whatever its suffix
     suffix = suffix_among(path, [*SOURCES, *WITH_DATASETS]).lower()
     check_file(path)
     if suffix in CONTAINERS:

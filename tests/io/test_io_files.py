@@ -47,9 +47,12 @@ def test_a_folder_is_no_image(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["cell.bmp", "cell.gz", "cell"])
-def test_unknown_suffixes_list_the_known_ones(name):
+def test_unknown_suffixes_list_the_known_ones(tmp_path, name):
+    with pytest.raises(InputError, match="met no such file; check the path"):
+        read_image(tmp_path / name)
+    (tmp_path / name).write_bytes(b"something")
     with pytest.raises(InputError, match=r"\.tif, .*\.nii\.gz, \.npy"):
-        read_image(name)
+        read_image(tmp_path / name)
 
 
 @pytest.mark.parametrize(

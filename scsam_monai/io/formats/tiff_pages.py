@@ -87,14 +87,20 @@ def check_files(path: Path, tif: tifffile.TiffFile) -> None:
 
 
 def check_imagej(path: Path, tif: tifffile.TiffFile) -> None:
-    """Refuse a file whose ImageJ description tells of more or fewer images than there are.
+    """Refuse a file read by its ImageJ description where that tells of more or fewer images than there are.
 
-    So it is when the description was taken along from the stack that it was cut from. What then counts is the
-    description, for tifffile and for ImageJ, which goes past further pages.
+    So it is when the description was taken along from the stack that it was cut from. tifffile follows it, and
+    ImageJ goes past further pages, unless the file is read by other metadata: OME-XML, or the shape that tifffile or
+    Micro-Manager wrote.
 
     Raises:
         InputError: naming both numbers.
     """
+    if not tif.is_imagej:
+        return
+    by_others = tif.is_shaped or tif.is_lsm or tif.is_mmstack or tif.is_ome
+    if by_others and tif.series[0].kind != "imagej":
+        return
     stated = _imagej_images(tif)
     pages, first = len(tif.pages), tif.pages.first
     samples = first.shaped[0] * first.shaped[4]  # some writers count colours as images

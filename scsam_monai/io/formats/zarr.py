@@ -232,8 +232,9 @@ class ZarrSource:
         every = self._chunks(tuple(slice(0, size) for size in self._array.shape))
         named = itertools.islice((name for name in every if not Path(name).exists()), 3)
         names = ", ".join(os.path.relpath(name, self.stored.path) for name in named)
-        beside = f"; {len(others)} have other names, like {min(others)}" if others else ""
-        return f"{lacking} of {lacking + there} chunks are missing ({names}{', ...' if lacking > 3 else ''}){beside}"
+        named_else = f"; {len(others)} have other names, like {min(others)}" if others else ""
+        more = ", ..." if lacking > 3 else ""
+        return f"{lacking} of {lacking + there} chunks are missing ({names}{more}){named_else}"
 
     def _grid(self) -> list[tuple[int, int]]:
         """Length and edge of a file along each axis of the array; a file may hold many chunks, as a shard."""

@@ -236,6 +236,31 @@ def test_an_imagej_description_of_another_stack_is_refused_and_can_be_left_behin
     np.testing.assert_array_equal(read_image(tmp_path / "stack_pages.tif").array, array)
 
 
+@pytest.mark.parametrize("stated", [2, 9])
+@pytest.mark.parametrize("flavour", ["shaped", "ome"])
+def test_an_imagej_description_beside_other_metadata_does_not_count(tmp_path, flavour, stated):
+    path, text = tmp_path / "stack.tif", OF_IMAGEJ.format(stated)
+    if flavour == "shaped":
+        write(path, description=text)
+    else:  # as Micro-Manager does: a second description, which the writer only takes under another number
+        tags = [(271, "s", 0, text, True)]
+        write(path, ome=True, metadata={"axes": "ZYX"}, extratags=tags)
+        with tifffile.TiffFile(path) as tif:
+            place = tif.pages.first.tags[271].offset
+        with path.open("r+b") as file:
+            file.seek(place)
+            file.write((270).to_bytes(2, "little"))
+    with tifffile.TiffFile(path) as tif:
+        assert (tif.is_imagej, tif.series[0].kind) == (True, flavour)
+    np.testing.assert_array_equal(read_image(path).array, VOLUME)
+
+
+def test_slices_that_tifffile_wrote_with_the_description_of_their_stack_are_read(tmp_path):
+    for number, section in enumerate(VOLUME):
+        write(tmp_path / f"s{number}.tif", section, description=OF_IMAGEJ.format(5))
+    np.testing.assert_array_equal(read_image(tmp_path).array, VOLUME)
+
+
 def test_imagej_keeps_large_stacks_behind_one_page(tmp_path):
     path = write(tmp_path / "one.tif", VOLUME[0], description=OF_IMAGEJ.format(5), metadata=None)
     with tifffile.TiffFile(path) as tif:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import shlex
 import warnings
 from pathlib import Path
 from typing import Any
@@ -92,13 +94,13 @@ def _check_mode(path: Path, mode: int, met: list[warnings.WarningMessage]) -> No
 def _of_one_volume(path: Path, shape: tuple[int, ...]) -> tuple[int, ...]:
     """The shape of the volume in a stack of volumes (space group 401) that holds one."""
     if len(shape) > 3 and shape[0] > 1:
-        one = path.with_name(f"{path.stem}_0.mrc")
+        one, stack = (json.dumps(str(name)) for name in (path.with_name(f"{path.stem}_0.mrc"), path))
+        code = f"import mrcfile as m; m.write({one}, m.read({stack})[0])"
         raise InputError(
             path,
             expected="one volume",
             met=f"a stack of {shape[0]} volumes of shape {shape[1:]}",
-            remedy=f"save one as its own file, like python -c "
-            f'"import mrcfile as m; m.write({str(one)!r}, m.read({str(path)!r})[0])"',
+            remedy=f"save one as its own file and give --voxel-size-nm, like python -c {shlex.quote(code)}",
         )
     return shape[-3:]
 

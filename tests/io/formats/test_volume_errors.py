@@ -257,6 +257,34 @@ def test_one_volume_in_a_stack_of_volumes_of_mrc_is_read_several_are_refused(tmp
         np.testing.assert_array_equal(reader.read(WHOLE), VOLUME)
 
 
+def test_a_stack_of_mrc_volumes_of_one_section_each_is_one_of_sections(tmp_path):
+    path = files.mrc(tmp_path, VOLUME.astype(np.int16))
+    with mrcfile.open(path, mode="r+") as file:
+        file.header.ispg, file.header.mz = 401, 1
+    with open_volume(path) as reader:
+        np.testing.assert_array_equal(reader.read(WHOLE), VOLUME)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("sections", [0, -1, 4, 7])
+def test_stacks_of_parts_of_mrc_volumes_are_refused_and_can_be_mended(tmp_path, sections, order):
+    path = tmp_path / "it's.mrc"
+    files.mrc(tmp_path, VOLUME.view(np.int8)).rename(path)
+    with mrcfile.open(path, mode="r+") as file:
+        file.header.ispg, file.header.mz = 401, sections
+    if order == ">":
+        _swap_header(path, path.read_bytes())
+    refused(
+        path, rf"expected whole volumes in its 6 sections .* met {sections} sections for each, as mz; write"
+    )
+    with pytest.raises(InputError) as caught:
+        open_volume(path)
+    command = str(caught.value).split("; if it is one volume, python ")[1]
+    subprocess.run(["sh", "-c", f"{shlex.quote(sys.executable)} {command}"], check=True, timeout=60)
+    with open_volume(path) as reader:
+        np.testing.assert_array_equal(reader.read(WHOLE), VOLUME.view(np.int8))
+
+
 def test_complex_mrc_is_refused(tmp_path):
     refused(files.mrc(tmp_path, VOLUME.astype(np.complex64)), "met mode 4")
 

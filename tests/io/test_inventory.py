@@ -183,6 +183,22 @@ def test_chunks_of_hdf5_that_were_never_written_are_counted(tmp_path: Path) -> N
             assert volume.gaps() == gap
 
 
+def test_values_of_hdf5_in_one_piece_that_were_never_written_are_told(tmp_path: Path) -> None:
+    compact = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    compact.set_layout(h5py.h5d.COMPACT)
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset("never", VOLUME.shape, "u1")
+        file.create_dataset("zeros", data=np.zeros_like(VOLUME))
+        space = h5py.h5s.create_simple(VOLUME.shape)
+        h5py.h5d.create(file.id, b"compact", h5py.h5t.NATIVE_UINT8, space, compact)
+        file.create_dataset("outside", VOLUME.shape, "u1", external=str(tmp_path / "raw"))
+    (tmp_path / "raw").write_bytes(VOLUME.tobytes())
+    said = dict.fromkeys(("zeros", "compact", "outside")) | {"never": "its values were never written"}
+    for name, gap in said.items():
+        with open_volume(tmp_path / "a.h5", name) as volume:
+            assert volume.gaps() == gap
+
+
 def write_labels_with_a_gap(folder: Path, kind: str) -> Path:
     """A folder of slices that lacks one, or a data set of which one chunk was never written."""
     if kind == "slices":

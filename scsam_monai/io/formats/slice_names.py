@@ -143,13 +143,19 @@ def same_section(names: Sequence[str]) -> tuple[str, str] | None:
         >>> same_section(["s0.tif", "s1.tif", "s0.tiff"])
         ('s0.tif', 's0.tiff')
     """
-    number, seen = number_of(names), dict[tuple[object, ...], str]()
+    number, stems = number_of(names), dict[str, str]()
+    padded: dict[tuple[object, ...], str] = {}
     for name in names:
-        parts = re.split(f"({number})", _split(name)[0].casefold())
-        key = tuple(_value(part) if place % 2 else part for place, part in enumerate(parts))
-        if key in seen:
-            return seen[key], name
-        seen[key] = name
+        stem = _split(name)[0].casefold()
+        parts = re.split(f"({number})", stem)
+        key = tuple(_counted(part) if place % 2 else part for place, part in enumerate(parts))
+        first = stems.setdefault(stem, name)
+        if first == name and not any(re.fullmatch("[a-f]+", part) for part in parts[2:-1:2]):
+            # Of equal length they are hexadecimal or have other zeros elsewhere.
+            other = padded.setdefault(key, name)
+            first = other if len(_split(other)[0]) != len(stem) else name
+        if first != name:
+            return first, name
     return None
 
 
@@ -267,6 +273,11 @@ def _evenly(names: Sequence[str]) -> bool:
     values = [float(part[places[0]]) for part in parts]
     steps = [after - before for before, after in itertools.pairwise(values)]
     return len(places) == 1 and min(steps) > 0 and max(steps) - min(steps) < 1e-6 * max(steps)
+
+
+def _counted(part: str) -> tuple[float, bool]:
+    """A number, and whether it has a minus: a series that is tilted to both sides has 0.0 and -0.0."""
+    return _value(part), part.startswith("-")
 
 
 def _value(part: str) -> float:

@@ -178,6 +178,19 @@ def test_two_files_of_one_section_are_refused(tmp_path, other):
         open_volume(tmp_path)
 
 
+@pytest.mark.parametrize(
+    "names",
+    [
+        [f"{number:04x}.tif" for number in range(5000)],
+        ["1a000.tif", "01a0.tif"],
+        ["tilt_-3.0.tif", "tilt_-0.0.tif", "tilt_0.0.tif", "tilt_3.0.tif"],
+        ["0a1_s01.tif", "0a1_s10.tif", "a1_s01.tif"],
+    ],
+)
+def test_other_numbers_are_of_other_sections(names):
+    assert same_section(in_order(names)[0]) is None
+
+
 @pytest.mark.parametrize("mode", ["L", "RGB"])
 def test_jpeg_slices_are_read(tmp_path, mode, caplog):
     expected = []

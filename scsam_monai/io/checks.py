@@ -56,6 +56,11 @@ def of_one_slice(said: set[str]) -> Iterator[None]:
         _said_of_slices.reset(before)
 
 
+def is_one_slice() -> bool:
+    """Whether what is read now is one slice of a folder."""
+    return _said_of_slices.get() is not None
+
+
 def check_shape(header: ImageHeader) -> None:
     """Refuse what is neither an image (y, x) nor a volume (z, y, x), or has no pixels.
 

@@ -151,6 +151,26 @@ def test_missing_chunks_are_named(tmp_path: Path) -> None:
         assert volume.gaps() == "2 of 8 chunks are missing (c/0/1/0, c/1/1/0)"
 
 
+def test_chunks_under_other_names_beside_others_are_missing(tmp_path: Path) -> None:
+    nested = {"chunk_key_encoding": {"name": "v2", "separator": "/"}}
+    folder = zarr_of(chunks=(2, 8, 8), zarr_format=2, **nested)(tmp_path / "in.zarr")
+    for y in range(2):
+        for x in range(2):
+            (folder / "1" / f"{y}" / f"{x}").rename(folder / f"1.{y}.{x}")
+    with open_volume(folder) as volume:
+        said = "4 of 8 chunks are missing (1/0/0, 1/0/1, 1/1/0, ...); 4 have other names, like 1.0.0"
+        assert volume.gaps() == said
+
+
+def test_chunks_that_a_smaller_shape_left_behind_make_up_for_none(tmp_path: Path) -> None:
+    folder = ZARR(tmp_path / "in.zarr")
+    (folder / "c" / "7" / "1").mkdir(parents=True)
+    (folder / "c" / "7" / "1" / "1").touch()
+    (folder / "c" / "0" / "1" / "1").unlink()
+    with open_volume(folder) as volume:
+        assert volume.gaps() == "1 of 8 chunks are missing (c/0/1/1)"
+
+
 def test_chunks_of_hdf5_that_were_never_written_are_counted(tmp_path: Path) -> None:
     values = np.ones((5, 20, 20), np.uint8)
     with h5py.File(tmp_path / "a.h5", "w") as file:
@@ -159,6 +179,22 @@ def test_chunks_of_hdf5_that_were_never_written_are_counted(tmp_path: Path) -> N
         part = file.create_dataset("part", values.shape, "u1", chunks=(2, 16, 16))
         part[:4, :16] = 1
     for name, gap in (("whole", None), ("plain", None), ("part", "8 of 12 chunks were never written")):
+        with open_volume(tmp_path / "a.h5", name) as volume:
+            assert volume.gaps() == gap
+
+
+def test_values_of_hdf5_in_one_piece_that_were_never_written_are_told(tmp_path: Path) -> None:
+    compact = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    compact.set_layout(h5py.h5d.COMPACT)
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset("never", VOLUME.shape, "u1")
+        file.create_dataset("zeros", data=np.zeros_like(VOLUME))
+        space = h5py.h5s.create_simple(VOLUME.shape)
+        h5py.h5d.create(file.id, b"compact", h5py.h5t.NATIVE_UINT8, space, compact)
+        file.create_dataset("outside", VOLUME.shape, "u1", external=str(tmp_path / "raw"))
+    (tmp_path / "raw").write_bytes(VOLUME.tobytes())
+    said = dict.fromkeys(("zeros", "compact", "outside")) | {"never": "its values were never written"}
+    for name, gap in said.items():
         with open_volume(tmp_path / "a.h5", name) as volume:
             assert volume.gaps() == gap
 

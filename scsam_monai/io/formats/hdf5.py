@@ -39,6 +39,7 @@ class Hdf5Source:
         h5py = optional_library("h5py", path, "reads this format", "formats")
         with contextlib.suppress(ImportError):
             importlib.import_module("hdf5plugin")  # registers the filters it brings
+        self._h5py = h5py
         with contextlib.ExitStack() as stack:
             file = stack.enter_context(_opened(h5py, path))
             name = choose_array(path, _shapes(h5py, file), dataset)
@@ -63,10 +64,14 @@ class Hdf5Source:
         return self._files
 
     def gaps(self) -> str | None:
-        """How many chunks were never written; they read as the fill value. A file that lacks is refused before."""
+        """What was never written; it reads as the fill value. A file that lacks is refused before."""
         chunks = self._dataset.chunks
-        if chunks is None or self._dataset.is_virtual:
+        if self._dataset.is_virtual or self._dataset.external:
             return None
+        if chunks is None:  # compact values stand in the header of the data set and take no storage
+            layout, compact = self._dataset.id.get_create_plist().get_layout(), self._h5py.h5d.COMPACT
+            written = self._dataset.id.get_storage_size() > 0 or layout == compact or not self._dataset.size
+            return None if written else "its values were never written"
         grid = zip(self._dataset.shape, chunks, strict=True)
         every = math.prod(-(-size // edge) for size, edge in grid)
         lacking = every - self._dataset.id.get_num_chunks()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import shlex
 import warnings
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,8 @@ SUFFIXES = (".mrc", ".rec", ".st", ".map")
 
 _HEADER_BYTES = 1024
 _REAL_MODES = (0, 1, 2, 6, 12)  # int8, int16, float32, uint16, float16
+_STACKS, _MZ_AT = range(401, 631), 36
+"""Space groups of stacks of volumes, and the byte of the sections in each."""
 _IMOD_STAMP, _IMOD_SIGNED = 1146047817, 1
 _IMOD_AT = 40
 """Bytes before IMOD's stamp and flags in the extra space from byte 112 on."""
@@ -59,6 +63,7 @@ class MrcSource:
             raise InputError(path, expected="a readable image", met="no size", remedy="check that it is MRC")
         for text in dict.fromkeys(str(warning.message) for warning in met):
             say_once(logger, "%s: %s; read all the same, look at the result", path, text)
+        _check_stack(path, header)
         shape = _of_one_volume(path, mrcfile.utils.data_shape_from_header(header))
         dtype = mrcfile.utils.data_dtype_from_header(header)
         if int(header.mode) == 0 and (_imod_unsigned(header) or _beyond_signed(path, header)):
@@ -89,18 +94,34 @@ def _check_mode(path: Path, mode: int, met: list[warnings.WarningMessage]) -> No
         )
 
 
+def _check_stack(path: Path, header: Any) -> None:
+    """Refuse a stack of volumes (space groups from 401 on) whose sections are not those of whole volumes."""
+    sections, of_each = int(header.nz), int(header.mz)
+    if int(header.ispg) not in _STACKS or (of_each > 0 and sections % of_each == 0):
+        return
+    order = "little" if header.mz.dtype.newbyteorder("=").str == header.mz.dtype.str else "big"
+    number = f'({sections}).to_bytes(4, "{order}")'
+    code = f'f = open({json.dumps(str(path))}, "r+b"); f.seek({_MZ_AT}); f.write({number})'
+    raise InputError(
+        path,
+        expected=f"whole volumes in its {sections} sections (space group {int(header.ispg)})",
+        met=f"{of_each} sections for each, as mz",
+        remedy=f"write the right number; if it is one volume, python -c {shlex.quote(code)}",
+    )
+
+
 def _of_one_volume(path: Path, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape of the volume in a stack of volumes (space group 401) that holds one."""
-    if len(shape) > 3 and shape[0] > 1:
-        one = path.with_name(f"{path.stem}_0.mrc")
+    """The shape of the volume in a stack of volumes that holds one, or of volumes of one section each."""
+    if len(shape) > 3 and shape[0] > 1 and shape[1] > 1:
+        one, stack = (json.dumps(str(name)) for name in (path.with_name(f"{path.stem}_0.mrc"), path))
+        code = f"import mrcfile as m; m.write({one}, m.read({stack})[0])"
         raise InputError(
             path,
             expected="one volume",
             met=f"a stack of {shape[0]} volumes of shape {shape[1:]}",
-            remedy=f"save one as its own file, like python -c "
-            f'"import mrcfile as m; m.write({str(one)!r}, m.read({str(path)!r})[0])"',
+            remedy=f"save one as its own file and give --voxel-size-nm, like python -c {shlex.quote(code)}",
         )
-    return shape[-3:]
+    return (shape[0] * shape[1], *shape[2:]) if len(shape) > 3 else shape
 
 
 def _axes(path: Path, stated: tuple[int, ...]) -> str:

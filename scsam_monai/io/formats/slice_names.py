@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import itertools
 import math
 import re
@@ -11,26 +12,20 @@ from dataclasses import dataclass
 
 Key = list[tuple[float, str]]
 
-_COUNT, _SIGNED, _DECIMAL = r"[0-9]+", r"(?:(?<![0-9])-)?[0-9]+", r"[0-9]+(?:\.[0-9]+)?"
-"""What counts as a number: digits, with a minus that stands behind no digit, or with a point among them."""
+_COUNT, _DECIMAL = r"[0-9]+", r"[0-9]+(?:\.[0-9]+)?"
+_SIGNED, _SIGNED_DECIMAL = (rf"(?:(?<![0-9])[+-])?{number}" for number in (_COUNT, _DECIMAL))
+"""What counts as a number: digits, with a sign that stands behind no digit, with a point among them, or both."""
 
-_SERIES = (
-    "channel",
-    "ch",
-    "tile",
-    "time",
-    "position",
-    "pos",
-    "row",
-    "col",
-    "column",
-    "view",
-    "well",
-    "field",
-)
+_SERIES = {"channel", "ch", "tile", "col", "column", "view"}
 """Words whose number tells series apart, never the sections of one."""
-_TOGETHER = ({"r", "c"}, {"x", "y"}, {"c", "z"}, {"t", "z"})
-"""Letters that do so where both are there: of a tile, or of a channel or time point beside the section."""
+_PLACES = {"position", "pos", "row", "well", "field"}
+"""Words that do so, but beside a section: on wafers and grids each place has sections of its own."""
+_SECTION = {"s", "sec", "section", "slice"}
+_TOGETHER = (
+    *({"r", "c"}, {"x", "y"}, {"row", "col"}, {"row", "column"}),
+    *({"c", "z"}, {"t", "z"}, {"t", "s"}, {"series", "z"}, *({"time", word} for word in (*_SECTION, "z"))),
+)
+"""Words that do so where both are there: of a tile, or of a channel, tile or time point beside the section."""
 _NEARLY_ALL = 0.75
 """Of all pairs of numbers: some tiles may be missing. Dates with times of day make half of theirs at most."""
 
@@ -41,7 +36,7 @@ class Series:
 
     Attributes:
         examples: a name of one series, and a name of another for the same section.
-        pattern: for a shell, of the series of the second one.
+        pattern: for a shell, of one series and of no other name; empty where there is none.
         certain: False where they may as well be one series.
     """
 
@@ -72,8 +67,8 @@ def natural_key(name: str, number: str = _COUNT) -> Key:
 def in_order(names: Sequence[str]) -> tuple[list[str], str | None]:
     """Names in natural order, and in words what was decided where they could be read in two ways.
 
-    A minus is a sign where other names lack it. Numbers with points are decimals where those are as far from each
-    other everywhere, and not counted within the number before the point.
+    A minus or plus is a sign where other names lack it. Numbers with points are decimals where those are as far
+    from each other everywhere, and not counted within the number before the point.
 
     Example:
         >>> in_order(["z0.tif", "z1.tif", "z-2.tif", "z-1.tif"])[0]
@@ -82,27 +77,29 @@ def in_order(names: Sequence[str]) -> tuple[list[str], str | None]:
         (['a-1.tif', 'a-2.tif'], None)
     """
     number = number_of(names)
-    found = sorted(names, key=lambda name: natural_key(name, number))
-    if number == _SIGNED:
-        return found, f"a minus before a number is read as its sign: {_shown(found)}"
+    found = _by(number, names)
+    if number in (_SIGNED, _SIGNED_DECIMAL):
+        sign = "minus" if any(re.search("-[0-9]", name) for name in names) else "plus"
+        return found, f"a {sign} before a number is read as its sign: {_shown(found)}"
     if number == _DECIMAL:
         return found, f"numbers in the names are read as decimals: {_shown(found)}"
-    if not _counted_within(names) and _by_decimals(names) != found:
+    if not _counted_within(names) and _by(_DECIMAL, names) != found:
         return found, f"points in the names are not read as those of decimals: {_shown(found)}"
     return found, None
 
 
 def number_of(names: Sequence[str]) -> str:
     """What counts as a number in these names, a regular expression."""
-    if any(re.search("-[0-9]", name) for name in names):
+    count, decimal = _COUNT, _DECIMAL
+    if any(re.search("[+-][0-9]", name) for name in names):
         stems = [_split(name)[0].casefold() for name in names]
         bare, signed = ({re.sub(number, "#", stem) for stem in stems} for number in (_COUNT, _SIGNED))
         if len(signed) < len(bare):
-            return _SIGNED
+            count, decimal = _SIGNED, _SIGNED_DECIMAL
     if _counted_within(names):
-        return _COUNT
-    decimal = _by_decimals(names)
-    return _DECIMAL if decimal != sorted(names, key=natural_key) and _evenly(decimal) else _COUNT
+        return count
+    found = _by(decimal, names)
+    return decimal if found != _by(count, names) and _evenly(found, decimal) else count
 
 
 def number_gaps(names: Sequence[str]) -> str | None:
@@ -143,13 +140,19 @@ def same_section(names: Sequence[str]) -> tuple[str, str] | None:
         >>> same_section(["s0.tif", "s1.tif", "s0.tiff"])
         ('s0.tif', 's0.tiff')
     """
-    number, seen = number_of(names), dict[tuple[object, ...], str]()
+    number, stems = number_of(names), dict[str, str]()
+    padded: dict[tuple[object, ...], str] = {}
     for name in names:
-        parts = re.split(f"({number})", _split(name)[0].casefold())
-        key = tuple(_value(part) if place % 2 else part for place, part in enumerate(parts))
-        if key in seen:
-            return seen[key], name
-        seen[key] = name
+        stem = _split(name)[0].casefold()
+        parts = re.split(f"({number})", stem)
+        key = tuple(_counted(part) if place % 2 else part for place, part in enumerate(parts))
+        first = stems.setdefault(stem, name)
+        if first == name and not any(re.fullmatch("[a-f]+", part) for part in parts[2:-1:2]):
+            # Of equal length they are hexadecimal or have other zeros elsewhere.
+            other = padded.setdefault(key, name)
+            first = other if len(_split(other)[0]) != len(stem) else name
+        if first != name:
+            return first, name
     return None
 
 
@@ -162,16 +165,23 @@ def several_series(names: Sequence[str]) -> Series | None:
     Args:
         names: in natural order.
     """
-    number = _SIGNED if number_of(names) == _SIGNED else _DECIMAL
+    number = _SIGNED_DECIMAL if number_of(names) in (_SIGNED, _SIGNED_DECIMAL) else _DECIMAL
     groups = defaultdict[str, list[list[str]]](list)
     for name in names:
         parts = re.split(f"({number})", _split(name)[0])
         groups["#".join(parts[::2]).casefold()].append([*parts, name])
     found = [*_by_words(groups), *(one for rows in groups.values() for one in _by_numbers(rows))]
-    return min(found, key=lambda series: not series.certain, default=None)
+    if not found:
+        return None
+    examples, parted, certain = min(found, key=lambda one: not one[-1])
+    return Series(examples, _pattern_of_one(parted, names) if certain else "", certain)
 
 
-def _by_words(groups: dict[str, list[list[str]]]) -> Iterator[Series]:
+_Found = tuple[tuple[str, str], list[list[list[str]]], bool]
+"""Two examples, the names of one series or another, and whether they are certain to be several."""
+
+
+def _by_words(groups: dict[str, list[list[str]]]) -> Iterator[_Found]:
     """Two groups of names of other words that share numbers, all of one's or half of them."""
     every = {words: range(1, len(rows[0]) - 1, 2) for words, rows in groups.items()}
     varying = {words: _places(rows) for words, rows in groups.items()}
@@ -186,7 +196,7 @@ def _by_words(groups: dict[str, list[list[str]]]) -> Iterator[Series]:
             enough = len(shared) > 1 or (shared and len(keyed[first]) > 2)
             if enough and 2 * len(shared) >= len(keyed[second]):
                 names = keyed[first][shared[0]], keyed[second][shared[0]]
-                yield Series(names, _pattern(groups[second]), not _may_count(first, second))
+                yield names, [groups[second], groups[first]], not _may_count(first, second)
                 break
 
 
@@ -194,7 +204,7 @@ _GROUPS = 50
 """As many groups of words are compared with each other."""
 
 
-def _by_numbers(rows: list[list[str]]) -> Iterator[Series]:
+def _by_numbers(rows: list[list[str]]) -> Iterator[_Found]:
     """Names whose numbers at two places or more go through every pair."""
     places = _places(rows)
     lengths = [len({row[place] for row in rows}) for place in places]
@@ -202,17 +212,22 @@ def _by_numbers(rows: list[list[str]]) -> Iterator[Series]:
     if len(places) < 2 or len(rows) < _NEARLY_ALL * combined:
         return
     words = {place: (re.findall("[a-z]+", rows[0][place - 1].casefold()) or [""])[-1] for place in places}
-    apart = [place for place in places if words[place] in _SERIES]
-    for letters in _TOGETHER:
-        if letters <= set(words.values()):
-            apart += [place for place in places if words[place] in letters - {"z"}]
+    met = set(words.values())
+    telling = _SERIES if _SECTION & met else _SERIES | _PLACES
+    for together in _TOGETHER:
+        if together <= met:
+            telling = telling | together - _SECTION - {"z"}
+    apart = [place for place in places if words[place] in telling]
     if apart or len(rows) == combined:
         first = rows[0]
         fixed = apart or places[:1]
         of_it = [row for row in rows if any(row[place] != first[place] for place in fixed)]
         other = min(of_it, key=lambda row: sum(row[place] != first[place] for place in places))
-        same = [row for row in rows if all(row[place] == other[place] for place in fixed)]
-        yield Series((first[-1], other[-1]), _pattern(same), bool(apart))
+        parted = [
+            [row for row in rows if all(row[place] == one[place] for place in fixed)]
+            for one in (other, first)
+        ]
+        yield (first[-1], other[-1]), parted, bool(apart)
 
 
 def _places(rows: list[list[str]]) -> list[int]:
@@ -224,6 +239,15 @@ def _numbers(row: list[str], places: Sequence[int]) -> tuple[float, ...]:
     return tuple(_value(row[place]) for place in places)
 
 
+def _pattern_of_one(parted: list[list[list[str]]], names: Sequence[str]) -> str:
+    """For a shell: what all names of one series have in common and no other name has; empty where nothing is."""
+    for rows in parted:
+        pattern, of_it = _pattern(rows), {row[-1] for row in rows}
+        if {name for name in names if fnmatch.fnmatchcase(name, pattern)} <= of_it:
+            return pattern
+    return ""
+
+
 def _pattern(rows: list[list[str]]) -> str:
     """For a shell: a name with ``*`` in place of the numbers that differ."""
     (*parts, name), free = rows[0], _places(rows)
@@ -232,18 +256,25 @@ def _pattern(rows: list[list[str]]) -> str:
 
 
 def _may_count(first: str, second: str) -> bool:
-    """Whether two groups differ by a single letter or by hexadecimal digits, which may number sections, too."""
+    """Whether two groups differ by a single letter or by hexadecimal digits, which may number sections, too.
+
+    Those may end a word (``partA``, ``partB``); what ends alike alone is two words (``BSE``, ``SE``).
+    """
     one, other = (re.findall(r"[a-z]+|[^a-z]", words) for words in (first, second))
     for _ in range(2):  # what both begin with and end with
         while one and other and one[-1] == other[-1]:
             one.pop()
             other.pop()
         one, other = one[::-1], other[::-1]
+    if one and other and one[0].isalpha() and other[0].isalpha():
+        letters = zip(one[0], other[0], strict=False)
+        common = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], letters))
+        one[0], other[0] = one[0][common:], other[0][common:]
     return all(re.fullmatch("[a-z]?|[a-f#]*", "".join(runs)) for runs in (one, other))
 
 
-def _by_decimals(names: Sequence[str]) -> list[str]:
-    return sorted(names, key=lambda name: natural_key(name, _DECIMAL))
+def _by(number: str, names: Sequence[str]) -> list[str]:
+    return sorted(names, key=lambda name: natural_key(name, number))
 
 
 def _counted_within(names: Sequence[str]) -> bool:
@@ -258,15 +289,20 @@ def _counted_within(names: Sequence[str]) -> bool:
     return steps <= {0, 1}
 
 
-def _evenly(names: Sequence[str]) -> bool:
+def _evenly(names: Sequence[str], number: str) -> bool:
     """Whether decimals in names go up by the same step, at the one place where the names differ."""
-    parts = [re.split(f"({_DECIMAL})", _split(name)[0].casefold()) for name in names]
+    parts = [re.split(f"({number})", _split(name)[0].casefold()) for name in names]
     if len({tuple(part[::2]) for part in parts}) > 1:
         return False
     places = [place for place in range(1, len(parts[0]), 2) if len({part[place] for part in parts}) > 1]
     values = [float(part[places[0]]) for part in parts]
     steps = [after - before for before, after in itertools.pairwise(values)]
     return len(places) == 1 and min(steps) > 0 and max(steps) - min(steps) < 1e-6 * max(steps)
+
+
+def _counted(part: str) -> tuple[float, bool]:
+    """A number, and whether it has a minus: a series that is tilted to both sides has 0.0 and -0.0."""
+    return _value(part), part.startswith("-")
 
 
 def _value(part: str) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Callable
 from contextlib import closing
@@ -130,18 +131,26 @@ def _check_series(folder: Path, names: list[str]) -> None:
         )
     series = several_series(names)
     if series is not None and series.certain:
-        other = folder.resolve().with_name(f"{folder.resolve().name}_2")
         raise InputError(
             folder,
             expected="slices of one series",
             met=f"{' beside '.join(series.examples)}",
-            remedy="give each series a folder of its own, like "
-            f"mkdir {quote(str(other))} && mv {quote(str(folder))}/{series.pattern} {quote(str(other))}",
+            remedy="give each series a folder of its own" + _parting(folder, series.pattern),
         )
     if series is not None:
         say_once(logger, "%s: %s and %s are read as sections of one stack", folder, *series.examples)
     if order := in_order(names)[1]:
         say_once(logger, "%s: %s", folder, order)
+
+
+def _parting(folder: Path, pattern: str) -> str:
+    """The command that moves the slices of one series; empty where no pattern is theirs alone."""
+    if not pattern:
+        return ""
+    place = folder.resolve()
+    others = (place.with_name(f"{place.name}_{number}") for number in itertools.count(2))
+    other = quote(str(next(one for one in others if not one.exists())))
+    return f", like mkdir {other} && mv {quote(str(folder))}/{pattern} {other}"
 
 
 def _check_alike(header: ImageHeader, first: ImageHeader) -> None:

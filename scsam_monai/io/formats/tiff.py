@@ -134,8 +134,7 @@ class TiffSource:
             with errors_raised("tifffile"):
                 tif = stack.enter_context(tifffile.TiffFile(path))
                 check_files(path, tif)
-                if tif.is_imagej:
-                    check_imagej(path, tif)
+                check_imagej(path, tif)
                 pages = stored_pages(path, tif)
                 _say_orientation(path, pages.keyframe)
                 self._signed = _is_signed(tif, pages)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import functools
 import html
+import json
 import logging
 import math
 import re
+import shlex
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +20,7 @@ import numpy as np
 import tifffile
 
 from scsam_monai.errors import InputError
-from scsam_monai.io.checks import say_once
+from scsam_monai.io.checks import is_one_slice, say_once
 from scsam_monai.io.formats.source import Box, MappedArray
 from scsam_monai.threads import usable_cores
 
@@ -87,14 +89,20 @@ def check_files(path: Path, tif: tifffile.TiffFile) -> None:
 
 
 def check_imagej(path: Path, tif: tifffile.TiffFile) -> None:
-    """Refuse a file whose ImageJ description tells of more or fewer images than there are.
+    """Refuse a file read by its ImageJ description if that tells of more or fewer images than there are.
 
-    So it is when the description was taken along from the stack that it was cut from. What then counts is the
-    description, for tifffile and for ImageJ, which goes past further pages.
+    So it is when the description was taken along from the stack that it was cut from. tifffile follows it, and
+    ImageJ goes past further pages, but where other metadata count: OME-XML, or the shape that tifffile or
+    Micro-Manager wrote.
 
     Raises:
         InputError: naming both numbers.
     """
+    if not tif.is_imagej:
+        return
+    by_others = tif.is_shaped or tif.is_lsm or tif.is_mmstack or tif.is_ome
+    if by_others and tif.series[0].kind != "imagej":
+        return
     stated = _imagej_images(tif)
     pages, first = len(tif.pages), tif.pages.first
     samples = first.shaped[0] * first.shaped[4]  # some writers count colours as images
@@ -105,15 +113,22 @@ def check_imagej(path: Path, tif: tifffile.TiffFile) -> None:
         end = tif.pages[1].offset if pages > 1 else tif.filehandle.size
         present = max(pages, (end - first.dataoffsets[0]) // first.nbytes)
     if present < stated or pages > stated:
-        copied = path.with_name(f"{path.stem}_pages.tif")
         raise InputError(
             path,
             expected=f"{stated} images, as its ImageJ description says",
             met=f"{present}",
-            remedy="copy or export it again; if all is there, write its pages without the description: "
-            f'python -c "import tifffile as t; t.imwrite({str(copied)!r}, '
-            f"t.imread({str(path)!r}, key=slice(None)), photometric='minisblack')\"",
+            remedy="export the slices again, each as an image of its own"
+            if is_one_slice()
+            else f"copy or export it again; if all is there, {_left_behind(path)}",
         )
+
+
+def _left_behind(path: Path) -> str:
+    """How to write the pages of a file without its description."""
+    copied, text = (json.dumps(str(name)) for name in (path.with_name(f"{path.stem}_pages.tif"), path))
+    pages = f"t.imread({text}, key=slice(None))"
+    code = f'import tifffile as t; t.imwrite({copied}, {pages}, photometric="minisblack")'
+    return f"write its pages without the description and give --voxel-size-nm: python -c {shlex.quote(code)}"
 
 
 def _imagej_images(tif: tifffile.TiffFile) -> int:

@@ -144,6 +144,9 @@ def chunk_files(folder: Path, metadata: Iterable[str]) -> Iterator[str]:
     Args:
         folder: of the array.
         metadata: names of the files that describe it.
+
+    Raises:
+        InputError: one is a link to what is not there; zarr would read the fill value.
     """
     kept, folders = frozenset(metadata), [os.fspath(folder)]
     while folders:
@@ -152,6 +155,8 @@ def chunk_files(folder: Path, metadata: Iterable[str]) -> Iterator[str]:
                 first, *others = entry.name.split(".")
                 is_chunk = (first == "c" or first.isdigit()) and all(part.isdigit() for part in others)
                 if entry.name in kept or (is_chunk and not entry.is_dir()):
+                    if entry.is_symlink():
+                        check_links([Path(entry.path)])
                     yield entry.path
                 elif is_chunk and not others:
                     folders.append(entry.path)
@@ -202,6 +207,7 @@ class ZarrSource:
 
     def read(self, box: Box) -> np.ndarray:
         """Decode the chunks that ``box`` touches."""
+        check_links(map(Path, self._chunks(box)))
         return np.asarray(self._array[box])
 
     def files(self, box: Box | None = None) -> Iterator[str]:
@@ -212,14 +218,23 @@ class ZarrSource:
 
     def gaps(self) -> str | None:
         """How many chunks are missing beside those that are there; they read as the fill value."""
-        there = sum(1 for _ in self.files()) - sum((self.stored.path / name).is_file() for name in _METADATA)
-        lacking = math.prod(-(-size // step) for size, step in self._grid()) - there
+        counts = [-(-size // step) for size, step in self._grid()]
+        there, others = 0, list[str]()
+        for name in _chunk_names(self.stored.path):
+            place = _place(self._array, name)
+            if place is None:
+                others.append(name)
+            else:
+                there += all(index < count for index, count in zip(place, counts, strict=True))
+        lacking = math.prod(counts) - there
         if lacking <= 0 or not there:
             return None
         every = self._chunks(tuple(slice(0, size) for size in self._array.shape))
         named = itertools.islice((name for name in every if not Path(name).exists()), 3)
         names = ", ".join(os.path.relpath(name, self.stored.path) for name in named)
-        return f"{lacking} of {lacking + there} chunks are missing ({names}{', ...' if lacking > 3 else ''})"
+        named_else = f"; {len(others)} have other names, like {min(others)}" if others else ""
+        more = ", ..." if lacking > 3 else ""
+        return f"{lacking} of {lacking + there} chunks are missing ({names}{more}){named_else}"
 
     def _grid(self) -> list[tuple[int, int]]:
         """Length and edge of a file along each axis of the array; a file may hold many chunks, as a shard."""
@@ -239,31 +254,48 @@ class ZarrSource:
         """Nothing is held open."""
 
 
+def _chunk_names(folder: Path) -> Iterator[str]:
+    """What looks like a chunk in the folder of an array, by its name from there."""
+    start = len(os.fspath(folder)) + 1
+    return (file[start:].replace(os.sep, "/") for file in chunk_files(folder, ()))
+
+
+def _place(array: Any, name: str) -> tuple[int, ...] | None:
+    """Where a chunk of this name belongs; None where the metadata give chunks other names."""
+    same = re.sub(r"[0-9]+", "0", name) == array.metadata.encode_chunk_key((0,) * array.ndim)
+    return tuple(map(int, re.findall(r"[0-9]+", name))) if same else None
+
+
 def _check_names(where: Path, array: Any) -> None:
     """Refuse chunks under other names than the metadata give them: all would read as the fill value.
 
     So it is when ``dimension_separator`` was lost. One chunk that has its name is enough.
     """
-    named, other = array.metadata.encode_chunk_key((0,) * len(array.shape)), None
-    for file in chunk_files(where, ()):
-        check_links([Path(file)])
-        met = os.path.relpath(file, where).replace(os.sep, "/")
-        if not array.shape or re.sub(r"\d+", "0", met) == named:
+    other, form = None, array.metadata.encode_chunk_key((0,) * array.ndim)
+    for name in _chunk_names(where):
+        if not array.shape or _place(array, name) is not None:
             return
-        other = other or met
+        other = other or name
     if other is None:
         return
-    key, file = (
-        ("dimension_separator", ".zarray")
-        if array.metadata.zarr_format == 2
-        else ("separator", "zarr.json, in its chunk_key_encoding")
-    )
     raise InputError(
         where,
-        expected=f"chunks with names like {named}, as its metadata say",
+        expected=f"chunks with names like {form}, as its metadata say",
         met=other,
-        remedy=f'write "{key}": "{"/" if "/" in other.removeprefix("c/") else "."}" into its {file}',
+        remedy=_encoding(array.metadata.zarr_format, other),
     )
+
+
+def _encoding(zarr_format: int, name: str) -> str:
+    """What to write into the metadata of an array whose chunks have names like this one."""
+    separator = name[1] if name.startswith("c") else "/" if "/" in name else "."
+    if zarr_format == 2 and name.startswith("c"):
+        return "its chunks are those of zarr 3: copy the array again with its zarr.json, without .zarray"
+    if zarr_format == 2:
+        return f'write "dimension_separator": "{separator}" into its .zarray'
+    kind = "default" if name.startswith("c") else "v2"
+    configuration = f'"configuration": {{"separator": "{separator}"}}'
+    return f'write "chunk_key_encoding": {{"name": "{kind}", {configuration}}} into its zarr.json'
 
 
 def _plain_axes(array: Any) -> str:

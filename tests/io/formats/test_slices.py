@@ -106,6 +106,19 @@ SEVERAL = {
         names_of("S{:03d}_Tile_r{}-c{}", range(9), (1, 2), (1, 2))[:-3],
         "S*_Tile_r1-c2.tif",
     ),
+    "tiles of SBEMimage": (
+        names_of("stack_g0000_t{:04d}_s{:05d}", range(2), range(4)),
+        "stack_g0000_t0001_s*.tif",
+    ),
+    "series of Leica": (names_of("Series{:03d}_z{:03d}_ch00", range(2), range(4)), "Series001_z*_ch00.tif"),
+    "tiles in rows": (names_of("s{}_row{}_col{}", range(4), (1, 2), (1, 2)), "s*_row1_col2.tif"),
+    "time points": (names_of("time{}_slice{}", range(2), range(4)), "time1_slice*.tif"),
+    "positions": (names_of("position{}_z{}", range(2), range(4)), "position1_z*.tif"),
+    "more masks than images": (
+        [*names_of("{}", range(4)), *names_of("{}_mask", range(5))],
+        "*_mask.tif",
+    ),
+    "an image of some masks": ([*names_of("s{}_mask", range(9)), *names_of("s{}", range(3))], "s*_mask.tif"),
 }
 
 
@@ -126,9 +139,42 @@ def test_names_of_several_series_are_refused_and_can_be_parted(tmp_path, names, 
     assert several_series(in_order(moved)[0]) is None
 
 
+def test_each_of_several_series_can_be_moved_in_turn(tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    names = names_of("ch{}_z{}", range(4), range(2))
+    for name in names:
+        tifffile.imwrite(folder / name, VOLUME[0])
+    for _ in range(3):
+        with pytest.raises(InputError, match="expected slices of one series") as caught:
+            open_volume(folder)
+        subprocess.run(["sh", "-c", str(caught.value).split(", like ")[1]], check=True, timeout=60)
+    assert read_image(folder).array.shape == (2, 40, 24)
+    moved = [sorted(file.name for file in (tmp_path / f"in_{number}").iterdir()) for number in (2, 3, 4)]
+    assert sorted(moved) == [names_of("ch{}_z{}", [channel], range(2)) for channel in (1, 2, 3)]
+
+
+def test_series_that_no_pattern_parts_are_refused_without_a_command(tmp_path):
+    names = [*names_of("{}_{}", range(4), range(3)), *names_of("{}_mask_{}", range(4), range(3))]
+    names += [name.replace("mask", "mask_old") for name in names if "mask" in name]
+    series = several_series(in_order(names)[0])
+    assert series.certain
+    assert series.pattern == ""
+    for name in names:
+        tifffile.imwrite(tmp_path / name, VOLUME[0])
+    with pytest.raises(InputError, match=r"; give each series a folder of its own$"):
+        open_volume(tmp_path)
+
+
 @pytest.mark.parametrize(
     "names",
     [
+        names_of("part{}_{:03d}", "AB", range(4)),
+        names_of("s{:03d}_left{}", range(4), "ab"),
+        [f"slice{n:02x}.tif" for n in range(256)],
+        names_of("fib_time{:02d}-{:02d}", range(9, 12), range(0, 60, 2)),
+        names_of("pos{}_section{}", range(3), range(4)),
+        names_of("Grid1_well{}_section{}", range(3), range(4)),
         names_of("s{}{}", range(4), "ab"),
         names_of("{}{}", "AB", range(4)),
         names_of("w{}_s{}", range(3), range(4)),
@@ -155,6 +201,12 @@ def test_what_may_be_one_series_is_read_and_said(tmp_path, caplog):
     [
         (["s_z-2.tif", "s_z-1.tif", "s_z0.tif", "s_z1.tif"], "a minus before a number is read as its sign"),
         (["-10.tif", "-2.tif", "3.tif"], "a minus before a number is read as its sign"),
+        (
+            ["tilt_-3.0.tif", "tilt_-1.5.tif", "tilt_+0.0.tif", "tilt_+1.5.tif"],
+            "a minus before a number is read as its sign",
+        ),
+        (["z-06.tif", "z-03.tif", "z+00.tif", "z+03.tif"], "a minus before a number is read as its sign"),
+        (["z0.tif", "z+1.tif", "z+2.tif"], "a plus before a number is read as its sign"),
         (["z0.25.tif", "z0.5.tif", "z0.75.tif", "z1.tif"], "numbers in the names are read as decimals"),
         (["z9.75.tif", "z10.tif", "z10.25.tif", "z10.5.tif"], "numbers in the names are read as decimals"),
         (["s1.2.tif", "s1.4.tif", "s1.10.tif"], "points in the names are not read as those of decimals"),
@@ -176,6 +228,19 @@ def test_two_files_of_one_section_are_refused(tmp_path, other):
         InputError, match=r"expected one file for each section, met .* and .*; remove one of them"
     ):
         open_volume(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        [f"{number:04x}.tif" for number in range(5000)],
+        ["1a000.tif", "01a0.tif"],
+        ["tilt_-3.0.tif", "tilt_-0.0.tif", "tilt_0.0.tif", "tilt_3.0.tif"],
+        ["0a1_s01.tif", "0a1_s10.tif", "a1_s01.tif"],
+    ],
+)
+def test_other_numbers_are_of_other_sections(names):
+    assert same_section(in_order(names)[0]) is None
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB"])

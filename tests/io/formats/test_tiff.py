@@ -225,15 +225,56 @@ OF_IMAGEJ = "ImageJ=1.53t\nimages={0}\nslices={0}\nunit=nm\nspacing=16.0\nloop=f
 def test_an_imagej_description_of_another_stack_is_refused_and_can_be_left_behind(
     tmp_path, array, stated, compression
 ):
-    path, there = tmp_path / "stack.tif", 5 if array.ndim == 3 else 1
+    folder, there = tmp_path / "O'Brien's \"new\" stacks", 5 if array.ndim == 3 else 1
+    folder.mkdir()
+    path = folder / "stack.tif"
     write(path, array, description=OF_IMAGEJ.format(stated), metadata=None, compression=compression)
     with pytest.raises(InputError, match=rf"expected {stated} images, as its .* met {there}; copy") as caught:
         read_image(path)
     assert "\n" not in str(caught.value)
-    subprocess.run(
-        [sys.executable, *shlex.split(str(caught.value).split(": python ")[1])], check=True, timeout=60
-    )
-    np.testing.assert_array_equal(read_image(tmp_path / "stack_pages.tif").array, array)
+    before, command = str(caught.value).split(": python ")
+    assert before.endswith("without the description and give --voxel-size-nm")
+    subprocess.run(["sh", "-c", f"{shlex.quote(sys.executable)} {command}"], check=True, timeout=60)
+    np.testing.assert_array_equal(read_image(folder / "stack_pages.tif").array, array)
+
+
+@pytest.mark.parametrize("compression", [None, "zlib"])
+def test_slices_with_the_imagej_description_of_their_stack_alone_are_to_be_exported_again(
+    tmp_path, compression
+):
+    text = OF_IMAGEJ.format(5)
+    for number, section in enumerate(VOLUME):
+        write(tmp_path / f"s{number}.tif", section, description=text, metadata=None, compression=compression)
+    with pytest.raises(
+        InputError, match=r"met 1; export the slices again, each as an image of its own$"
+    ) as caught:
+        read_image(tmp_path)
+    assert "python" not in str(caught.value)
+
+
+@pytest.mark.parametrize("stated", [2, 9])
+@pytest.mark.parametrize("flavour", ["shaped", "ome"])
+def test_an_imagej_description_beside_other_metadata_does_not_count(tmp_path, flavour, stated):
+    path, text = tmp_path / "stack.tif", OF_IMAGEJ.format(stated)
+    if flavour == "shaped":
+        write(path, description=text)
+    else:  # as Micro-Manager does: a second description, which the writer only takes under another number
+        tags = [(271, "s", 0, text, True)]
+        write(path, ome=True, metadata={"axes": "ZYX"}, extratags=tags)
+        with tifffile.TiffFile(path) as tif:
+            place = tif.pages.first.tags[271].offset
+        with path.open("r+b") as file:
+            file.seek(place)
+            file.write((270).to_bytes(2, "little"))
+    with tifffile.TiffFile(path) as tif:
+        assert (tif.is_imagej, tif.series[0].kind) == (True, flavour)
+    np.testing.assert_array_equal(read_image(path).array, VOLUME)
+
+
+def test_slices_that_tifffile_wrote_with_the_description_of_their_stack_are_read(tmp_path):
+    for number, section in enumerate(VOLUME):
+        write(tmp_path / f"s{number}.tif", section, description=OF_IMAGEJ.format(5))
+    np.testing.assert_array_equal(read_image(tmp_path).array, VOLUME)
 
 
 def test_imagej_keeps_large_stacks_behind_one_page(tmp_path):

@@ -245,15 +245,44 @@ def test_one_volume_in_a_stack_of_volumes_of_mrc_is_read_several_are_refused(tmp
     with open_volume(tmp_path / "one.mrc") as reader:
         assert reader.voxel_size_nm == pytest.approx((4, 4, 4))
         np.testing.assert_array_equal(reader.read(WHOLE), VOLUME)
-    mrcfile.write(tmp_path / "two.mrc", np.stack([array, 255 - array]))
-    path = tmp_path / "two.mrc"
+    path = tmp_path / "O'Brien" / "two.mrc"
+    path.parent.mkdir()
+    mrcfile.write(path, np.stack([array, 255 - array]))
     refused(path, r"expected one volume, met a stack of 2 volumes of shape \(6, 40, 24\); save one")
+    with pytest.raises(InputError, match="give --voxel-size-nm, like python") as caught:
+        open_volume(path)
+    command = str(caught.value).split("like python ")[1]
+    subprocess.run(["sh", "-c", f"{shlex.quote(sys.executable)} {command}"], check=True, timeout=60)
+    with open_volume(path.with_name("two_0.mrc")) as reader:
+        np.testing.assert_array_equal(reader.read(WHOLE), VOLUME)
+
+
+def test_a_stack_of_mrc_volumes_of_one_section_each_is_one_of_sections(tmp_path):
+    path = files.mrc(tmp_path, VOLUME.astype(np.int16))
+    with mrcfile.open(path, mode="r+") as file:
+        file.header.ispg, file.header.mz = 401, 1
+    with open_volume(path) as reader:
+        np.testing.assert_array_equal(reader.read(WHOLE), VOLUME)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("sections", [0, -1, 4, 7])
+def test_stacks_of_parts_of_mrc_volumes_are_refused_and_can_be_mended(tmp_path, sections, order):
+    path = tmp_path / "it's.mrc"
+    files.mrc(tmp_path, VOLUME.view(np.int8)).rename(path)
+    with mrcfile.open(path, mode="r+") as file:
+        file.header.ispg, file.header.mz = 401, sections
+    if order == ">":
+        _swap_header(path, path.read_bytes())
+    refused(
+        path, rf"expected whole volumes in its 6 sections .* met {sections} sections for each, as mz; write"
+    )
     with pytest.raises(InputError) as caught:
         open_volume(path)
-    words = shlex.split(str(caught.value).split("like python ")[1])
-    subprocess.run([sys.executable, *words], check=True, timeout=60)
-    with open_volume(tmp_path / "two_0.mrc") as reader:
-        np.testing.assert_array_equal(reader.read(WHOLE), VOLUME)
+    command = str(caught.value).split("; if it is one volume, python ")[1]
+    subprocess.run(["sh", "-c", f"{shlex.quote(sys.executable)} {command}"], check=True, timeout=60)
+    with open_volume(path) as reader:
+        np.testing.assert_array_equal(reader.read(WHOLE), VOLUME.view(np.int8))
 
 
 def test_complex_mrc_is_refused(tmp_path):
@@ -473,15 +502,39 @@ def test_chunks_under_other_names_than_the_metadata_say_are_refused(tmp_path, st
         np.testing.assert_array_equal(reader.read(WHOLE), VOLUME)
 
 
-def test_chunks_of_zarr_3_under_other_names_are_refused(tmp_path):
+ENCODINGS = [{"name": name, "separator": separator} for name in ("v2", "default") for separator in "./"]
+
+
+@pytest.mark.parametrize("stored", ENCODINGS, ids=str)
+@pytest.mark.parametrize("stated", ENCODINGS, ids=str)
+def test_chunks_of_zarr_3_under_other_names_are_refused(tmp_path, stored, stated):
     path = tmp_path / "volume.zarr"
-    chunked(path, ".", 3)[:] = VOLUME
-    text = (path / "zarr.json").read_text()
-    (path / "zarr.json").write_text(text.replace('"separator": "."', '"separator": "/"'))
-    refused(
-        path,
-        r'like c/0/0/0, .* met c(\.\d){3}; write "separator": "\." into its zarr\.json, in its chunk_key',
-    )
+    options = {"shape": VOLUME.shape, "chunks": (2, 16, 8), "dtype": "u1"}
+    zarr.create_array(path, chunk_key_encoding=stored, **options)[:] = VOLUME
+    metadata = json.loads((path / "zarr.json").read_text())
+    metadata["chunk_key_encoding"] = {
+        "name": stated["name"],
+        "configuration": {"separator": stated["separator"]},
+    }
+    (path / "zarr.json").write_text(json.dumps(metadata))
+    if stored != stated:
+        with pytest.raises(
+            InputError, match=r"expected chunks with names like .* into its zarr\.json"
+        ) as caught:
+            open_volume(path)
+        remedy = str(caught.value).split("; write ")[1].removesuffix(" into its zarr.json")
+        (path / "zarr.json").write_text(json.dumps(metadata | json.loads(f"{{{remedy}}}")))
+    with open_volume(path) as reader:
+        np.testing.assert_array_equal(reader.read(WHOLE), VOLUME)
+
+
+def test_chunks_of_zarr_3_under_metadata_of_zarr_2_are_told(tmp_path):
+    path = tmp_path / "volume.zarr"
+    chunked(path, "/", 3)[:] = VOLUME
+    (path / "zarr.json").unlink()
+    chunked(tmp_path / "two.zarr", "/")
+    (tmp_path / "two.zarr" / ".zarray").rename(path / ".zarray")
+    refused(path, r"met c/\d/\d/\d; its chunks are those of zarr 3: copy the array again with its zarr\.json")
 
 
 @pytest.mark.parametrize("zarr_format", [2, 3])
@@ -505,6 +558,21 @@ def test_chunks_that_are_links_to_nothing_are_refused(tmp_path):
         chunk.unlink()
         chunk.symlink_to("../objects/a")
     refused(path, r"expected a file, met a link to \.\./objects/a, where nothing is")
+
+
+def test_one_chunk_that_is_a_link_to_nothing_is_not_read_as_the_fill_value(tmp_path):
+    path = tmp_path / "volume.zarr"
+    chunked(path, ".")[:] = VOLUME
+    (path / "2.1.0").unlink()
+    (path / "2.1.0").symlink_to("../objects/a")
+    dangling = r"2\.1\.0: expected a file, met a link to \.\./objects/a, where nothing is"
+    with open_volume(path) as reader:
+        np.testing.assert_array_equal(reader.read([(0, 4), (0, 40), (0, 24)]), VOLUME[:4])
+        for look in (lambda: reader.read(WHOLE), reader.gaps, lambda: list(reader.files())):
+            with pytest.raises(InputError, match=dangling):
+                look()
+    with pytest.raises(InputError, match=dangling):
+        read_labels(path)
 
 
 def test_an_array_has_no_data_sets(tmp_path):

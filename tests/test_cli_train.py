@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from scsam_monai.cli import app
 from scsam_monai.data.dataset import load_dataset
 from scsam_monai.data.synthetic import generate_volume
+from scsam_monai.io import write_stack
 
 door = importlib.import_module("scsam_monai.cli.train")  # the package has a command of that name
 
@@ -74,7 +75,10 @@ def test_the_next_command_has_the_voxel_size_that_all_images_share(dataset, size
     (item,) = content["training"]
     content["training"] = [item | {"voxel_size_nm": size} for size in sizes]
     (dataset / "dataset.json").write_text(json.dumps(content))
-    assert door._voxel_size(load_dataset(dataset)) == ["--voxel-size-nm", option]
+    description = load_dataset(dataset)
+    assert door._voxel_size(description) == (True, ["--voxel-size-nm", option])
+    write_stack(dataset / item["image"], np.ones((2, 32, 32), np.uint8), (16, 16, 16))  # says it itself
+    assert door._voxel_size(description) == (False, ["--voxel-size-nm", option])
 
 
 def test_what_others_log_of_their_bookkeeping_is_left_out(monkeypatch) -> None:

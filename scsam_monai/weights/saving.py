@@ -17,8 +17,8 @@ from torch import Tensor
 from scsam_monai.filesystem.atomic import atomic_path, write_errors
 
 FULL = (
-    "free some space and start again with --resume (of the bundle --resume True), which goes on from the last whole "
-    "checkpoint"
+    "free some space and start again with --resume (of the bundle --resume True), which goes on from the last "
+    "whole checkpoint"
 )
 
 

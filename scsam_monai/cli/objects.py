@@ -47,7 +47,7 @@ ClassNames = Annotated[
     list[str] | None,
     typer.Option("--class", metavar="VALUE=NAME", help="Name of a class, if the file states none; repeat."),
 ]
-Ignore = Annotated[int, typer.Option(help="Label of unknown voxels, unless it is named as a class.")]
+Ignore = Annotated[int, typer.Option(help="Label of unknown voxels; 255 is a class where --class names it.")]
 ImageAxes = Annotated[
     str | None,
     typer.Option(

@@ -288,7 +288,7 @@ def _check_names(where: Path, array: Any) -> None:
 
 def _encoding(zarr_format: int, name: str) -> str:
     """What to write into the metadata of an array whose chunks have names like this one."""
-    separator = name[1] if name.startswith("c") else "/" if "/" in name else "."
+    separator = (name[1:2] or "/") if name.startswith("c") else "/" if "/" in name else "."
     if zarr_format == 2 and name.startswith("c"):
         return "its chunks are those of zarr 3: copy the array again with its zarr.json, without .zarray"
     if zarr_format == 2:

@@ -123,7 +123,7 @@ def _check_evaluation(config: Any) -> None:
 
     The network would be scored with the weights that it was built with, and the run in ``run_dir`` moved away.
     """
-    if "evaluating" in config and "$leave_processes()" in (config.get("finalize") or ()):
+    if "evaluating" in config and "$leave_processes(@network)" in (config.get("finalize") or ()):
         raise InputError(
             "--config_file",
             expected="evaluate.json with the configs of one process",

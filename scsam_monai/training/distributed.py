@@ -14,7 +14,8 @@ import ignite.distributed as idist
 import numpy as np
 import torch
 import torch.distributed as dist
-from torch import Tensor
+import torch.distributed.nn.functional  # noqa: F401  imported later, its default arguments would hold the group
+from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 
 from scsam_monai.errors import InputError
@@ -63,9 +64,18 @@ def join_processes() -> None:
         warnings.simplefilter("ignore")
 
 
-def leave_processes() -> None:
-    """End the group of processes; does nothing for a single process."""
+def leave_processes(network: nn.Module | None = None) -> None:
+    """End the group of processes and its threads; does nothing for a single process.
+
+    What still holds the group keeps its threads, and one of those that lets go of a tensor while Python ends
+    aborts the process.
+
+    Args:
+        network: the network that trained; if it is a ``DistributedDataParallel`` it cannot train any more.
+    """
     idist.finalize()  # ignite would go on asking a group that is gone
+    if isinstance(network, nn.parallel.DistributedDataParallel):
+        del network.reducer, network.logger, network.process_group
     if dist.is_initialized():
         dist.destroy_process_group()
 

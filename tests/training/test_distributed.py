@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import os
 import socket
+import subprocess
+import sys
+from pathlib import Path
 
 import ignite.distributed as idist
 import numpy as np
@@ -69,6 +73,35 @@ def test_after_leaving_a_process_is_alone_again(monkeypatch):
     leave_processes()
     assert idist.backend() is None
     assert float(idist.all_reduce(3.0)) == 3
+
+
+LEAVES = """
+import os
+import torch
+import ignite.distributed as idist
+from scsam_monai.training.distributed import join_processes, leave_processes
+
+def of_group():
+    tasks = (f"/proc/self/task/{task}/comm" for task in os.listdir("/proc/self/task"))
+    return [name for name in (open(task).read() for task in tasks) if "gloo" in name]
+
+join_processes()
+network = torch.nn.parallel.DistributedDataParallel(torch.nn.Linear(3, 3))
+network(torch.ones(2, 3)).sum().backward()
+idist.all_reduce(torch.ones(3))
+assert of_group()
+leave_processes(network)
+assert not of_group(), of_group()
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="the system does not list threads")
+def test_no_thread_of_the_group_outlives_it():
+    """One that lets go of a tensor while Python ends would abort the process."""
+    told = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}
+    words = [sys.executable, "-c", LEAVES]
+    done = subprocess.run(words, env={**os.environ, **told}, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from scsam_monai.cli.options import print_table
+from scsam_monai.errors import InputError
 from scsam_monai.progress import Progress, amount
 
 weights_app = typer.Typer(no_args_is_help=True, help="Named encoder weights: list, fetch, verify, pack.")
@@ -88,6 +89,8 @@ def pack_command(
 
     if name == "model":
         paths = pack_model(source, target, pixel_size_nm)
+    elif pixel_size_nm is not None:
+        raise InputError("--pixel-size-nm", expected="NAME model", met=name, remedy="leave it out")
     else:
         paths = pack_weights(name, source, target, manifest)
     print_table([[str(path), _size(path.stat().st_size)] for path in paths])

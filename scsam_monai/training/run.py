@@ -22,10 +22,10 @@ from scsam_monai.errors import InputError
 from scsam_monai.filesystem.atomic import check_writable, write_errors
 from scsam_monai.filesystem.locks import holder, lease
 from scsam_monai.inference.pixel_size import network_pixel_size
-from scsam_monai.io.voxel_size import check_factor
 from scsam_monai.training.crops import BalancedCropDataset
 from scsam_monai.training.handlers.best import BestWeights
 from scsam_monai.training.handlers.checkpoint import parse_resume
+from scsam_monai.training.volumes import check_scales
 from scsam_monai.weights.build import load_weights
 from scsam_monai.weights.record import recorded_class_names
 
@@ -129,17 +129,19 @@ def pixel_size_to_keep(network: Any, start_from: str | Path | None) -> float | N
 def check_scale(description: DatasetDescription, pixel_size_nm: float) -> None:
     """Refuse items whose pixels are too far from the network's, before the first validation meets them.
 
+    Training items were looked at when they were read.
+
     Args:
-        description: whose items of all sections are looked at.
+        description: whose validation and test items are looked at.
         pixel_size_nm: nm per pixel that the network trains at.
 
     Raises:
         InputError: if an item is more than 8 times off; beyond 2 a warning is logged.
     """
-    for items in description.sections.values():
-        for item in items:
-            for edge in set(item["voxel_size_nm"][1:]):
-                check_factor(edge, pixel_size_nm, item["image"])
+    scored = [*description.validation, *description.test]
+    known = {edge for item in description.training for edge in item["voxel_size_nm"][1:]}
+    new = [item for item in scored if not known.issuperset(item["voxel_size_nm"][1:])]
+    check_scales(((item["image"], item["voxel_size_nm"]) for item in new), pixel_size_nm)
 
 
 def check_class_names(trained: Sequence[str] | None, names: Sequence[str]) -> None:

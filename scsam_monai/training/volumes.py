@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,6 +73,7 @@ def load_volumes(
         )
     sizes = [_voxel_size(item, voxel_size_nm) for item in data]
     pixel = pixel_size_nm or _shared_pixel_size(data, sizes)
+    check_scales(zip((item["image"] for item in data), sizes, strict=True), pixel)
     images: dict[str, tuple[np.ndarray, tuple[float, float]]] = {}
     volumes = []
     for item, size in zip(data, sizes, strict=True):
@@ -98,6 +99,24 @@ def load_volumes(
             )
         )
     return volumes, pixel
+
+
+def check_scales(sizes: Iterable[tuple[Any, Sequence[float]]], pixel_size_nm: float) -> None:
+    """Refuse images whose pixels are too far from the network's, and warn once of each size that is far.
+
+    Args:
+        sizes: name of an image and its (z, y, x) voxel size in nm.
+        pixel_size_nm: nm per pixel that the network trains at.
+
+    Raises:
+        InputError: if one is more than 8 times off.
+    """
+    first: dict[float, Any] = {}
+    for image, size in sizes:
+        for edge in size[1:]:
+            first.setdefault(edge, image)
+    for edge, image in first.items():
+        check_factor(edge, pixel_size_nm, image)
 
 
 def _voxel_size(item: Mapping[str, Any], default: Sequence[float] | None) -> VoxelSize:
@@ -134,8 +153,6 @@ def _factors(item: Mapping[str, Any], size: VoxelSize, pixel: float, isotropic: 
             met=f"{size} nm (z, y, x)",
             remedy='set planes to "xy"',
         )
-    for edge in size[1:]:
-        check_factor(edge, pixel, item["image"])
     z, y, x = (1.0 if abs(edge / pixel - 1) <= SAME else edge / pixel for edge in size)
     return (z if isotropic else 1.0), y, x
 

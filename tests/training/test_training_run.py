@@ -43,6 +43,14 @@ def test_scale_warns_beyond_two(caplog):
     assert "cell.tif" in caplog.text
 
 
+def test_a_scale_is_warned_of_once(caplog):
+    """Training items were warned of when they were read; of many alike one is named."""
+    same, other = ({"image": name, "voxel_size_nm": [30, nm, nm]} for name, nm in (("a.tif", 40), ("b.tif", 5)))
+    known = {0: "background"}
+    check_scale(DatasetDescription(Path("dataset.json"), known, [same], [same], [other, other]), 16)
+    assert [record.getMessage().partition(":")[0] for record in caplog.records] == ["b.tif"]
+
+
 def test_classes_of_another_order_are_refused():
     check_class_names(["background", "er"], ["background", "er"])
     check_class_names(None, ["background", "er"])

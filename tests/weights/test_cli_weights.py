@@ -86,3 +86,5 @@ def test_pack(tmp_path: Path) -> None:
     assert '"sha256": "' in (tmp_path / "shipped.json").read_text()
     result = scsam("pack", "model", tmp_path / "none.pt", tmp_path)
     assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
+    result = scsam("pack", "scsam_mae_tiny", tmp_path / "mae.pt", tmp_path, "--pixel-size-nm", 8)
+    assert "--pixel-size-nm: expected NAME model, met scsam_mae_tiny" in result.stderr

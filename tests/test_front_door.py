@@ -84,7 +84,9 @@ def test_models_by_name_path_and_folder(tmp_path: Path, monkeypatch: pytest.Monk
     assert (
         check_model() == check_model("scsam") == check_model(shipped) == check_model(str(SHIPPED)) == shipped
     )
-    shutil.copytree(SHIPPED, tmp_path / "scsam")
+    (tmp_path / "scsam").mkdir()  # of anything else
+    assert check_model("scsam") == shipped
+    shutil.copytree(SHIPPED, tmp_path / "scsam", dirs_exist_ok=True)
     assert check_model("scsam") == Path("scsam/model.pt")
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match=r"met a folder without model\.pt"):

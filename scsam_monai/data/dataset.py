@@ -95,6 +95,17 @@ def load_dataset(path: str | Path, require: Sequence[str] = ("training",)) -> Da
     return DatasetDescription(path, labels, training, validation, test)
 
 
+def check_has(description: DatasetDescription, section: str) -> None:
+    """Refuse a data set without items in a section that is to be scored.
+
+    Raises:
+        InputError: if there are none.
+    """
+    if not description.sections[section]:
+        remedy = f'add "{section}" with an image and its labels to it'
+        raise InputError(description.path, expected=f"a {section} part to score", met="none", remedy=remedy)
+
+
 def description_path(path: str | Path) -> Path:
     """Return the path of a data set's ``dataset.json``, from that of the file or its folder.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,15 +40,20 @@ Bounds = list[list[int]]
 
 def blocks_of(items: Sequence[Annotation]) -> list[tuple[int, Bounds]]:
     """Divide what is labelled into blocks through all sections: index of the item and block."""
-    if len(items) >= MANY:
-        return [(index, [[0, size] for size in item.label.shape[1:]]) for index, item in enumerate(items)]
-    found = []
+    found: list[tuple[int, Bounds]] = []
+    regions = Counter(item.image for item in items)
     for index, item in enumerate(items):
+        if len(items) >= MANY and regions[item.image] == 1:
+            found.append((index, [[0, size] for size in item.label.shape[1:]]))
+            continue
         known = (item.label != IGNORE_LABEL).any(axis=0)
         if not known.any():
             continue
         rows, columns = (np.flatnonzero(known.any(axis=axis)) for axis in (1, 0))
         spans = [(int(each[0]), int(each[-1]) + 1) for each in (rows, columns)]
+        if len(items) >= MANY:  # the whole image would take its other regions with it
+            found.append((index, [list(span) for span in spans]))
+            continue
         area = math.prod(stop - start for start, stop in spans)
         edge = int(np.clip(math.sqrt(area * len(items) / BLOCKS), *EDGE))
         for top, bottom in _cut(spans[0], edge):

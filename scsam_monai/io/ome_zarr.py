@@ -288,6 +288,6 @@ def _create_array(
 def _plain_zstd(folder: Path) -> None:
     """Leave the level alone in Zarr 2: numcodecs adds ``checksum: false``, which tensorstore refuses to read."""
     for file in folder.glob("*/.zarray"):
-        stated = json.loads(file.read_text())
+        stated = json.loads(file.read_text("utf-8"))
         stated["compressor"] = {"id": "zstd", "level": _LEVEL}
-        file.write_text(json.dumps(stated, indent=2))
+        file.write_text(json.dumps(stated, indent=2), "utf-8")

@@ -22,6 +22,7 @@ from scsam_monai.data.held_back import Bounds, hold_back, write_parts
 from scsam_monai.errors import InputError
 from scsam_monai.filesystem.atomic import sha256_of, sha256_over, write_json
 from scsam_monai.io.formats import files_of
+from scsam_monai.io.voxel_size import REFUSE_BEYOND
 from scsam_monai.progress import StageProgress, progress_of
 from scsam_monai.training.adapt import AdaptResult, is_shipped, told_name
 from scsam_monai.training.adapt_stages import score_model, train_stage
@@ -36,6 +37,8 @@ CHECKED = "checked.pt"
 
 Later adaptations are scored against it and go on from it: a model knows what it has learned from."""
 RECORD = "adapt.json"
+CHECKED_OF = "checked_is_of"
+"""In the record: SHA-256 of the model that ``checked.pt`` was, before that learned from the held-back part."""
 GOOD_START = 0.5
 """Mean IoU of the classes that a model knows from which on training goes on from it."""
 SHORT_S, FAIR_START = 180.0, 0.3
@@ -83,7 +86,12 @@ class Adaptation:
         self.notes = list(found.notes)
         self.given, self.hashes = start, [sha256_over(files_of(item.image)) for item in found.learn]
         self.start, kept = unspoilt(start, self.hashes, found)
-        blocks = hold_back(found, kept)
+        if kept and self.start is start:
+            self._tell(
+                f"{told_name(start)} may have learned from what is held back, and its score be too good: "
+                f"{CHECKED} beside it belongs to another model"
+            )
+        blocks = _of_whole_images(self.hashes, hold_back(found, kept))
         self.state = self._begin([minutes, blocks])
         self.parts = write_parts(found, blocks, work / "data")
         for note in self.parts.notes:
@@ -105,7 +113,10 @@ class Adaptation:
         after = self._done("after", lambda: self._train("check", self.parts.checked, minutes, settings))
         after = after or self._nothing()
         known = not math.isnan(after["mean_iou"])
-        if (known or not is_shipped(self.given)) and not after["mean_iou"] > before["mean_iou"]:
+        better_than_none = known and math.isnan(before["mean_iou"])  # of a start that cannot see the images
+        if (known or not is_shipped(self.given)) and not (
+            better_than_none or after["mean_iou"] > before["mean_iou"]
+        ):
             return self._refuse(before, after)
         if not known:
             self._tell("nobody knows whether it is good: look at what it draws")
@@ -173,6 +184,13 @@ class Adaptation:
         return max(left, 0.1 * self.seconds) / 60
 
     def _score_start(self) -> dict[str, float]:
+        pixel = self.start.pixel_size_nm
+        if pixel is not None and not _is_seen(self.found, pixel):
+            self._tell(
+                f"{told_name(self.given)} is not scored: it sees {pixel:g} nm per pixel, and images have "
+                f"pixels more than {REFUSE_BEYOND:g} times finer or coarser"
+            )
+            return self._nothing()
         report = progress_of("scoring the start", self.progress)
         if report is not None:
             report(0, 1)
@@ -231,22 +249,27 @@ class Adaptation:
             f"{told_name(self.given)} stays: on the held-back part the adapted model is no better, {scores}; label "
             "more, or give it more --minutes"
         )
-        write_json(self.output / RECORD, self._record(before, after, adapted=False))
+        record, path = self._record(before, after, adapted=False), self.output / RECORD
+        earlier = read_json(path) if path.is_file() else {}
+        write_json(path, record | {CHECKED_OF: earlier.get(CHECKED_OF)})
         return self._finish(self.given.path, before, after, adapted=False)
 
     def _publish(self, better: Path, before: Mapping[str, float], after: Mapping[str, float]) -> AdaptResult:
         """Put the files in their places, each of them whole."""
         target = self.output / MODEL_FILE
         # What was held back is noted before anything that has learned the rest can be a start.
-        write_json(self.output / RECORD, self._record(before, after, adapted=True))
+        record = self._record(before, after, adapted=True)
+        now, old = sha256_of(better), self.given.sha256  # which a stop may leave in its place
+        write_json(self.output / RECORD, record | {CHECKED_OF: [now, old]})
         if self.parts.everything is not None:
             checked = self.work / "check" / MODEL_FILE
             put_model(self.output / CHECKED, checked, read_record(checked))
         for picture in sorted((self.work / "check" / "validation").glob("*.png"))[:1]:
             copy_whole(picture, self.output / "held_back.png")
-        write_json(self.work / "state.json", self.state | {"publishing": sha256_of(better)})
+        write_json(self.work / "state.json", self.state | {"publishing": now})
         metric = {"name": "mean_iou", "value": _or_none(after["mean_iou"])}
         earlier = replace_model(target, better, read_record(better) | {"metric": metric})
+        write_json(self.output / RECORD, record | {CHECKED_OF: [now]})
         if earlier is not None:
             self._tell(f"the earlier model is kept as {self.output / earlier}")
         return self._finish(target, before, after, adapted=True)
@@ -292,14 +315,25 @@ def unspoilt(
 
     Returns:
         The model as it was before it learned from the held-back part of one of these images, where that is kept
-        beside it; and the blocks by the index of the image.
+        beside it, else the start itself; and the blocks by the index of the image.
     """
     checked, record = start.path.with_name(CHECKED), start.path.with_name(RECORD)
     if found.check or not checked.is_file() or not record.is_file():
         return start, {}
     before = _held_back(record)
     kept = {index: before[image] for index, image in enumerate(hashes) if image in before}
-    return (ModelFile(checked), kept) if kept else (start, {})
+    of = read_json(record).get(CHECKED_OF)
+    belongs = start.path.name == MODEL_FILE if of is None else start.sha256 in of
+    return (ModelFile(checked) if kept and belongs else start), kept
+
+
+def _of_whole_images(hashes: Sequence[str], blocks: Sequence[Sequence[Bounds]]) -> list[list[Bounds]]:
+    """Return for each item what is held back of its image, by any of the items of that image."""
+    held: dict[str, list[Bounds]] = {}
+    for image, own in zip(hashes, blocks, strict=True):
+        others = held.setdefault(image, [])
+        others += [block for block in own if block not in others]
+    return [list(held[image]) for image in hashes]
 
 
 def _held_back(record: Path) -> dict[str, list[Bounds]]:
@@ -320,9 +354,15 @@ def _has_named_encoders(network: Mapping[str, Any]) -> bool:
 
 
 def _pixel_size(found: Annotations) -> float:
-    """Return the pixel size of the finest image, or the first multiple of it that is not too fine."""
+    """Return the pixel size of the finest image, or the first multiple that is not too fine or the last allowed."""
     finest = min(min(item.voxel_size_nm[1:]) for item in found.learn)
-    return finest * max(1, math.ceil(FINEST_NM / finest - 0.01))
+    return finest * min(max(1, math.ceil(FINEST_NM / finest - 0.01)), REFUSE_BEYOND)
+
+
+def _is_seen(found: Annotations, pixel: float) -> bool:
+    """Whether a network of that many nm per pixel takes all of the images."""
+    edges = [edge for item in (*found.learn, *found.check) for edge in item.voxel_size_nm[1:]]
+    return all(max(edge / pixel, pixel / edge) <= REFUSE_BEYOND for edge in edges)
 
 
 def _or_none(value: float) -> float | None:

@@ -167,17 +167,17 @@ def check_model(model: str | Path | None = None) -> Path:
     """Return the path of a trained network's file.
 
     Args:
-        model: a ``model.pt`` or a folder that holds one. None, like ``scsam``, takes the one that comes with the
-            package.
+        model: a ``model.pt`` or a folder that holds one. None, like ``scsam`` where that is neither, takes the one
+            that comes with the package.
 
     Raises:
         InputError: if there is no such file.
     """
     path = Path(SHIPPED_MODEL if model is None else model)
-    if model is None or (str(model) == SHIPPED_MODEL and not path.exists()):
-        return shipped_model()
-    if path.is_dir() and (path / MODEL_FILE).is_file():
+    if model is not None and (path / MODEL_FILE).is_file():
         return path / MODEL_FILE
+    if model is None or (str(model) == SHIPPED_MODEL and not path.is_file()):
+        return shipped_model()
     if not path.is_file():
         met = f"a folder without {MODEL_FILE}" if path.is_dir() else "no such file"
         remedy = f"check the path, or name {SHIPPED_MODEL}, the model that comes with the package"

@@ -31,6 +31,21 @@ def test_starts_from_the_weights_and_keeps_them_unless_others_are_better(
         assert all(torch.equal(whole[key], first[key]) for key in whole)
 
 
+def test_a_budget_that_validates_nothing_on_its_way_compares_its_end_with_the_start(
+    trained, monai_bundle, config, small_dataset, small_flags, tmp_path
+):
+    files = f"['{config('train')}','{config('cpu_budget')}']"
+    flags = ["--dataset_dir", str(small_dataset), "--run_dir", str(tmp_path), "--cpu_minutes", "0.05"]
+    flags += [*small_flags[:8], "--start_from", str(trained / "model.pt")]
+    monai_bundle("run", "training", "--config_file", files, *flags)
+    start, end = json.loads((tmp_path / "metrics.json").read_text())["validations"]
+    assert start["epoch"] == 0 < end["epoch"]
+    kept = json.loads((tmp_path / "model.json").read_text())
+    best = max(start, end, key=lambda row: row["mean_iou"])
+    assert (kept["epoch"], kept["metric"]["value"]) == (best["epoch"], best["mean_iou"])
+    assert (tmp_path / "test" / "metrics.json").is_file()
+
+
 def test_other_classes_are_refused(trained, monai_bundle, train_flags, small_dataset, small_flags, tmp_path):
     data = shutil.copytree(small_dataset, tmp_path / "data")
     content = json.loads((data / "dataset.json").read_text())

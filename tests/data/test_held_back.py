@@ -125,3 +125,15 @@ def test_a_patch_too_small_to_divide_is_learned_whole(tmp_path) -> None:
     assert not made.scored
     assert made.everything is None
     assert made.notes == ["too little is labelled to hold a part back: nothing is scored"]
+
+
+def test_of_many_regions_of_one_image_whole_regions_are_held_back(tmp_path) -> None:
+    label = np.full((1, 40, 10 * MANY), 255, np.uint8)
+    regions = [label.copy() for _ in range(MANY)]
+    for index, region in enumerate(regions):
+        region[:, 5:30, 10 * index : 10 * index + 8] = 1
+    items = [annotation(tmp_path, region) for region in regions]
+    blocks = hold_back(Annotations(NAMES, items), {})
+    held = [index for index, own in enumerate(blocks) if own]
+    assert 0 < len(held) < MANY
+    assert blocks[held[0]] == [[[5, 30], [10 * held[0], 10 * held[0] + 8]]]

@@ -194,6 +194,51 @@ def test_what_was_held_back_is_not_forgotten_beside_a_part_to_check_on(tmp_path,
     assert {item["image_sha256"]: item["blocks"] for item in found} == {"a": kept, "b": []}
 
 
+def test_what_is_held_back_of_an_image_is_so_in_all_items_of_it() -> None:
+    one, two, other = ([[[edge, edge + 9], [0, 9]]] for edge in (0, 50, 90))
+    found = adaptation._of_whole_images(["a", "a", "b", "a"], [one, two, other, []])
+    assert found == [one + two, one + two, other, one + two]
+
+
+def test_blocks_of_several_regions_of_an_image_are_all_recorded(pretended) -> None:
+    image, label = section()
+    tifffile.imwrite("raw.tif", image)
+    tifffile.imwrite("lab.tif", label)
+    items = [
+        {"image": "raw.tif", "label": "lab.tif", "region": [None, rows, None]}
+        for rows in ([0, 80], [80, 160])
+    ]
+    described = {"labels": NAMES, "voxel_size_nm": SIZE, "training": items}
+    Path("dataset.json").write_text(json.dumps(described))
+    adapt(".", None, "out", minutes=0.01)
+    held = json.loads(Path("out/adapt.json").read_text())["held_back"]
+    (blocks,) = (item["blocks"] for item in held)
+    assert min(rows[0] for rows, _ in blocks) < 80 <= max(rows[0] for rows, _ in blocks)
+
+
+def test_another_model_than_the_adapted_one_is_the_start_that_was_named(pretended) -> None:
+    run()
+    other = ModelFile("scsam")
+    for suffix in (".pt", ".json"):
+        Path("out", f"model_earlier_1{suffix}").write_bytes(other.path.with_suffix(suffix).read_bytes())
+    (held,) = json.loads(Path("out/adapt.json").read_text())["held_back"]
+    hashes, blocks, found = [held["image_sha256"]], held["blocks"], SimpleNamespace(check=[])
+    named = ModelFile("out/model_earlier_1.pt")
+    assert adaptation.unspoilt(named, hashes, found) == (named, {0: blocks})
+    start, kept = adaptation.unspoilt(ModelFile("out"), hashes, found)
+    assert (start.path, kept) == (Path("out/checked.pt"), {0: blocks})
+    result = run("other", model="out/model_earlier_1.pt")
+    assert any(note.startswith("out/model_earlier_1.pt may have learned from") for note in result.notes)
+
+
+def test_a_start_that_cannot_see_images_so_fine_is_not_scored_and_one_that_can_is_made(pretended) -> None:
+    result = run(voxel_size_nm=(0.7, 0.7, 0.7))
+    assert result.adapted
+    assert math.isnan(result.mean_before)
+    assert any(note.startswith("scsam is not scored: it sees 8 nm per pixel") for note in result.notes)
+    assert "learns afresh on the frozen encoders, at 5.6 nm per pixel" in result.notes
+
+
 def test_paths_are_not_taken_for_expressions(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     for name in ("$x_model", "@x_model", "%x_model", "x #1 @y %z '_model"):

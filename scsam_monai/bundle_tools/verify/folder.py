@@ -84,5 +84,5 @@ class BundleFolder:
             sections[section] = [{"image": f"{section}.tif", "label": f"{section}_labels.tif"}]
         classes = {str(index): name for index, name in enumerate(self.class_names)}
         content = {"labels": classes, "voxel_size_nm": list(size), **sections}
-        (folder / "dataset.json").write_text(json.dumps(content))
+        (folder / "dataset.json").write_text(json.dumps(content), "utf-8")
         return folder

@@ -150,7 +150,7 @@ class TrainTask(BundleTrainTask):
                 met="none",
                 remedy="renew the bundle's configs by starting the server anew",
             )
-        result: dict[str, Any] = json.loads(verdict.read_text())
+        result: dict[str, Any] = json.loads(verdict.read_text("utf-8"))
         return result
 
     def _partition_datalist(

@@ -86,6 +86,26 @@ class BestWeights:
             logger.warning("nothing was validated: %s holds the last weights, not the best", self.path)
             self._write(None)
 
+    def keep_last_or_start(self, validator: Evaluator, epoch: int) -> None:
+        """Keep the last weights of a run that validates nothing on its way, or a start that scores better.
+
+        The network has the weights that are kept.
+
+        Args:
+            validator: scores the network once, if :class:`ScoreStart` has scored the start.
+            epoch: that the run has come to.
+        """
+        self.keep_last()
+        if self.metric is not None and self.epoch == 0:
+            validator.run(epoch)
+            if self.epoch == 0:
+                logger.warning(
+                    "training made nothing better: %s holds the weights that it began with", self.path
+                )
+        if idist.get_world_size() > 1:
+            idist.barrier()  # the first process writes the weights that all load
+        load_weights(self.network, self.path)
+
     def state_dict(self) -> dict[str, Any]:
         """Best score and its epoch."""
         return {"metric": self.metric, "epoch": self.epoch}

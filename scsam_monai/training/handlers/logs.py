@@ -187,7 +187,7 @@ class MetricsLog:
         columns = list(dict.fromkeys(key for row in self.rows for key in row))
         with (
             atomic_path(self.run_dir / "metrics.csv") as temporary,
-            temporary.open("w", newline="") as stream,
+            temporary.open("w", newline="", encoding="utf-8") as stream,
         ):
             table = csv.DictWriter(stream, columns)
             table.writeheader()

@@ -5,6 +5,7 @@ import json
 import logging
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -70,6 +71,29 @@ def test_the_best_score_survives_a_resume(tmp_path: Path, network: nn.Linear) ->
     nn.init.constant_(network.weight, 2)
     validate(second, 2, 0.4)
     assert weights(second.path) == 1
+
+
+@pytest.mark.parametrize(("last", "kept"), [(0.7, 9), (0.4, 1)])
+def test_the_last_weights_take_the_place_of_a_start_that_is_not_better(
+    tmp_path: Path, network: nn.Linear, caplog: pytest.LogCaptureFixture, last: float, kept: int
+) -> None:
+    handler = BestWeights(tmp_path / "model.pt", network, "mean_iou")
+    nn.init.constant_(network.weight, 1)
+    validate(handler, 0, 0.5)
+    nn.init.constant_(network.weight, 9)
+    validator = SimpleNamespace(run=lambda epoch: validate(handler, epoch, last))
+    handler.keep_last_or_start(validator, 3)  # type: ignore[arg-type]
+    assert weights(handler.path) == kept == network.weight[0, 0].item()
+    assert ("training made nothing better" in caplog.text) == (kept == 1)
+
+
+def test_without_a_start_the_last_weights_are_kept_and_nothing_is_scored(
+    tmp_path: Path, network: nn.Linear
+) -> None:
+    handler = BestWeights(tmp_path / "model.pt", network, "mean_iou")
+    nn.init.constant_(network.weight, 9)
+    handler.keep_last_or_start(SimpleNamespace(), 3)  # type: ignore[arg-type]
+    assert weights(handler.path) == 9
 
 
 def test_a_score_that_is_not_a_number_is_logged(

@@ -90,6 +90,14 @@ def validate(log: MetricsLog, epoch: int, **metrics: Any) -> None:
     log(engine)
 
 
+def test_class_names_of_any_script_are_written_where_ascii_is_the_rule(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(io, "text_encoding", lambda encoding, *_: encoding or "ascii")  # as LC_ALL=C has it
+    validate(MetricsLog(tmp_path, ["background", "Mitochondriën"]), 1, iou=torch.tensor([0.5, 0.25]))
+    assert "iou/Mitochondriën" in (tmp_path / "metrics.csv").read_text("utf-8")
+
+
 def test_scalars_vectors_and_mappings_become_columns(tmp_path: Path) -> None:
     log = MetricsLog(tmp_path, ["background", "er"])
     validate(

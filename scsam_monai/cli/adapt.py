@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from scsam_monai.cli.datasets import parse_classes
-from scsam_monai.cli.options import print_table, voxel_size
+from scsam_monai.cli.options import parse_classes, print_table, voxel_size
 from scsam_monai.cli.quiet import logging_from
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from scsam_monai.cli.options import Axes, numbers, print_next, print_table, with_z_ranges
+from scsam_monai.cli.options import Axes, numbers, parse_classes, print_next, print_table, with_z_ranges
 from scsam_monai.errors import InputError
 
 if TYPE_CHECKING:
@@ -274,25 +274,3 @@ def _show_pairs(written: Path) -> None:
             f"no {' and no '.join(absent)} part: split by {'--train-z, ' if several else ''}--train-y or --train "
             "beside --validation-.. and --test-.., or let `scsam train` set a part aside for validation"
         )
-
-
-def parse_classes(pairs: list[str]) -> dict[str, str]:
-    """Read ``--class VALUE=NAME``; returns class names by label value.
-
-    Raises:
-        InputError: if one is of another form, or names a value twice.
-    """
-    from scsam_monai.data.importers.target import is_value
-
-    parts = [pair.partition("=") for pair in pairs]
-    for value, _, name in parts:
-        if not is_value(value) or not name:
-            raise InputError(
-                "--class",
-                expected="VALUE=NAME like 1=membrane, -1=unknown, 2-28=granule or others=granule",
-                met=repr("=".join((value, name))),
-                remedy="correct it",
-            )
-        if sum(other == value for other, _, _ in parts) > 1:
-            raise InputError("--class", expected=f"one name for {value}", met="several", remedy="leave one")
-    return {value: name for value, _, name in parts}

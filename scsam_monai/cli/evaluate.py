@@ -6,13 +6,14 @@ import math
 import shlex
 from collections.abc import Sequence
 from enum import StrEnum
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from scsam_monai.cli.objects import Ignore, VoxelSizeOption
-from scsam_monai.cli.options import Axes, as_typed, numbers, print_table, voxel_size
+from scsam_monai.cli.options import Axes, as_typed, numbers, parse_classes, print_table, voxel_size
 from scsam_monai.errors import InputError
 
 if TYPE_CHECKING:
@@ -80,8 +81,8 @@ def evaluate(
     from scsam_monai.progress import progress_of, stage_bars
 
     size = voxel_size(voxel_size_nm)
-    sizes = numbers("--sizes-nm", sizes_nm, float, "sizes in nm like 100,300,1000") or []
-    values = _parse_values(class_names)
+    sizes = _sizes(sizes_nm)
+    values = parse_classes(class_names) if class_names else None
     if output is not None and output.exists():
         raise InputError(
             output, expected="no output yet", met="one that is there", remedy="remove it or name another"
@@ -154,28 +155,20 @@ def evaluate(
         typer.echo(write_evaluation(output, found, stated))
 
 
+def _sizes(text: str) -> list[float]:
+    expected = "ascending sizes above 0 in nm like 100,300,1000"
+    sizes = numbers("--sizes-nm", text, float, expected) or []
+    if not all(one < other for one, other in pairwise([0.0, *sizes])):
+        raise InputError("--sizes-nm", expected=expected, met=repr(text), remedy="correct it")
+    return sizes
+
+
 def _opened(prediction: Path, axes: str | None) -> VolumeReader:
     """Open a prediction; one that this package wrote says itself what its axes are."""
     from scsam_monai.io.label_legend import read_legend
     from scsam_monai.io.volume import open_volume
 
     return open_volume(prediction, axes=None if prediction.exists() and read_legend(prediction) else axes)
-
-
-def _parse_values(pairs: list[str] | None) -> dict[str, str] | None:
-    from scsam_monai.data.importers.target import is_value
-
-    if not pairs:
-        return None
-    values = {}
-    for pair in pairs:
-        value, _, name = (part.strip() for part in pair.partition("="))
-        if not is_value(value) or not name:
-            raise InputError(
-                "--class", expected="VALUE=NAME", met=repr(pair), remedy="like --class 255=mitochondrion"
-            )
-        values[value] = name
-    return values
 
 
 def _voxel_size(predicted: VolumeReader, true: VolumeReader, given: list[float] | None) -> list[float] | None:

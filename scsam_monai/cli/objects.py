@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from scsam_monai.cli.options import Axes, as_typed, numbers, print_next, print_table, voxel_size
+from scsam_monai.cli.options import (
+    Axes,
+    as_typed,
+    numbers,
+    parse_classes,
+    print_next,
+    print_table,
+    voxel_size,
+)
 from scsam_monai.errors import InputError
 
 if TYPE_CHECKING:
@@ -103,7 +111,7 @@ def objects(
             labels,
             output,
             voxel_size_nm=voxel_size(voxel_size_nm),
-            class_names=parse_class_names(class_names),
+            class_names=_class_names(class_names),
             minimum_nm=min_size_nm,
             split=split.value,
             split_map=split_map,
@@ -176,7 +184,7 @@ def measure(
             objects=object_ids,
             image=image,
             voxel_size_nm=voxel_size(voxel_size_nm),
-            class_names=parse_class_names(class_names),
+            class_names=_class_names(class_names),
             contact_nm=distances or [0.0],
             outside=outside,
             minimum_nm=min_size_nm,
@@ -205,23 +213,8 @@ def measure(
     print_next(["scsam", "report", labels, "--measured", output, *told])
 
 
-def parse_class_names(pairs: Sequence[str] | None) -> dict[int, str] | None:
-    """Read ``VALUE=NAME`` pairs.
-
-    Raises:
-        InputError: for one that is none.
-    """
-    if not pairs:
-        return None
-    names = {}
-    for pair in pairs:
-        value, equals, name = pair.partition("=")
-        if not equals or not value.strip().isdigit() or not name.strip():
-            raise InputError(
-                "--class", expected="VALUE=NAME", met=repr(pair), remedy="like --class 1=mitochondrion"
-            )
-        names[int(value)] = name.strip()
-    return names
+def _class_names(pairs: Sequence[str] | None) -> dict[int, str] | None:
+    return {int(value): name for value, name in parse_classes(pairs, ranges=False).items()} if pairs else None
 
 
 def _print_found(found: FoundObjects) -> None:

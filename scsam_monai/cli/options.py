@@ -57,6 +57,36 @@ def voxel_size(text: str | None) -> list[float] | None:
     return numbers("--voxel-size-nm", text, float, "numbers (z, y, x) like 50,4.6,4.6")
 
 
+def parse_classes(pairs: Sequence[str], *, ranges: bool = True) -> dict[str, str]:
+    """Read ``--class VALUE=NAME``; returns class names by label value.
+
+    Args:
+        pairs: as typed.
+        ranges: whether a value may also be a range, ``others`` or below 0.
+
+    Raises:
+        InputError: if one is of another form, or names a value twice.
+    """
+    from scsam_monai.data.importers.target import is_value
+
+    names: dict[str, str] = {}
+    for pair in pairs:
+        value, _, name = (part.strip() for part in pair.partition("="))
+        if not name or not (is_value(value) if ranges else value.isdecimal()):
+            more = ", -1=unknown, 2-28=granule or others=granule" if ranges else ""
+            raise InputError(
+                "--class",
+                expected=f"VALUE=NAME like 1=mitochondrion{more}",
+                met=repr(pair),
+                remedy="correct it",
+            )
+        value = str(int(value)) if value.isdecimal() else value
+        if value in names:
+            raise InputError("--class", expected=f"one name for {value}", met="several", remedy="leave one")
+        names[value] = name
+    return names
+
+
 def with_z_ranges(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command ``--train-z``, ``--validation-z``, ``--test-z`` and ``--gap``.
 

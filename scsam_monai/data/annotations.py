@@ -14,8 +14,8 @@ import numpy as np
 
 from scsam_monai.data.dataset import DESCRIPTION_NAME, load_dataset
 from scsam_monai.data.directions import warn_of_directions
-from scsam_monai.data.importers.target import UNKNOWN, ValueMap, name_of
-from scsam_monai.data.items import BACKGROUND, IGNORE_LABEL, volume_shape
+from scsam_monai.data.importers.target import ValueMap, name_of
+from scsam_monai.data.items import BACKGROUND, IGNORE_LABEL, UNKNOWN, plain_name, volume_shape
 from scsam_monai.data.pairing import pair_by_name
 from scsam_monai.errors import InputError
 from scsam_monai.filesystem.atomic import atomic_path
@@ -321,6 +321,7 @@ def _with_unknown(
     names: dict[str, str], arrays: Sequence[np.ndarray], unlabelled: int | None, where: str
 ) -> tuple[dict[str, str], list[str]]:
     """Add what is unknown to the names, and settle whether 0 is background."""
+    names = {value: plain_name(name) for value, name in names.items()}
     implied = {value: name for value, name in ALWAYS_UNKNOWN.items() if name_of(int(value), names) is None}
     if unlabelled is not None:
         named = names.get(str(unlabelled), UNKNOWN)

@@ -18,6 +18,7 @@ from scsam_monai.data.items import IGNORE_LABEL, as_uint8, item_shape
 from scsam_monai.errors import InputError
 from scsam_monai.io import crop, intensity_range, read_header, read_image, read_labels
 from scsam_monai.io.checks import check_values
+from scsam_monai.io.voxel_size import REFUSE_BEYOND, SAME
 
 logger = logging.getLogger(__name__)
 
@@ -94,7 +95,7 @@ def inspect_dataset(
     ]
     warnings = _contradictions(reports) + _overlaps(description)
     items = [report.item for report in reports if not report.problems]
-    warnings += unequal_voxels(items)
+    warnings += unequal_voxels(items) + _pixel_sizes(description.training)
     if deep:
         warnings += _never_seen(description, reports)
     if deep and compare:
@@ -214,6 +215,19 @@ def _contradictions(reports: list[ItemReport]) -> list[str]:
 
 def _nm(size: Sequence[float]) -> str:
     return " x ".join(f"{length:g}" for length in size)
+
+
+def _pixel_sizes(items: Sequence[Mapping[str, Any]]) -> list[str]:
+    edges = [edge for item in items for edge in item["voxel_size_nm"][1:]]
+    fine, coarse = min(edges, default=1.0), max(edges, default=1.0)
+    if coarse <= fine * (1 + SAME):
+        return []
+    told = (
+        f"training: pixels of {fine:g} to {coarse:g} nm; all are resampled to {coarse:g} nm, or to the size of a "
+        f"model that training goes on from; scsam train --set pixel_size_nm={fine:g} takes the finest"
+    )
+    far = f"; more than a factor of {REFUSE_BEYOND:g} is refused"
+    return [told + (far if coarse > REFUSE_BEYOND * fine else "")]
 
 
 def _never_seen(description: DatasetDescription, reports: list[ItemReport]) -> list[str]:

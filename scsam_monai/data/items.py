@@ -19,8 +19,20 @@ IGNORE_LABEL = 255
 """Value of voxels of which nothing is known."""
 
 BACKGROUND = "background"
+UNKNOWN = "unknown"
 
 _KEYS = {"image", "label", "voxel_size_nm", "region", "annotated"}
+
+
+def plain_name(name: str) -> str:
+    """Return a class name without spaces around it; "background" and "unknown" in whatever case they are typed.
+
+    Example:
+        >>> plain_name("Background"), plain_name(" UNKNOWN "), plain_name("Golgi")
+        ('background', 'unknown', 'Golgi')
+    """
+    lowered = name.strip().casefold()
+    return lowered if lowered in (BACKGROUND, UNKNOWN) else name.strip()
 
 
 def parse_labels(content: Mapping[str, Any], *, where: str | Path) -> dict[int, str]:
@@ -37,10 +49,12 @@ def parse_labels(content: Mapping[str, Any], *, where: str | Path) -> dict[int, 
     if not isinstance(labels, dict) or not all(str(key).isdigit() for key in labels):
         raise _labels_error(where, "no such key" if labels is None else repr(labels))
     names = {int(key): name for key, name in sorted(labels.items(), key=lambda pair: int(pair[0]))}
-    values = list(names.values())
     consecutive = list(names) == list(range(len(names))) and 2 <= len(names) <= IGNORE_LABEL
-    named = all(isinstance(name, str) and name.strip() for name in values)
-    if not consecutive or not named or values[0] != BACKGROUND or len(set(values)) < len(values):
+    if not consecutive or not all(isinstance(name, str) and name.strip() for name in names.values()):
+        raise _labels_error(where, repr(labels))
+    names = {class_id: plain_name(name) for class_id, name in names.items()}
+    values = list(names.values())
+    if values[0] != BACKGROUND or UNKNOWN in values or len(set(values)) < len(values):
         raise _labels_error(where, repr(labels))
     if content.get("ignore_label", IGNORE_LABEL) != IGNORE_LABEL:
         raise InputError(
@@ -68,7 +82,7 @@ def class_ids(annotated: object, labels: Mapping[int, str], *, where: str | Path
     by_name = {name: index for index, name in labels.items()}
     ids = {0}
     for entry in annotated:
-        known = by_name.get(entry) if isinstance(entry, str) else entry
+        known = by_name.get(plain_name(entry)) if isinstance(entry, str) else entry
         if type(known) is not int or known not in labels:
             raise InputError(
                 where,
@@ -85,7 +99,7 @@ def _labels_error(where: str | Path, met: str) -> InputError:
         f"{where}: labels",
         expected='class names by id, like {"0": "background", "1": "mitochondrion"}, ids without gaps',
         met=met,
-        remedy="list every class once",
+        remedy=f"list every class once; {UNKNOWN} is none: its voxels are {IGNORE_LABEL}",
     )
 
 

@@ -40,7 +40,7 @@ def read_sections(path: str | Path) -> tuple[int, int] | None:
 
 
 def read_legend(path: str | Path) -> LabelLegend | None:
-    """Return the names and colours of the classes in a label file; None where it states none.
+    """Return the names and colours of the classes in a label file; None where it states none or is damaged.
 
     Args:
         path: an OME-Zarr of labels, or a TIFF with the classes as text.
@@ -61,9 +61,12 @@ def read_legend(path: str | Path) -> LabelLegend | None:
 
 
 def _texts(path: Path) -> list[str]:
-    """What a TIFF says in words, in ImageJ's way and in OME's."""
-    with tifffile.TiffFile(path) as file:
-        return [str((file.imagej_metadata or {}).get("Info", "")), _description(file.ome_metadata)]
+    """What a TIFF says in words, in ImageJ's way and in OME's; nothing where it is no TIFF."""
+    try:
+        with tifffile.TiffFile(path) as file:
+            return [str((file.imagej_metadata or {}).get("Info", "")), _description(file.ome_metadata)]
+    except tifffile.TiffFileError:  # who opens it for its voxels says so
+        return []
 
 
 def _description(ome: str | None) -> str:

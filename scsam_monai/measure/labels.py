@@ -9,8 +9,7 @@ from typing import Self
 
 import numpy as np
 
-from scsam_monai.data.importers.target import UNKNOWN
-from scsam_monai.data.items import BACKGROUND, IGNORE_LABEL
+from scsam_monai.data.items import BACKGROUND, IGNORE_LABEL, UNKNOWN, plain_name
 from scsam_monai.errors import InputError
 from scsam_monai.io.checks import as_label_array
 from scsam_monai.io.formats.mrc import as_imod_shows
@@ -90,13 +89,13 @@ class LabelReader:
         self.shape = self.volume.shape
         self.ndim = 2 if self.shape[0] == 1 else 3
         self._names = self._named(class_names)
-        named = class_names if isinstance(class_names, Mapping) and ignore_label == IGNORE_LABEL else {}
+        named = self._names if isinstance(class_names, Mapping) and ignore_label == IGNORE_LABEL else {}
         self.ignore_label = ignore_label if named.get(ignore_label, UNKNOWN) == UNKNOWN else -1
 
     def _named(self, given: Mapping[int, str] | Sequence[str] | None) -> dict[int, str]:
         if given is not None:
             pairs = given.items() if isinstance(given, Mapping) else enumerate(given)
-            return {int(class_id): str(name) for class_id, name in pairs}
+            return {int(class_id): plain_name(str(name)) for class_id, name in pairs}
         legend = read_legend(self.path) if self.path.exists() else None
         return {} if legend is None else dict(enumerate(legend.class_names))
 

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
-from scsam_monai.data.importers.target import UNKNOWN, ValueMap
-from scsam_monai.data.items import BACKGROUND, IGNORE_LABEL
+from scsam_monai.data.importers.target import OTHERS, ValueMap, name_of
+from scsam_monai.data.items import BACKGROUND, IGNORE_LABEL, UNKNOWN
 from scsam_monai.errors import InputError
 from scsam_monai.measure.labels import unknown_alone
 
 SHOWN = 5
 """Label values that an error names."""
+MOST_CLASSES = 256
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,6 +82,8 @@ def pair_classes(
         InputError: a name or a value of the truth that is no class of the prediction, or nothing but unknown voxels
             and background in the truth.
     """
+    if values is None or known:
+        _refuse_objects(where[0], prediction, known, ignore_label)
     if values is None:
         names = dict(known)
         if known:
@@ -91,9 +94,9 @@ def pair_classes(
             names[highest] = BACKGROUND if highest == 0 else f"class {highest}"
         predicted, true, unknown_label = prediction, truth, ignore_label
     else:
-        value_map = ValueMap.parse(values)
-        if not _gives(value_map, ignore_label):
-            value_map = ValueMap.parse({**values, str(ignore_label): UNKNOWN})
+        by_others = OTHERS in values and ignore_label != 0  # which others do not hold
+        named = by_others or name_of(ignore_label, values) is not None
+        value_map = ValueMap.parse(values if named else {**values, str(ignore_label): UNKNOWN})
         value_map.check(truth, where[1])
         true, unknown_label = value_map.apply(truth), IGNORE_LABEL
         if known:
@@ -113,9 +116,22 @@ def pair_classes(
     return Pair(predicted, true, tuple(titles), unknown_label, float(is_unknown.mean()), int(undecided.sum()))
 
 
-def _gives(value_map: ValueMap, value: int) -> bool:
-    """Whether a value was given a class by name."""
-    return any(low <= value <= high for low, high, _ in value_map.ranges) or value_map.others is not None
+def _refuse_objects(
+    where: str | Path, labels: np.ndarray, known: Mapping[int, str], ignore_label: int
+) -> None:
+    """Refuse numbers of objects in place of class ids: every one would be a class."""
+    highest = int(np.max(labels, where=labels != ignore_label, initial=0))
+    if highest < MOST_CLASSES:
+        return
+    remedy = "name the file of class ids that they were found in"
+    if not known:
+        remedy += ", or score all as one class, like --class others=mitochondrion"
+    raise InputError(
+        where,
+        expected=f"class ids, up to {MOST_CLASSES - 1}",
+        met=f"the value {highest}, as numbers of objects have",
+        remedy=remedy,
+    )
 
 
 def _table(value_map: ValueMap, known: Mapping[int, str]) -> np.ndarray:
@@ -152,7 +168,12 @@ def _refuse_strange(
         expected=f"values that are classes of the prediction: {', '.join(classes)}",
         met=_listed(strange),
         remedy="name the label file, or say what every value is, like "
-        f"--class {int(strange[0])}={example} or --class {int(strange[0])}={UNKNOWN}",
+        f"--class {int(strange[0])}={example} or --class {int(strange[0])}={UNKNOWN}"
+        + (
+            f"; numbers of objects of one class are --class {OTHERS}={example}"
+            if len(strange) > SHOWN
+            else ""
+        ),
     )
 
 

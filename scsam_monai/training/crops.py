@@ -218,7 +218,7 @@ class BalancedCropDataset(CropDataset):
         balanced: share of the crops that are drawn so that classes come equally often; the others show voxels as
             they come. True is all, False is none.
         ignore_label: label of unknown voxels in the files. Samples always use 255.
-        pixel_size_nm: in-plane size to resample to; None takes the one all items share.
+        pixel_size_nm: in-plane size to resample to; None takes the coarsest of the items.
         voxel_size_nm: (z, y, x) of items that have none of their own.
         planes: ``"xy"``, or ``"all"`` for the three planes of isotropic volumes.
 

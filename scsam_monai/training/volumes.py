@@ -56,7 +56,7 @@ def load_volumes(
         data: items ``{image, label, voxel_size_nm, region, annotated}``; the last three may be left out: the voxel
             size is then the file's own, the region everything, and all classes are annotated.
         n_classes: K', background included.
-        pixel_size_nm: in-plane size to resample to; None takes the one all items share.
+        pixel_size_nm: in-plane size to resample to; None takes the coarsest of the items.
         voxel_size_nm: (z, y, x) of items that neither name one nor have it in their file.
         isotropic: resample z too, to the pixel size; asks for isotropic volumes.
         ignore_label: label of unknown voxels.
@@ -65,14 +65,14 @@ def load_volumes(
         The volumes and their common in-plane pixel size in nm.
 
     Raises:
-        InputError: for a missing or unequal voxel size, an unknown label, or shapes that differ.
+        InputError: for a missing voxel size or one that is too far off, an unknown label, or shapes that differ.
     """
     if not data:
         raise InputError(
             "training", expected="at least one item", met="none", remedy="add items to dataset.json"
         )
     sizes = [_voxel_size(item, voxel_size_nm) for item in data]
-    pixel = pixel_size_nm or _shared_pixel_size(data, sizes)
+    pixel = pixel_size_nm or max(edge for size in sizes for edge in size[1:])
     check_scales(zip((item["image"] for item in data), sizes, strict=True), pixel)
     images: dict[str, tuple[np.ndarray, tuple[float, float]]] = {}
     volumes = []
@@ -130,19 +130,6 @@ def _voxel_size(item: Mapping[str, Any], default: Sequence[float] | None) -> Vox
         )
     z, y, x = (float(edge) for edge in size)
     return z, y, x
-
-
-def _shared_pixel_size(data: Sequence[Mapping[str, Any]], sizes: Sequence[VoxelSize]) -> float:
-    pixel = sizes[0][2]
-    for item, size in zip(data, sizes, strict=True):
-        if any(abs(edge / pixel - 1) > SAME for edge in size[1:]):
-            raise InputError(
-                item["image"],
-                expected=f"pixels of {pixel:g} nm like the first item's along x",
-                met=f"{size[1]:g} x {size[2]:g} nm",
-                remedy="set pixel_size_nm to the size that all items shall be resampled to",
-            )
-    return pixel
 
 
 def _factors(item: Mapping[str, Any], size: VoxelSize, pixel: float, isotropic: bool) -> VoxelSize:

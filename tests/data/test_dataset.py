@@ -58,6 +58,21 @@ def test_a_minimal_description(tmp_path):
     ]
 
 
+def test_background_may_be_written_in_capitals(tmp_path):
+    written = write(tmp_path, labels={"0": "Background", "1": " er"}, annotated=["BACKGROUND", "er"])
+    description = load_dataset(written)
+    assert description.labels == {0: "background", 1: "er"}
+    assert description.training[0]["annotated"] == [0, 1]
+
+
+def test_items_of_several_pixel_sizes_are_told(tmp_path):
+    other = ITEM | {"voxel_size_nm": [50, 9.2, 9.2]}
+    told = inspect_dataset(load_dataset(write(tmp_path, training=[ITEM, other]))).warnings
+    assert "training: pixels of 4.6 to 9.2 nm; all are resampled to 9.2 nm" in " ".join(told)
+    assert "--set pixel_size_nm=4.6 " in " ".join(told)
+    assert "pixels" not in " ".join(inspect_dataset(load_dataset(write(tmp_path))).warnings)
+
+
 def test_the_file_or_its_folder_may_be_named(tmp_path):
     write(tmp_path)
     assert load_dataset(tmp_path) == load_dataset(str(tmp_path / "dataset.json"))
@@ -86,6 +101,8 @@ def test_the_voxel_size_may_come_from_the_file(tmp_path):
         ({"labels": {"0": "cytosol", "1": "a"}}, "labels: expected class names by id"),
         ({"labels": {"0": "background", "2": "a"}}, "ids without gaps"),
         ({"labels": {"0": "background", "1": "a", "2": "a"}}, "list every class once"),
+        ({"labels": {"0": "background", "1": "Background", "2": "a"}}, "list every class once"),
+        ({"labels": {"0": "background", "1": "Unknown"}}, "unknown is none: its voxels are 255"),
         ({"ignore_label": 0}, "ignore_label: expected 255, met 0"),
         ({"training": None}, "training: expected a list.*met no such key"),
         ({"training": []}, "training: expected a list.*met an empty list; add items"),

@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import tifffile
+from monai.bundle import ConfigParser
 
 from scsam_monai.errors import InputError
+from scsam_monai.filesystem.bundle_folder import bundle_folder
 from scsam_monai.io.intensity import normalise
 from scsam_monai.training.volumes import load_volumes
 
@@ -50,6 +54,14 @@ def test_resampling_brings_items_to_one_pixel_size(items: Items) -> None:
     assert set(np.unique(volumes[1].label)) == {0, 1, 255}
 
 
+def test_several_pixel_sizes_are_brought_to_the_coarsest(items: Items) -> None:
+    items[1]["voxel_size_nm"] = [20, 20, 20]
+    volumes, pixel = load_volumes(items, 3)
+    assert pixel == 20
+    assert [volume.image.shape for volume in volumes] == [(4, 20, 24), (2, 36, 36)]
+    assert [volume.voxel_size_nm[1:] for volume in volumes] == [(20, 20), (20, 20)]
+
+
 def test_isotropic_volumes_are_resampled_along_z_too(items: Items) -> None:
     for item in items:
         item["voxel_size_nm"] = [20, 20, 20]
@@ -68,7 +80,7 @@ def test_items_of_a_datastore_carry_paths_alone(items: Items) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"voxel_size_nm": [20, 10, 12]}, "expected pixels of 10 nm .* met 10 x 12 nm; set pixel_size_nm"),
+        ({"voxel_size_nm": [20, 90, 90]}, "expected a voxel size within a factor of 8"),
         ({"voxel_size_nm": None}, "expected a voxel size"),
         (
             {"annotated": [0, 2]},
@@ -103,3 +115,19 @@ def test_shapes_must_agree(items: Items, tmp_path: Path) -> None:
 def test_no_items_is_an_error() -> None:
     with pytest.raises(InputError, match="at least one item"):
         load_volumes([], 3)
+
+
+@pytest.mark.parametrize(("given", "taken"), [({}, 20), ({"pixel_size_nm": 10}, 10)])
+def test_the_job_takes_the_coarsest_pixels_or_those_that_are_set(
+    items: Items, given: dict[str, int], taken: float
+) -> None:
+    items[1]["voxel_size_nm"] = [20, 20, 20]
+    config = json.loads((bundle_folder() / "configs" / "train.json").read_text("utf-8"))
+    known = {
+        "network_def": None,
+        "n_classes": 3,
+        "crop_size": 32,
+        "description": SimpleNamespace(training=items),
+    }
+    parser = ConfigParser({**config, **known, **given})
+    assert parser.get_parsed_content("train::dataset").pixel_size_nm == taken

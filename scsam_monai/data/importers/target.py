@@ -14,12 +14,11 @@ import numpy as np
 
 from scsam_monai.data.dataset import DESCRIPTION_NAME, load_dataset
 from scsam_monai.data.importers.splits import Sections
-from scsam_monai.data.items import BACKGROUND, IGNORE_LABEL
+from scsam_monai.data.items import BACKGROUND, IGNORE_LABEL, UNKNOWN, plain_name
 from scsam_monai.errors import InputError
 from scsam_monai.filesystem.atomic import atomic_path
 from scsam_monai.io.formats.mrc import as_imod_shows
 
-UNKNOWN = "unknown"
 OTHERS = "others"
 
 
@@ -45,7 +44,8 @@ class ValueMap:
         Args:
             names: class name by source value, by a range of them like ``1-28``, or by ``others``: instance numbers,
                 for example. A single value goes before a range that holds it. Several may share a name;
-                "background" and "unknown" are no classes of their own. 0 is background unless it is named.
+                "background" and "unknown", in capitals or not, are no classes of their own. 0 is background
+                unless it is named.
 
         Raises:
             InputError: a key is none of these, or there is no class.
@@ -56,20 +56,21 @@ class ValueMap:
             >>> ValueMap.parse({"others": "granule", "-1": "unknown"}).apply(np.array([-1, 0, 3, 70000]))
             array([255,   0,   1,   1], dtype=uint8)
         """
+        names = {str(key): plain_name(name) for key, name in names.items()}
         classes = [name for name in dict.fromkeys(names.values()) if name not in (BACKGROUND, UNKNOWN)]
-        spans = [(_span(str(key)), name) for key, name in names.items() if str(key) != OTHERS]
+        spans = [(_span(key), name) for key, name in names.items() if key != OTHERS]
         if not classes or not all(names.values()) or any(span is None for span, _ in spans):
             raise InputError(
                 "classes",
                 expected="one or more class names by label value, like 1=membrane, 2-28=granule or others=granule",
-                met=repr(dict(names)),
+                met=repr(names),
                 remedy="list every value of the label files",
             )
         ids = {name: index for index, name in enumerate(classes, start=1)}
         ids |= {BACKGROUND: 0, UNKNOWN: IGNORE_LABEL}
         ranges = [(*span, ids[name]) for span, name in spans if span is not None]
         ranges.sort(key=lambda entry: entry[1] > entry[0])  # single values first
-        others = next((ids[name] for key, name in names.items() if str(key) == OTHERS), None)
+        others = next((ids[name] for key, name in names.items() if key == OTHERS), None)
         labels = dict(enumerate([BACKGROUND, *classes]))
         return cls(labels, (*ranges, (0, 0, 0)), others)
 

@@ -303,6 +303,13 @@ def test_the_remedy_can_be_typed(source, tmp_path):
     assert "--class: expected one name for 1, met several" in twice.stderr
 
 
+@pytest.mark.parametrize("name", ["Background", " background", "BACKGROUND"])
+def test_background_and_unknown_are_no_classes_in_whatever_case(name):
+    classes = ValueMap.parse({"0": name, "1": "mito", "2": "Unknown"})
+    assert classes.labels == {0: "background", 1: "mito"}
+    assert classes.apply(np.array([0, 1, 2])).tolist() == [0, 1, 255]
+
+
 def test_many_strange_values_are_taken_for_numbers_of_objects(source, tmp_path):
     tifffile.imwrite(source / "cell1_label.tif", RAW)
     with pytest.raises(

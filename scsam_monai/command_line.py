@@ -29,6 +29,13 @@ from scsam_monai.threads import share_cores
 SEPARATORS = ("::", "#")
 PATHS = ("_dir", "_path", "_root")
 """Ends of the keys whose values are paths."""
+BESIDE_NUMBERS: dict[str, tuple[type, ...]] = {
+    "views": (str, list, tuple),
+    "balanced": (bool,),
+    "ema": (type(None),),
+    "clip_gradients": (type(None),),
+}
+"""By the end of a key with a number, what else it takes; what builds on the value checks it."""
 
 
 def guard(argv: Sequence[str] | None = None) -> None:
@@ -135,7 +142,8 @@ def _check_evaluation(config: Any) -> None:
 def _check_number(key: str, value: Any, default: Any) -> None:
     """Refuse words where the config has a number."""
     numbers = (int, float)
-    if type(default) in numbers and type(_literal(value)) not in numbers:
+    allowed = (*numbers, *BESIDE_NUMBERS.get(_split(key)[-1], ()))
+    if type(default) in numbers and type(_literal(value)) not in allowed:
         remedy = f"give a number, like {default}"
         raise InputError(f"--{key}", expected="a number", met=repr(value), remedy=remedy)
 

@@ -105,18 +105,56 @@ def test_a_dry_run_writes_nothing(dataset) -> None:
     assert [path.name for path in Path.cwd().iterdir()] == ["cells"]
 
 
+def test_a_model_in_the_run_that_moves_is_taken_from_its_new_place(dataset, monkeypatch) -> None:
+    handed = []
+    monkeypatch.setattr(door, "_run", lambda overrides, again: handed.append((overrides, again)))
+    monkeypatch.setattr(door, "_finish", lambda *_: None)
+    monkeypatch.setattr(door, "_tell_time", lambda *_: None)
+    Path("cells_run").mkdir()
+    Path("cells_run/model.pt").write_text("weights")
+    words = ["train", "cells", "--start-from", "cells_run"]
+    monkeypatch.setattr(sys, "argv", ["scsam", *words])
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, done.output
+    ((overrides, again),) = handed
+    assert overrides["start_from"] == str(Path("cells_run.1/model.pt"))
+    assert Path(overrides["start_from"]).is_file()
+    assert "starts from cells_run.1/model.pt" in done.output
+    assert again == "scsam train cells --start-from cells_run.1/model.pt --resume"
+
+
+def test_a_run_may_be_named_by_a_number(dataset, monkeypatch) -> None:
+    handed = []
+    monkeypatch.setattr(door, "_run", lambda overrides, again: handed.append(overrides))
+    monkeypatch.setattr(door, "_finish", lambda *_: None)
+    monkeypatch.setattr(door, "_tell_time", lambda *_: None)
+    done = CliRunner().invoke(app, ["train", "cells", "2024", "--set", "epochs=1"])
+    assert done.exit_code == 0, done.output
+    assert handed[0]["run_dir"] == "./2024"
+    assert (handed[0]["epochs"], handed[0]["val_interval"]) == ("1", 1)
+    assert Path("2024/split/dataset.json").is_file()
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (["--set", "epochs"], "--set: expected KEY=VALUE"),
         (["--set", "crop_size=wide"], "--set crop_size: expected a whole number"),
         (["--set", "learning_rat=1"], "did you mean --learning_rate?"),
+        (["--set", "run_dir=other"], "type scsam train DATASET RUN instead"),
+        (["--set", "start_from=one"], "type --start-from MODEL instead"),
+        (["--set", "network_def::preset=pluss"], "preset: expected one of paper, plus, met 'pluss'"),
+        (["--set", "ema=2"], "ema: expected more than 0 and less than 1"),
         (["--start-from", "nowhere"], "expected a trained model.pt"),
     ],
 )
-def test_slips_are_one_line(dataset, words, message) -> None:
+def test_slips_are_one_line_and_an_earlier_run_stays_where_it_is(dataset, words, message) -> None:
+    Path("run").mkdir()
+    Path("run/last.pt").write_text("weights")
     done = CliRunner().invoke(app, ["train", "cells", "run", *words])
     assert done.exit_code == 2
+    assert sorted(path.name for path in Path.cwd().iterdir()) == ["cells", "run"]
+    assert [path.name for path in Path("run").iterdir()] == ["last.pt"]
     assert message in done.stderr
     assert done.stderr.splitlines()[-1].startswith("error: ")
 

@@ -1,4 +1,4 @@
-"""Paths that would not reach a config as they were typed."""
+"""Values that would not reach a config as they were typed, and those that are meant so."""
 
 from __future__ import annotations
 
@@ -47,3 +47,27 @@ def test_a_path_with_a_sign_of_monai_is_refused_with_a_way_round(path):
     ) as caught:
         check_overrides(command("dataset_dir", path))
     assert "#" not in str(caught.value).rsplit(" ", 1)[-1]
+
+
+TRAIN = str(Path(CONFIG).with_name("train.json"))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        *(("views", value) for value in ("d4", "none", "4", "[0,1]")),
+        ("zooms", "[1.0, 1.5]"),
+        *(("train::dataset::balanced", value) for value in ("False", "True", "0.67")),
+        *((key, value) for key in ("ema", "clip_gradients") for value in ("None", "0.5")),
+        *(("cache", value) for value in ("auto", "on", "off")),
+        *(("resume", value) for value in ("auto", "True", "False")),
+    ],
+)
+def test_values_that_the_documents_show_are_taken(key, value):
+    check_overrides(["monai.bundle", "run", "training", "--config_file", TRAIN, f"--{key}", value])
+
+
+@pytest.mark.parametrize("key", ["ema", "clip_gradients", "train::dataset::balanced", "epochs"])
+def test_words_for_numbers_are_refused(key):
+    with pytest.raises(InputError, match=f"--{key}: expected a number, met 'some'"):
+        check_overrides(["monai.bundle", "run", "training", "--config_file", TRAIN, f"--{key}", "some"])

@@ -6,7 +6,10 @@ import logging
 import os
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,6 +25,13 @@ if TYPE_CHECKING:
 
 SPLIT = "split/dataset.json"
 """In the run's folder: the data set with the part that was set aside."""
+ARGUMENTS = {
+    "dataset_dir": "scsam train DATASET",
+    "run_dir": "scsam train DATASET RUN",
+    "start_from": "--start-from MODEL",
+    "resume": "--resume",
+}
+"""Keys of the config that are set by the command's own words."""
 
 
 def train(
@@ -52,35 +62,72 @@ def train(
     from scsam_monai.data.dataset import load_dataset
 
     keys = _keys(set_ or [])
-    description = load_dataset(dataset)
-    run = run_dir or Path(f"{description.path.parent.name}_run")
+    given = load_dataset(dataset)
+    run = run_dir or Path(f"{given.path.parent.name}_run")
     model = None if start_from is None else _model(start_from)
     from scsam_monai.data.checks import inspect_dataset  # brings torch
 
-    if not dry_run:
-        from scsam_monai.training.run import claim_run_dir
-
-        claim_run_dir(run, "auto" if resume else False)
-    description = _with_validation(description, run, dry_run)
-    report = inspect_dataset(description, compare=True)
-    if report.problems:
-        raise report.problems[0]
-    settings = _settings(report, keys, epochs, model)
-    _tell(description, report, settings)
-    overrides = {
-        "dataset_dir": _as_typed(description.path, dataset),
-        "run_dir": str(run),
-        **settings["told"],
-        **keys,
-    }
-    overrides |= {} if model is None else {"start_from": str(model)}
-    overrides |= {"resume": "auto"} if resume else {}
-    _check(overrides)
-    _tell_time(description, report, overrides, settings)
+    with tempfile.TemporaryDirectory() as scratch:
+        description = _with_validation(given, Path(scratch) / "dataset.json")
+        report = inspect_dataset(description, compare=True)
+        if report.problems:
+            raise report.problems[0]
+        settings = _settings(report, keys, epochs, model)
+        _tell(description, report, settings)
+        overrides = {"dataset_dir": str(description.path), "run_dir": _path(run), **settings["told"], **keys}
+        overrides |= {} if model is None else {"start_from": str(model)}
+        _check(overrides)
+        with _in_one_line():
+            _tell_time(description, report, overrides, settings)
     if dry_run:
         return
-    _run(overrides, shlex.join(["scsam", *sys.argv[1:], *([] if resume else ["--resume"])]))
+    description, moved = _make_room(given, description, run, model, resume)
+    overrides["dataset_dir"] = _as_typed(description.path, dataset)
+    overrides |= {} if moved is None else {"start_from": str(moved)}
+    overrides |= {"resume": "auto"} if resume else {}
+    _run(overrides, _again(moved))
     _finish(run, description, dataset)
+
+
+def _make_room(
+    given: DatasetDescription, description: DatasetDescription, run: Path, model: Path | None, resume: bool
+) -> tuple[DatasetDescription, Path | None]:
+    """Claim the run's folder, after all that can be refused, and write what was set aside into it.
+
+    Returns:
+        The description, and where the model to start from is now if it lay in an earlier run that was moved.
+    """
+    from scsam_monai.data.hold_out import copy_description
+    from scsam_monai.training.run import claim_run_dir
+
+    home = run.resolve()
+    file = None if model is None else model.parent.resolve() / model.name
+    earlier, moved = claim_run_dir(run, "auto" if resume else False), None
+    if earlier is not None and file is not None and file.is_relative_to(home):
+        moved = earlier / file.relative_to(home)
+        typer.echo(f"starts from {moved}, where that run is now")
+    if description is not given:
+        description = copy_description(description, run / SPLIT)
+        typer.echo(f"what was set aside: {run / SPLIT}")
+    return description, moved
+
+
+def _again(moved: Path | None) -> str:
+    """Return the command that goes on with this run, if need be from where the model is now."""
+    words = [word for word in sys.argv[1:] if word != "--resume"]
+    if moved is not None:
+        words = [*_without(words, "--start-from"), "--start-from", str(moved)]
+    return shlex.join(["scsam", *words, "--resume"])
+
+
+def _without(words: Sequence[str], option: str) -> list[str]:
+    pairs = pairwise(["", *words])
+    return [word for before, word in pairs if option not in (before, word.partition("=")[0])]
+
+
+def _path(path: Path) -> str:
+    """Return a path as MONAI's command line takes it for one: ``2024`` alone would be a number."""
+    return str(path) if path.is_absolute() else f"./{path}"
 
 
 def _as_typed(path: Path, typed: Path) -> str:
@@ -95,6 +142,9 @@ def _keys(pairs: Sequence[str]) -> dict[str, str]:
             raise InputError(
                 "--set", expected="KEY=VALUE like epochs=20", met=repr(pair), remedy="correct it"
             )
+        if key in ARGUMENTS:
+            remedy = f"type {ARGUMENTS[key]} instead"
+            raise InputError("--set", expected="a key without an argument of its own", met=key, remedy=remedy)
     return {key: value for key, _, value in parts}
 
 
@@ -104,18 +154,14 @@ def _model(path: Path) -> Path:
     return check_model(path)
 
 
-def _with_validation(description: DatasetDescription, run: Path, dry_run: bool) -> DatasetDescription:
+def _with_validation(description: DatasetDescription, target: Path) -> DatasetDescription:
     """Set a part aside where nothing is to be validated on, and say which."""
-    import tempfile
-
     from scsam_monai.data.hold_out import hold_out
 
     if description.validation:
         return description
-    with tempfile.TemporaryDirectory() as scratch:
-        target = Path(scratch) / "dataset.json" if dry_run else run / SPLIT
-        held = hold_out(description, target)
-    typer.echo(f"no validation part: set aside {held.told}" + ("" if dry_run else f", see {target}"))
+    held = hold_out(description, target)
+    typer.echo(f"no validation part: set aside {held.told}")
     return held.description
 
 
@@ -134,6 +180,8 @@ def _settings(
     own = {name: _whole(name, keys[name]) if name in keys else config[name] for name in names}
     pixel = None if model is None else check_pixel_size(read_record(model).get("pixel_size_nm"))
     told: dict[str, Any] = length_for(report, own["crop_size"], own["crops_per_epoch"], pixel).keys
+    if "epochs" in keys:
+        epochs = _whole("epochs", keys["epochs"])
     if epochs is not None:
         told |= {"epochs": epochs, "val_interval": max(1, epochs // 8)}
     told |= {name: _whole(name, keys[name]) for name in told if name in keys and keys[name].isdigit()}
@@ -173,22 +221,14 @@ def _tell_time(
     overrides: Mapping[str, Any],
     settings: Mapping[str, Any],
 ) -> None:
-    """Time the network that the config builds, and say how long the run takes."""
-    from monai.bundle import ConfigParser
-
+    """Build all that the run builds, time its network, and say how long the run takes."""
     from scsam_monai.command_line import default_device
     from scsam_monai.progress import duration
     from scsam_monai.training.length import expected_seconds, measure_speed, windows_of
+    from scsam_monai.training.rehearsal import rehearse
 
-    parser = ConfigParser(ConfigParser.load_config_file(_config()))
-    parser.update({key: _literal(value) for key, value in overrides.items()})
-    parser["n_classes"] = len(description.labels)
-    speed = measure_speed(
-        parser.get_parsed_content("network_def"),
-        settings["crop_size"],
-        settings["batch_size"],
-        default_device(),
-    )
+    network = rehearse(_config(), {key: _literal(value) for key, value in overrides.items()})
+    speed = measure_speed(network, settings["crop_size"], settings["batch_size"], default_device())
     shapes = {
         part: [item.shape for item in report.items if item.section == part] for part in description.sections
     }
@@ -234,24 +274,32 @@ def _run(overrides: Mapping[str, Any], again: str) -> None:
 
     import monai.bundle  # noqa: F401  # sets its loggers' levels, which are changed below
 
-    from scsam_monai.command_line import input_error_in
-
     # It warns of configs from strangers; this one is the bundle's own.
     warnings.filterwarnings("ignore", message="parsing config_file")
     before, sys.argv = sys.argv, _words(overrides)
+    quiet = dict.fromkeys(("monai.bundle.workflows", "monai.bundle.scripts"), logging.WARNING)
     try:
-        with logging_from(dict.fromkeys(("monai.bundle.workflows", "monai.bundle.scripts"), logging.WARNING)):
+        with logging_from(quiet), _in_one_line():
             runpy.run_module("monai.bundle", run_name="__main__", alter_sys=True)
     except KeyboardInterrupt:
         typer.echo(f"stopped; this goes on with it: {again}", err=True)
         raise typer.Exit(130) from None
+    finally:
+        sys.argv = before
+
+
+@contextmanager
+def _in_one_line() -> Iterator[None]:
+    """Raise an input error as it is, however deeply MONAI wrapped it."""
+    from scsam_monai.command_line import input_error_in
+
+    try:
+        yield
     except Exception as error:
         cause = input_error_in(error)
         if cause is None:
             raise
         raise cause from None
-    finally:
-        sys.argv = before
 
 
 def _finish(run: Path, description: DatasetDescription, typed: Path) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +15,16 @@ import numpy as np
 
 from scsam_monai.data.dataset import DatasetDescription, load_dataset
 from scsam_monai.data.items import IGNORE_LABEL, volume_shape
+from scsam_monai.errors import InputError
 from scsam_monai.filesystem.atomic import write_json
 from scsam_monai.io import crop, read_header, read_labels
 
 SHARE = 5
 """One part in so many is set aside."""
 SECTIONS = 10
-"""Sections from which on a stack is split along z, with a section left out between; else along y or x."""
+"""Labelled sections from which on a stack is split along z, with one left out between; else along y or x."""
 GAP = 16
-"""Pixels left out between two parts of a section: closer ones are nearly the same image."""
+"""Pixels left out between two parts of a section, or a part's width if that is less: closer ones are alike."""
 
 Box = list[list[int]]
 Item = dict[str, Any]
@@ -44,14 +47,15 @@ def hold_out(description: DatasetDescription, target: str | Path) -> HeldOut:
     """Write a data set description with a fifth of the training data as validation part.
 
     Of many items whole ones are set aside. A stack gives a range of sections, a single section a band along y or x:
-    the one that shares the classes out best, so that as many as can be are both learnt and scored.
+    the one that shares the classes out best, so that as many as can be are both learnt and scored. Where only a
+    part is labelled, that part is divided.
 
     Args:
         description: without a validation part; its files stay as they are.
         target: ``dataset.json`` to write.
 
     Raises:
-        InputError: a label file cannot be read.
+        InputError: a label file cannot be read, or too little in it is known.
     """
     if len(description.training) >= SHARE:
         training, validation = _whole_items(description)
@@ -64,9 +68,16 @@ def hold_out(description: DatasetDescription, target: str | Path) -> HeldOut:
             validation.append(part)
             places.append(f"{place} of {Path(item['image']).name}")
         told = ", ".join(places)
-    sections = {"training": training, "validation": validation, "test": description.test}
-    _write(description, sections, Path(target))
+    _write(
+        description, {"training": training, "validation": validation, "test": description.test}, Path(target)
+    )
     return HeldOut(load_dataset(target), told)
+
+
+def copy_description(description: DatasetDescription, target: str | Path) -> DatasetDescription:
+    """Write a data set's description to another ``dataset.json``, and return it as it is read from there."""
+    _write(description, description.sections, Path(target))
+    return load_dataset(target)
 
 
 def _whole_items(description: DatasetDescription) -> tuple[list[Item], list[Item]]:
@@ -85,21 +96,55 @@ def _split(item: Item) -> tuple[list[Item], Item, str]:
     label = _label(item)
     box = item["region"] or [[0, size] for size in _shape(item)]
     label = label.reshape([stop - start for start, stop in box])
-    axis = 0 if label.shape[0] >= SECTIONS else 1 + int(label.shape[2] > label.shape[1])
-    gap = 1 if axis == 0 else GAP
-    size = label.shape[axis]
-    edges = [(size * part // SHARE, size * (part + 1) // SHARE) for part in range(SHARE)]
+    known = label != IGNORE_LABEL
+    spans = _spans(known)
+    axis = _axis(known, spans)
+    edges = [edge for edge in _fifths(*spans[axis]) if known.take(range(*edge), axis).any()]
+    gap = 1 if axis == 0 else min(GAP, -(-(spans[axis][1] - spans[axis][0]) // SHARE))
+    rests = [_around(known, axis, *edge, gap) for edge in edges]
+    if not any(rests):
+        raise InputError(
+            item["label"],
+            expected="enough known voxels to set a fifth of them aside for validation",
+            met=" by ".join(str(stop - start) for start, stop in spans) + " voxels that hold all known ones",
+            remedy="label more, or give dataset.json a validation part",
+        )
     whole = _counts(label)
-    scores = [_shared([_counts(label.take(range(*edge), axis))], [whole]) for edge in edges]
-    first, last = edges[int(np.argmax(scores))]
-    start = box[axis][0]
-    rest = [
-        item | {"region": _with(box, axis, start + low, start + high)}
-        for low, high in ((0, first - gap), (last + gap, size))
-        if high > low
+    scores = [
+        _shared([_counts(label.take(range(*edge), axis))], [whole]) if rest else -math.inf
+        for edge, rest in zip(edges, rests, strict=True)
     ]
-    part = item | {"region": _with(box, axis, start + first, start + last)}
-    return rest, part, f"{('sections', 'rows', 'columns')[axis]} {start + first}:{start + last}"
+    best = int(np.argmax(scores))
+    (first, last), start = edges[best], box[axis][0]
+    training = [item | {"region": _with(box, axis, start + low, start + high)} for low, high in rests[best]]
+    scored = box if axis == 0 else _with(box, 0, *(box[0][0] + edge for edge in spans[0]))
+    part = item | {"region": _with(scored, axis, start + first, start + last)}
+    return training, part, f"{('sections', 'rows', 'columns')[axis]} {start + first}:{start + last}"
+
+
+def _spans(known: np.ndarray) -> list[tuple[int, int]]:
+    """Return along each axis where the first known voxel is and the last one ends; nothing if none is known."""
+    lines = [np.flatnonzero(known.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)]
+    return [(int(line[0]), int(line[-1]) + 1) if line.size else (0, 0) for line in lines]
+
+
+def _axis(known: np.ndarray, spans: Sequence[tuple[int, int]]) -> int:
+    """Return the axis to split along: z where enough sections are labelled, else the longer one of y and x."""
+    if known.any(axis=(1, 2)).sum() >= SECTIONS:
+        return 0
+    height, width = (stop - start for start, stop in spans[1:])
+    return 1 + int(width > height)
+
+
+def _fifths(start: int, stop: int) -> list[tuple[int, int]]:
+    edges = [start + (stop - start) * part // SHARE for part in range(SHARE + 1)]
+    return list(pairwise(edges))
+
+
+def _around(known: np.ndarray, axis: int, first: int, last: int, gap: int) -> list[tuple[int, int]]:
+    """Return what is left before and behind a band, as far as something is known there."""
+    sides = [(0, first - gap), (last + gap, known.shape[axis])]
+    return [(low, high) for low, high in sides if known.take(range(low, high), axis).any()]
 
 
 def _shared(parts: Sequence[np.ndarray], whole: Sequence[np.ndarray]) -> float:

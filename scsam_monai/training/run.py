@@ -34,6 +34,9 @@ logger = logging.getLogger(__name__)
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """Of glibc's ``malloc.h``."""
 
+TRACES = ("last.pt", "model.pt", "run.json")
+"""Files of which any tells that a folder holds an earlier run, stopped, finished or of another command."""
+
 LOCK = ".lock"
 """In a run's folder: locked while a process trains there."""
 _held: dict[Path, ExitStack] = {}
@@ -202,7 +205,7 @@ def check_known_classes(weights: str | Path, names: Sequence[str]) -> None:
         logger.info("what %s takes for %s counts as background", weights, ", ".join(others))
 
 
-def claim_run_dir(run_dir: str | Path, resume: bool | str = False) -> None:
+def claim_run_dir(run_dir: str | Path, resume: bool | str = False) -> Path | None:
     """Make sure that a run can write its files, overwrites no earlier run's, and is alone in its folder.
 
     The folder stays this process's until the run or the process ends, by whatever. Of several processes that train
@@ -212,15 +215,19 @@ def claim_run_dir(run_dir: str | Path, resume: bool | str = False) -> None:
         run_dir: folder of the run.
         resume: unless False, the run in it is to go on.
 
+    Returns:
+        Where an earlier run was moved to; None if none was.
+
     Raises:
         InputError: if the folder cannot be written to, or another process trains in it.
     """
     check_writable(run_dir)
     _hold(Path(run_dir))
-    keep_earlier_run(run_dir, resume)
+    moved = keep_earlier_run(run_dir, resume)
     if not (Path(run_dir) / LOCK).exists():  # the earlier run took the lock with it
         check_writable(run_dir)
         _hold(Path(run_dir))
+    return moved
 
 
 def release_run_dir(run_dir: str | Path) -> None:
@@ -246,21 +253,29 @@ def _hold(run_dir: Path) -> None:
     _held[run_dir.absolute()] = stack
 
 
-def keep_earlier_run(run_dir: str | Path, resume: bool | str) -> None:
+def keep_earlier_run(run_dir: str | Path, resume: bool | str) -> Path | None:
     """Move a finished or stopped run out of the way of a fresh one; nothing is overwritten.
 
     Args:
         run_dir: becomes ``run_dir.1``, or the first number that is free.
         resume: unless False, the run is to go on and stays where it is.
+
+    Returns:
+        Where it was moved to; None if nothing was.
     """
-    folder = Path(run_dir)
-    if parse_resume(resume) is False and idist.get_rank() == 0 and (folder / "last.pt").exists():
-        free = (folder.with_name(f"{folder.name}.{number}") for number in count(1))
-        target = next(path for path in free if not path.exists())
-        folder.rename(target)
-        logger.warning(
-            "an earlier run was moved to %s; --resume (of monai.bundle: --resume auto) would have gone on with it",
-            target,
-        )
+    folder, target = Path(run_dir), None
+    if parse_resume(resume) is False and idist.get_rank() == 0:
+        traces = [name for name in TRACES if (folder / name).exists()]
+        if traces:
+            target = _first_free(folder)
+            folder.rename(target)
+            hint = "; --resume (of monai.bundle: --resume auto) would have gone on with it"
+            logger.warning("an earlier run was moved to %s%s", target, hint if traces[0] == "last.pt" else "")
     if idist.get_world_size() > 1:
         idist.barrier()
+    return target
+
+
+def _first_free(folder: Path) -> Path:
+    names = (folder.with_name(f"{folder.name}.{number}") for number in count(1))
+    return next(path for path in names if not path.exists())

@@ -6,10 +6,12 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 import tifffile
 
 from scsam_monai.data.dataset import DatasetDescription, load_dataset
 from scsam_monai.data.hold_out import GAP, hold_out
+from scsam_monai.errors import InputError
 
 
 def dataset(folder: Path, *labels: np.ndarray) -> DatasetDescription:
@@ -62,3 +64,39 @@ def test_of_many_items_whole_ones_are_set_aside(tmp_path: Path) -> None:
     found = hold_out(dataset(tmp_path, *labels), tmp_path / "many.json").description
     assert (len(found.training), len(found.validation)) == (8, 2)
     assert all(item["region"] is None or item["region"][1] == [0, 20] for item in found.validation)
+
+
+def partly(shape: tuple[int, ...], *known: slice | int) -> np.ndarray:
+    """Mitochondria where something is known."""
+    label = np.full(shape, 255, np.uint8)
+    label[known] = 0
+    label[known][..., ::3] = 1
+    return label
+
+
+@pytest.mark.parametrize(
+    "label",
+    [
+        partly((256, 256), slice(60, 100)),
+        partly((256, 256), slice(60, 100), slice(3, 20)),
+        partly((12, 64, 64), slice(3, 4)),
+        partly((40, 32, 32), slice(20, 32)),
+        partly((40, 32, 32), slice(0, 40, 39)),
+    ],
+    ids=["rows", "patch", "one section", "sections", "two sections"],
+)
+def test_where_a_part_is_labelled_that_part_is_divided(tmp_path: Path, label: np.ndarray) -> None:
+    found = hold_out(dataset(tmp_path, label), tmp_path / "split.json").description
+    volume = label.reshape((-1, *label.shape[-2:]))
+    for item in [*found.training, *found.validation]:
+        used = volume[tuple(slice(*bounds) for bounds in item["region"])]
+        assert {0, 1} <= set(np.unique(used))
+    (part,) = found.validation
+    scored = volume[tuple(slice(*bounds) for bounds in part["region"])]
+    assert 0.1 < (scored != 255).sum() / (volume != 255).sum() < 0.3
+
+
+@pytest.mark.parametrize(("known", "met"), [(slice(0, 0), "0 by 0 by 0"), (slice(5, 7), "1 by 2 by 2")])
+def test_too_little_that_is_known_is_refused(tmp_path: Path, known: slice, met: str) -> None:
+    with pytest.raises(InputError, match=rf"label0\.tif: expected enough known voxels .*met {met}"):
+        hold_out(dataset(tmp_path, partly((64, 64), known, known)), tmp_path / "split.json")

@@ -45,7 +45,9 @@ def test_scale_warns_beyond_two(caplog):
 
 def test_a_scale_is_warned_of_once(caplog):
     """Training items were warned of when they were read; of many alike one is named."""
-    same, other = ({"image": name, "voxel_size_nm": [30, nm, nm]} for name, nm in (("a.tif", 40), ("b.tif", 5)))
+    same, other = (
+        {"image": name, "voxel_size_nm": [30, nm, nm]} for name, nm in (("a.tif", 40), ("b.tif", 5))
+    )
     known = {0: "background"}
     check_scale(DatasetDescription(Path("dataset.json"), known, [same], [same], [other, other]), 16)
     assert [record.getMessage().partition(":")[0] for record in caplog.records] == ["b.tif"]
@@ -67,6 +69,19 @@ def test_an_earlier_run_is_never_overwritten(tmp_path, resume, moved):
         keep_earlier_run(run, resume)
     assert (run / "last.pt").exists() != moved
     assert [path.name for path in sorted(tmp_path.iterdir())] == (["run.1", "run.2"] if moved else ["run"])
+
+
+@pytest.mark.parametrize("name", ["model.pt", "run.json"])
+def test_a_run_without_checkpoints_is_not_overwritten_either(tmp_path, name, caplog):
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / name).write_text("of a random forest, or of scsam adapt")
+    assert claim_run_dir(run) == tmp_path / "run.1"
+    assert (tmp_path / "run.1" / name).exists()
+    assert "was moved to" in caplog.text
+    assert "--resume" not in caplog.text  # which needs last.pt
+    assert claim_run_dir(run) is None
+    release_run_dir(run)
 
 
 def test_a_folder_without_a_run_stays(tmp_path):

@@ -14,7 +14,7 @@ import ignite.distributed as idist
 import numpy as np
 import torch
 import torch.distributed as dist
-import torch.distributed.nn.functional  # noqa: F401  imported later, its default arguments would hold the group
+import torch.distributed.nn.functional  # imported later, its default arguments would hold the group
 from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 

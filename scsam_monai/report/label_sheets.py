@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from scsam_monai.data.items import IGNORE_LABEL
 from scsam_monai.inference.products import Product
 from scsam_monai.io.intensity import eight_bits
 from scsam_monai.io.ome_zarr import LabelLegend
@@ -34,6 +35,7 @@ def label_sheets(
     intensity: Sequence[float],
     size: Sequence[float] | None = None,
     first_section: int = 0,
+    ignore_label: int = IGNORE_LABEL,
 ) -> tuple[list[Sheet], float | None]:
     """Return some sections, and the mean probability of what is drawn in them, if that is known.
 
@@ -45,17 +47,18 @@ def label_sheets(
         intensity: grey values that become black and white.
         size: of a voxel in nm, (z, y, x), for a scale bar.
         first_section: number of the first section in its file.
+        ignore_label: value of unknown voxels, -1 where there is none.
     """
     spans = [_middle(size) for size in classes.shape[1:]]
     sheets, sure = [], []
-    for z in _chosen(classes, spans):
+    for z in _chosen(classes, spans, ignore_label):
         box = ((z, z + 1), *spans)
         drawn = read_classes(classes, box)[0]
         image = eight_bits(grey.read(box), *intensity)[0]
         layers = [
             Layer(uri, index)
-            for index, colour in enumerate(legend.colours.tolist())
-            if index and (uri := class_layer(drawn, index, colour))
+            for index in np.setdiff1d(drawn, [0, ignore_label]).tolist()
+            if (uri := class_layer(drawn, index, colour_of(legend, index)))
         ]
         values = {product: reader.read(box)[0] for product, reader in maps.items()}
         if Product.CONFIDENCE in values:
@@ -76,13 +79,13 @@ _MAP_NAMES = {
 }
 
 
-def _chosen(classes: VolumeReader, spans: Sequence[tuple[int, int]]) -> list[int]:
+def _chosen(classes: VolumeReader, spans: Sequence[tuple[int, int]], ignore_label: int) -> list[int]:
     places = evenly_spaced(classes.shape[0], CANDIDATES)
     groups = [part for part in np.array_split(places, SHOWN) if len(part)]
     chosen = []
     for group in groups:
         sections = np.stack([read_classes(classes, ((int(z), int(z) + 1), *spans))[0] for z in group])
-        chosen.append(int(group[richest_slice(sections)]))
+        chosen.append(int(group[richest_slice(sections, ignore_label)]))
     return chosen
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from scsam_monai.errors import InputError
 from scsam_monai.inference.job import product_path
-from scsam_monai.io.formats import place_and_dataset
+from scsam_monai.io.formats import place_and_dataset, place_of
 from scsam_monai.io.intensity import intensity_range_of
 from scsam_monai.io.label_legend import read_legend
 from scsam_monai.io.ome_zarr import LabelLegend
@@ -133,7 +133,7 @@ def labels_page(
 
 def _find_image(labels: Path, job: Mapping[str, Any]) -> Path:
     name = job.get("source", {}).get("path")
-    for folder in (labels.parent, Path.cwd()):
+    for folder in (place_of(labels).parent, Path.cwd()):
         if name and (folder / name).exists():
             return folder / name
     raise InputError(

@@ -128,7 +128,13 @@ def objects(
     _tell_crumbs(found)
     typer.echo(output)
     typer.echo(table_beside(output))
-    told = as_typed(dataset=dataset, axes=axes, voxel_size_nm=voxel_size_nm, class_=class_names)
+    told = as_typed(
+        dataset=dataset,
+        axes=axes,
+        voxel_size_nm=voxel_size_nm,
+        class_=class_names,
+        ignore_label=None if ignore_label == 255 else ignore_label,
+    )
     folder = labels.with_name(f"{stem_of(labels)}_figures")
     print_next(["scsam", "measure", labels, folder, "--objects", output, *told])
 
@@ -165,6 +171,8 @@ def measure(
     ignore_label: Ignore = 255,
 ) -> None:
     """Measure the objects and classes of a label volume of any size, and write tables in nm."""
+    from scsam_monai.io.inventory import Inventory
+    from scsam_monai.io.volume import open_volume
     from scsam_monai.measure.measuring import measure_labels
     from scsam_monai.measure.output import check_folder, write_measurements
     from scsam_monai.progress import stage_bars
@@ -178,13 +186,15 @@ def measure(
         )
     distances = numbers("--contact-nm", contact_nm, float, "distances in nm like 0,20")
     check_folder(output, parquet=parquet)
-    with stage_bars() as progress:
+    names = _class_names(class_names)
+    with stage_bars() as progress, open_volume(labels, dataset, axes) as volume:
+        files = Inventory(volume).digest
         measured = measure_labels(
-            labels,
+            volume,
             objects=object_ids,
             image=image,
             voxel_size_nm=voxel_size(voxel_size_nm),
-            class_names=_class_names(class_names),
+            class_names=names,
             contact_nm=distances or [0.0],
             outside=outside,
             minimum_nm=min_size_nm,
@@ -196,8 +206,12 @@ def measure(
             scratch_folder=output.absolute().parent,
             progress=progress,
         )
+    reported = labels if dataset is None else Path(f"{labels}:/{dataset.strip('/')}")
     stated = {
         "labels": labels.name,
+        "labels_path": str(reported.resolve()),
+        "labels_files": files,
+        "class_names": names,
         "objects": None if object_ids is None else object_ids.name,
         "image": None if image is None else image.name,
         "contact_nm": distances,
@@ -210,7 +224,7 @@ def measure(
     _print_measured(measured)
     typer.echo(output)
     told = as_typed(image=image, axes=axes, image_axes=image_axes, voxel_size_nm=voxel_size_nm)
-    print_next(["scsam", "report", labels, "--measured", output, *told])
+    print_next(["scsam", "report", reported, "--measured", output, *told])
 
 
 def _class_names(pairs: Sequence[str] | None) -> dict[int, str] | None:

@@ -57,6 +57,7 @@ def print_result(job: Job, volume: VolumeReader, seconds: float) -> None:
         seconds: that it took.
     """
     from scsam_monai.inference.job import is_zarr, stem_of
+    from scsam_monai.io.formats import place_and_dataset
 
     for product in job.products:
         typer.echo(job.path(product))
@@ -74,9 +75,11 @@ def print_result(job: Job, volume: VolumeReader, seconds: float) -> None:
     ids = labels.with_name(f"{stem_of(labels)}_objects.ome.zarr")
     # OME-Zarr labels record the name of their image, which is looked for beside them.
     recorded = is_zarr(labels)
-    beside = [] if recorded and image.parent == labels.parent else ["--image", image]
+    place, named = place_and_dataset(image)
+    beside = [] if recorded and place.parent == labels.parent else ["--image", image]
     if not recorded:
-        beside += as_typed(dataset=job.source.dataset, image_axes=job.source.axes)
+        dataset = job.source.dataset if named is None else None
+        beside += as_typed(dataset=dataset, image_axes=job.source.axes)
     print_next(["scsam", "objects", labels, ids], ["scsam", "report", labels, *beside])
 
 

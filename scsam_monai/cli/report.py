@@ -49,6 +49,7 @@ def report(
     ] = None,
 ) -> None:
     """Write one HTML file on labels or on a training run, with nothing to fetch: pictures, numbers, origin."""
+    from scsam_monai.io.formats import place_of
     from scsam_monai.progress import progress_of, stage_bars
     from scsam_monai.report.evaluated import find_evaluation
     from scsam_monai.report.labels_page import labels_page
@@ -59,7 +60,7 @@ def report(
     if is_run(source):
         page, default = run_page(source), source / "report.html"
     else:
-        if not source.exists():
+        if not place_of(source).exists():
             raise InputError(source, expected="a run or labels", met="no such file", remedy="check the path")
         with stage_bars() as progress:
             page = labels_page(
@@ -78,10 +79,16 @@ def report(
 
 
 def beside(labels: Path) -> Path:
-    """Return where the report on labels goes: ``NAME_report.html`` beside ``NAME.ome.zarr``."""
-    from scsam_monai.inference.job import stem_of
+    """Return where the report on labels goes: ``NAME_report.html`` beside ``NAME.ome.zarr``.
 
-    return labels.with_name(f"{stem_of(labels)}_report.html")
+    That on a data set has the data set's name, too.
+    """
+    from scsam_monai.inference.job import stem_of
+    from scsam_monai.io.formats import place_and_dataset
+
+    place, dataset = place_and_dataset(labels)
+    names = [stem_of(place), *(dataset or "").strip("/").split("/"), "report.html"]
+    return place.with_name("_".join(filter(None, names)))
 
 
 def demo(

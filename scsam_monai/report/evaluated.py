@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from scsam_monai.errors import InputError
+from scsam_monai.io.formats import place_of
 from scsam_monai.io.inventory import digest_of
 from scsam_monai.report.page import Table
+from scsam_monai.report.same_labels import check_labels, read_told
 
 FILE = "evaluation.json"
-PATH, FILES = "prediction_path", "prediction_files"
-"""Keys of the whole path of what was scored, and of a digest of its files."""
+KEY = "prediction"
+"""Of the name of what was scored; see :func:`~scsam_monai.report.same_labels.check_labels`."""
 DIGITS = {"hd95_nm": 0}
 """Decimals of a score; others have three."""
 
@@ -28,16 +29,16 @@ def find_evaluation(labels: Path, axes: str | None = None) -> Path | None:
         axes: letters of its axes, if it does not say.
     """
     found, files = [], None
-    for folder in dict.fromkeys((labels.absolute().parent, Path.cwd())):
+    for folder in dict.fromkeys((place_of(labels).absolute().parent, Path.cwd())):
         for file in folder.glob(f"*/{FILE}"):
             try:
                 told = _read(file)
             except InputError:  # some other program's
                 continue
-            if told.get(PATH) != str(labels.resolve()):
+            if told.get(f"{KEY}_path") != str(labels.resolve()):
                 continue
             files = files or digest_of(labels, axes)
-            if told.get(FILES) == files:
+            if told.get(f"{KEY}_files") == files:
                 found.append(file)
     return max(found, key=lambda file: file.stat().st_mtime).parent if found else None
 
@@ -57,15 +58,8 @@ def evaluated_tables(folder: str | Path, labels: Path, axes: str | None = None) 
     """
     file = Path(folder) / FILE
     told = _read(file)
-    if told.get(FILES) != digest_of(labels, axes):
-        place = told.get(PATH, told["prediction"])
-        same = place == str(labels.resolve())
-        raise InputError(
-            file,
-            expected=f"an evaluation of {labels}",
-            met="one from before it was changed" if same else f"one of {place}",
-            remedy=f"make one: scsam evaluate {labels} TRUTH --output SCORES",
-        )
+    remedy = f"make one: scsam evaluate {labels} TRUTH --output SCORES"
+    check_labels(file, told, KEY, labels, axes, f"an evaluation of {labels}", remedy)
     classes: Mapping[str, Mapping[str, Any]] = told["classes"]
     names = list(dict.fromkeys(name for scores in classes.values() for name in scores))
     rows = [[title, *(_cell(name, scores.get(name)) for name in names)] for title, scores in classes.items()]
@@ -102,17 +96,5 @@ def _cell(name: str, score: Mapping[str, Any] | None) -> str:
 
 
 def _read(file: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(file.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        met = "no such file" if isinstance(error, FileNotFoundError) else f"{error}".rstrip(".")
-        raise InputError(
-            file,
-            expected="an evaluation",
-            met=met,
-            remedy="name a folder that `scsam evaluate --output` wrote",
-        ) from error
-    if not isinstance(content, dict) or not {"prediction", "truth", "classes"} <= set(content):
-        remedy = "name a folder that `scsam evaluate --output` wrote"
-        raise InputError(file, expected="an evaluation", met="other JSON", remedy=remedy)
-    return content
+    remedy = "name a folder that `scsam evaluate --output` wrote"
+    return read_told(file, "an evaluation", {"prediction", "truth", "classes"}, remedy)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from scsam_monai.data.items import IGNORE_LABEL
 from scsam_monai.inference.products import Product
 from scsam_monai.io.intensity import eight_bits
 from scsam_monai.io.ome_zarr import LabelLegend
@@ -34,8 +35,9 @@ def label_sheets(
     intensity: Sequence[float],
     size: Sequence[float] | None = None,
     first_section: int = 0,
+    ignore_label: int = IGNORE_LABEL,
 ) -> tuple[list[Sheet], float | None]:
-    """Return some sections, and the mean probability of what is drawn in them, if that is known.
+    """Return some sections, and the mean probability of the classes in them, if that is known.
 
     Args:
         grey: the image (z, y, x).
@@ -45,21 +47,22 @@ def label_sheets(
         intensity: grey values that become black and white.
         size: of a voxel in nm, (z, y, x), for a scale bar.
         first_section: number of the first section in its file.
+        ignore_label: value of unknown voxels, -1 where there is none.
     """
     spans = [_middle(size) for size in classes.shape[1:]]
-    sheets, sure = [], []
-    for z in _chosen(classes, spans):
+    sheets, sure = [], _Sure(ignore_label)
+    for z in _chosen(classes, spans, ignore_label):
         box = ((z, z + 1), *spans)
         drawn = read_classes(classes, box)[0]
         image = eight_bits(grey.read(box), *intensity)[0]
         layers = [
             Layer(uri, index)
-            for index, colour in enumerate(legend.colours.tolist())
-            if index and (uri := class_layer(drawn, index, colour))
+            for index in np.setdiff1d(drawn, [0, ignore_label]).tolist()
+            if (uri := class_layer(drawn, index, colour_of(legend, index)))
         ]
         values = {product: reader.read(box)[0] for product, reader in maps.items()}
         if Product.CONFIDENCE in values:
-            sure.append(float(values[Product.CONFIDENCE].mean()) / 255)
+            sure.add(values[Product.CONFIDENCE], drawn)
         pictures = {_MAP_NAMES[key]: map_layer(value, HIGHEST[key]) for key, value in values.items()}
         last = first_section + classes.shape[0] - 1
         where = f"z {first_section + z} of {first_section} to {last}" if last else "the image"
@@ -67,7 +70,27 @@ def label_sheets(
         height, width = drawn.shape
         bar = scale_bar(None if size is None else size[2] * width)
         sheets.append(Sheet(where + cut, width, height, grey_layer(image), layers, pictures, bar))
-    return sheets, float(np.mean(sure)) if sure else None
+    return sheets, sure.mean
+
+
+class _Sure:
+    """Mean probability of what is drawn: of the classes, of the background where there is no other."""
+
+    def __init__(self, ignore_label: int) -> None:
+        self._ignored = ignore_label
+        self._sums = np.zeros((2, 2), np.int64)  # background and classes: of the confidence, and pixels
+
+    def add(self, confidence: np.ndarray, drawn: np.ndarray) -> None:
+        """Take in a section, both (y, x) uint8."""
+        known = drawn != self._ignored
+        for row, part in enumerate((known & (drawn == 0), known & (drawn != 0))):
+            self._sums[row] += int(confidence[part].sum(dtype=np.int64)), int(part.sum())
+
+    @property
+    def mean(self) -> float | None:
+        """From 0 to 1; None where nothing is known."""
+        total, pixels = self._sums[1] if self._sums[1, 1] else self._sums[0]
+        return float(total / pixels) / 255 if pixels else None
 
 
 _MAP_NAMES = {
@@ -76,13 +99,13 @@ _MAP_NAMES = {
 }
 
 
-def _chosen(classes: VolumeReader, spans: Sequence[tuple[int, int]]) -> list[int]:
+def _chosen(classes: VolumeReader, spans: Sequence[tuple[int, int]], ignore_label: int) -> list[int]:
     places = evenly_spaced(classes.shape[0], CANDIDATES)
     groups = [part for part in np.array_split(places, SHOWN) if len(part)]
     chosen = []
     for group in groups:
         sections = np.stack([read_classes(classes, ((int(z), int(z) + 1), *spans))[0] for z in group])
-        chosen.append(int(group[richest_slice(sections)]))
+        chosen.append(int(group[richest_slice(sections, ignore_label)]))
     return chosen
 
 

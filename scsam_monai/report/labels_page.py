@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from scsam_monai.data.items import IGNORE_LABEL
 from scsam_monai.errors import InputError
 from scsam_monai.inference.job import product_path
+from scsam_monai.io.formats import place_and_dataset, place_of
 from scsam_monai.io.intensity import intensity_range_of
 from scsam_monai.io.label_legend import read_legend
 from scsam_monai.io.ome_zarr import LabelLegend
+from scsam_monai.io.palette import class_colours
 from scsam_monai.io.section_range import some_sections
 from scsam_monai.io.volume import open_volume
 from scsam_monai.io.voxel_size import as_voxel_size
@@ -26,7 +27,7 @@ from scsam_monai.report.evaluated import evaluated_tables
 from scsam_monai.report.label_doubts import labels_warnings
 from scsam_monai.report.label_sheets import HIGHEST, colour_of, label_sheets, name_of
 from scsam_monai.report.layers import svg_uri
-from scsam_monai.report.measured import measured_histograms, measured_tables
+from scsam_monai.report.measured import HowMeasured, how_measured, measured_histograms, measured_tables
 from scsam_monai.report.page import LegendEntry, Page, Picture, Table
 from scsam_monai.report.provenance import MODEL, predict_command, segmentation_facts
 from scsam_monai.report.survey import Survey, survey
@@ -63,10 +64,12 @@ def labels_page(
     """
     path = Path(labels)
     job = recorded_job(path)
+    figures = HowMeasured({}) if measured is None else how_measured(measured, path, axes)
     with ExitStack() as stack:
         classes = stack.enter_context(open_volume(path, axes=axes))
         source = Path(image) if image is not None else _find_image(path, job)
-        dataset = dataset or job.get("source", {}).get("dataset")
+        image_file, named = place_and_dataset(source)
+        dataset = dataset or (job.get("source", {}).get("dataset") if named is None else None)
         grey = stack.enter_context(
             open_volume(source, dataset, image_axes or job.get("source", {}).get("axes"))
         )
@@ -81,24 +84,26 @@ def labels_page(
                 met=f"{grey.shape}",
                 remedy="name the image that was segmented with --image",
             )
-        counted = survey(classes, IGNORE_LABEL, progress)
-        present = np.flatnonzero(counted.voxels[:IGNORE_LABEL]).tolist()
-        known = read_legend(path)
-        legend = known or _numbered(max(present, default=0))
-        names = {index: name_of(legend, index) for index in present}
-        if known is not None:
-            names = dict(enumerate(known.class_names)) | names
-        stated = voxel_size_nm or classes.voxel_size_nm or grey.voxel_size_nm
+        counted = survey(classes, figures.ignore_label, progress)
+        present = np.flatnonzero(counted.voxels).tolist()
+        known = None if figures.class_names else read_legend(path)
+        legend = known or _numbered(max(present, default=0), figures.class_names)
+        stated_names = figures.class_names if known is None else dict(enumerate(known.class_names))
+        names = stated_names | {index: name_of(legend, index) for index in present}
+        names.pop(figures.ignore_label, None)
+        stated = voxel_size_nm or figures.voxel_size_nm or classes.voxel_size_nm or grey.voxel_size_nm
         size = None if stated is None else as_voxel_size(stated, classes.ndim, "--voxel-size-nm")
+        if size is not None:
+            figures.check_voxel_size(size[-classes.ndim :])
         maps = {
             product: stack.enter_context(open_volume(place))
             for product in HIGHEST
             if (place := product_path(path, product) if _has_maps(path) else path) != path and place.exists()
         }
         intensity = tuple(job["intensity"]) if "intensity" in job else intensity_range_of(grey)
-        sheets, sure = label_sheets(grey, classes, maps, legend, intensity, size, first)
+        sheets, sure = label_sheets(grey, classes, maps, legend, intensity, size, first, figures.ignore_label)
     flat = classes.shape[0] == 1
-    page = Page(f"{source.name}: what was found", _subtitle(classes.shape, size), sheets=sheets)
+    page = Page(f"{image_file.name}: what was found", _subtitle(classes.shape, size), sheets=sheets)
     page.legend = [
         LegendEntry(index, name_of(legend, index), _hex(colour_of(legend, index)))
         for index in sorted({*present, *(layer.index or 0 for sheet in sheets for layer in sheet.layers)})
@@ -111,15 +116,15 @@ def labels_page(
     page.pictures += _histograms(counted, legend, size)
     if measured is not None:
         page.tables += measured_tables(measured)
-        page.pictures += measured_histograms(measured, list(legend.class_names))
-    page.warnings = labels_warnings(job, counted, names, size, sure)
+        page.pictures += measured_histograms(measured, legend)
+    page.warnings = [*labels_warnings(job, counted, names, size, sure), *figures.warnings]
     if job:
-        page.provenance = segmentation_facts(job, source)
-        page.commands = [predict_command(job, source, path)]
+        page.provenance = segmentation_facts(job, image_file)
+        page.commands = [predict_command(job, image_file, path)]
         if MODEL in page.commands[0].split():
             page.provenance["MODEL in the command"] = "the model file with the SHA-256 above"
     else:
-        page.provenance = {"labels": path.name, "image": source.name}
+        page.provenance = {"labels": path.name, "image": image_file.name}
         page.warnings.append(
             "The label file does not record how it was made. OME-Zarr written by scsam predict does."
         )
@@ -128,7 +133,7 @@ def labels_page(
 
 def _find_image(labels: Path, job: Mapping[str, Any]) -> Path:
     name = job.get("source", {}).get("path")
-    for folder in (labels.parent, Path.cwd()):
+    for folder in (place_of(labels).parent, Path.cwd()):
         if name and (folder / name).exists():
             return folder / name
     raise InputError(
@@ -143,11 +148,11 @@ def _has_maps(labels: Path) -> bool:
     return labels.name.lower().endswith((".ome.zarr", ".zarr", ".tif", ".tiff", ".nii", ".nii.gz"))
 
 
-def _numbered(highest: int) -> LabelLegend:
-    from scsam_monai.io.palette import class_colours
-
-    names = ["background", *(f"class {index}" for index in range(1, highest + 1))]
-    return LabelLegend(tuple(names), class_colours(len(names)))
+def _numbered(highest: int, stated: Mapping[int, str]) -> LabelLegend:
+    """Return a legend up to the highest value, with the names that are known."""
+    numbered = ["background", *(f"class {index}" for index in range(1, highest + 1))]
+    names = tuple(stated.get(index, name) for index, name in enumerate(numbered))
+    return LabelLegend(names, class_colours(len(names)))
 
 
 def _subtitle(shape: Sequence[int], size: Sequence[float] | None) -> str:
@@ -170,7 +175,7 @@ def _fractions(counted: Survey, names: Mapping[int, str], size: Sequence[float] 
         ]
         for index, name in sorted(names.items())
     ]
-    if unknown := int(counted.voxels[IGNORE_LABEL]):
+    if unknown := counted.unknown:
         rows.append(["unknown", f"{unknown:,}", f"{unknown * scale:,.4g}", "-"])
     note = "All voxels were counted."
     if counted.sections < counted.of:

@@ -32,7 +32,8 @@ class Survey:
     """What was counted.
 
     Attributes:
-        voxels: of each class id, (256,); of 255 those that are unknown.
+        voxels: of each class id, (256,), without those that are unknown.
+        unknown: voxels of no class.
         sections: how many sections were counted.
         of: how many there are.
         areas: in pixels, of the profiles of each class id that has any.
@@ -40,6 +41,7 @@ class Survey:
     """
 
     voxels: np.ndarray
+    unknown: int
     sections: int
     of: int
     areas: dict[int, np.ndarray]
@@ -48,15 +50,17 @@ class Survey:
     @property
     def known(self) -> int:
         """Voxels that are not unknown."""
-        return int(self.voxels[:IGNORE_LABEL].sum())
+        return int(self.voxels.sum())
 
 
-def survey(labels: VolumeReader, n_classes: int, progress: Progress | None = None) -> Survey:
+def survey(
+    labels: VolumeReader, ignore_label: int = IGNORE_LABEL, progress: Progress | None = None
+) -> Survey:
     """Count a label volume.
 
     Args:
         labels: (z, y, x) class ids.
-        n_classes: K', background included.
+        ignore_label: value of unknown voxels, -1 where there is none.
         progress: called with the sections counted and in all.
 
     Raises:
@@ -74,19 +78,22 @@ def survey(labels: VolumeReader, n_classes: int, progress: Progress | None = Non
         if z in counted:
             voxels += np.bincount(section.reshape(-1), minlength=256)[:256]
         if z in profiles:
-            for index, found in profile_areas(_middle(section), n_classes).items():
+            for index, found in profile_areas(_middle(section), ignore_label).items():
                 areas.setdefault(index, []).append(found)
         if progress is not None:
             progress(done, len(looked_at))
     joined = {index: np.concatenate(found) for index, found in sorted(areas.items())}
-    return Survey(voxels, len(counted), depth, joined, len(profiles))
+    unknown = 0
+    if ignore_label in range(256):
+        unknown, voxels[ignore_label] = int(voxels[ignore_label]), 0
+    return Survey(voxels, unknown, len(counted), depth, joined, len(profiles))
 
 
 def read_classes(labels: VolumeReader, region: Region) -> np.ndarray:
     """Read class ids of a part, (z, y, x) uint8, whatever type they are stored in.
 
     Args:
-        labels: of class ids from 0 to 254, and 255 where they are unknown.
+        labels: of values from 0 to 255, class ids and the one of unknown voxels.
         region: (z, y, x) bounds.
 
     Raises:
@@ -103,15 +110,15 @@ def read_classes(labels: VolumeReader, region: Region) -> np.ndarray:
     return part.astype(np.uint8)
 
 
-def profile_areas(section: np.ndarray, n_classes: int) -> dict[int, np.ndarray]:
-    """Return the areas in pixels of the connected profiles of each class in a section (y, x), background left out.
+def profile_areas(section: np.ndarray, ignore_label: int = IGNORE_LABEL) -> dict[int, np.ndarray]:
+    """Return the areas in pixels of the connected profiles of each class in a section (y, x).
 
-    Pixels that touch at a corner belong together.
+    Background and unknown pixels are left out. Pixels that touch at a corner belong together.
     """
     from scipy import ndimage
 
     areas = {}
-    for index in np.intersect1d(np.unique(section), np.arange(1, n_classes)).tolist():
+    for index in np.setdiff1d(section, [0, ignore_label]).tolist():
         profiles, count = ndimage.label(section == index, structure=np.ones((3, 3), bool))
         areas[index] = np.bincount(profiles.reshape(-1), minlength=count + 1)[1:]
     return areas

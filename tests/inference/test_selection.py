@@ -161,7 +161,7 @@ def test_the_command_draws_what_was_asked_for(tmp_path: Path, monkeypatch: pytes
     assert set(np.unique(some)) <= {0, 3, 4}
     np.testing.assert_array_equal(some == 3, whole == 3)
     assert 0 < (some == 4).sum() <= (whole == 4).sum()
-    assert min(profile_areas(some, 8)[4]) * 25 >= 2000
+    assert min(profile_areas(some)[4]) * 25 >= 2000
     pyramid = LabelVolume("some.ome.zarr").read(((0, 1), (0, 256), (0, 256)), 1)
     assert set(np.unique(pyramid)) <= {0, 3, 4}
     np.testing.assert_array_equal(drawn("inverted", "--invert", *chosen), some)

@@ -95,6 +95,8 @@ def test_each_command_names_the_next_one_with_what_was_typed(folder: Path) -> No
         "next:",
         "  scsam report labels.npy --measured labels_figures --axes zyx --voxel-size-nm 40,10,10",
     ]
+    told = scsam("objects", "labels.tif", "some.tif", *NAMES, "--ignore-label", "4")
+    assert told.splitlines()[-1].endswith(" --ignore-label 4")
     told = scsam("measure", "labels.tif", "figures", "--image", "image.tif", *NAMES)
     start, *words = shlex.split(told.splitlines()[-1])
     assert (start, words[:2]) == ("scsam", ["report", "labels.tif"])

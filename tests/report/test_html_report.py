@@ -10,15 +10,20 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
+import h5py
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from scsam_monai.cli import app
+from scsam_monai.cli.predicted import print_result
 from scsam_monai.errors import InputError
 from scsam_monai.filesystem.bundle_folder import bundle_folder
-from scsam_monai.io import LabelLegend, LabelVolume, create_labels, export_labels, write_stack
+from scsam_monai.inference.job import Source
+from scsam_monai.inference.products import Product
+from scsam_monai.io import LabelLegend, LabelVolume, create_labels, export_labels, read_image, write_stack
 from scsam_monai.io.inventory import digest_of
 from scsam_monai.io.label_legend import read_legend
 from scsam_monai.io.palette import class_colours
@@ -26,6 +31,7 @@ from scsam_monai.io.volume import ArrayVolume
 from scsam_monai.measure.recorded import recorded_axes
 from scsam_monai.report.evaluated import find_evaluation
 from scsam_monai.report.kept_sections import keep_section
+from scsam_monai.report.label_sheets import label_sheets
 from scsam_monai.report.labels_page import labels_page
 from scsam_monai.report.page import Page, render, write_page
 from scsam_monai.report.provenance import find_model, predict_command
@@ -130,9 +136,9 @@ def test_exported_labels_keep_their_legend(tmp_path: Path) -> None:
 def test_profiles_are_counted_apart_and_large_volumes_in_part(monkeypatch: pytest.MonkeyPatch) -> None:
     section = np.zeros((8, 8), np.uint8)
     section[0, 0] = section[1, 1] = section[5, 5] = 1
-    assert profile_areas(section, 2)[1].tolist() == [2, 1]
+    assert profile_areas(section)[1].tolist() == [2, 1]
     monkeypatch.setattr("scsam_monai.report.survey.COUNTED_WHOLE", 100)
-    counted = survey(ArrayVolume(np.repeat(section[None], 200, axis=0)), 2)
+    counted = survey(ArrayVolume(np.repeat(section[None], 200, axis=0)))
     assert (counted.sections, counted.of) == (64, 200)
     assert counted.voxels[1] == 3 * 64
 
@@ -498,6 +504,7 @@ def test_measurements_are_taken_in(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="scsam measure"):
         labels_page(path, image, measured=folder)
     folder.mkdir()
+    (folder / "measure.json").write_text('{"voxel_size_nm": [40, 5, 5]}')
     (folder / "classes.csv").write_text("class_id,class,objects,volume_nm3\n1,mitochondrion,12,123456.5\n")
     (folder / "contacts.csv").write_text("class,near_class,within_nm,contact_nm2\nmitochondrion,er,0.0,nan\n")
     (folder / "objects.csv").write_text(
@@ -507,3 +514,118 @@ def test_measurements_are_taken_in(tmp_path: Path) -> None:
     assert page.tables[-2].rows == [["1", "mitochondrion", "12", "123,456"]]
     assert page.tables[-1].rows == [["mitochondrion", "er", "0", "-"]]
     assert page.pictures[-1].caption == "mitochondrion: 3 objects, measured"
+    assert "could not be checked" in page.warnings[-2]  # by an earlier version
+
+
+def test_figures_of_other_labels_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    image, path, labels = make_labels(tmp_path)
+    write_stack("other.tif", labels, SIZE)
+    for name in (path.name, "other.tif"):
+        words = ["measure", name, f"{Path(name).stem}_figures"]
+        assert CliRunner().invoke(app, words).exit_code == 0
+    with pytest.raises(
+        InputError, match=r"found\.ome\.zarr, met one of \S+other\.tif; make them: scsam measure"
+    ):
+        labels_page(path, image, measured="other_figures")
+    page = labels_page(path, image, measured="found.ome_figures")
+    assert "Classes, measured" in {table.title for table in page.tables}
+    assert not any("checked" in warning for warning in page.warnings)
+    with pytest.raises(InputError, match="expected the voxel size of the figures, 40,5,5, met 40,4,4"):
+        labels_page(path, image, measured="found.ome_figures", voxel_size_nm=(40, 4, 4))
+    os.utime(path / "0" / "zarr.json", (1, 1))
+    with pytest.raises(InputError, match="met one from before it was changed"):
+        labels_page(path, image, measured="found.ome_figures")
+
+
+def test_classes_are_those_of_the_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    image, _, labels = make_labels(tmp_path)
+    write_stack("mask.tif", (labels == 1) * np.uint8(255), SIZE)
+    write_stack("seven.tif", np.where(labels == 2, 7, labels).astype(np.uint8), SIZE)
+    voxels = {}
+    for name, *words in (
+        ("mask", "--class", "255=mito"),
+        ("seven", "--class", "1=mito", "--ignore-label", "7"),
+    ):
+        assert CliRunner().invoke(app, ["measure", f"{name}.tif", name, *words]).exit_code == 0
+        page = labels_page(f"{name}.tif", image, measured=name)
+        voxels[name] = {row[0]: row[1] for row in page.tables[0].rows}
+        assert [row[0] for row in page.tables[1].rows] == [entry.name for entry in page.legend] == ["mito"]
+        assert all(len(sheet.layers) == 1 for sheet in page.sheets)
+    assert voxels["mask"] == {"background": "11,888", "mito": "400"}
+    assert voxels["seven"] == {"background": "11,868", "mito": "400", "unknown": "20"}
+
+
+def test_labels_and_image_may_be_data_sets_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    image, _, labels = make_labels(tmp_path)
+    (tmp_path / "sub").mkdir()
+    with h5py.File("sub/lab.h5", "w") as file:
+        file["a"], file["g/b"], file["raw"] = labels, np.roll(labels, 3, 1), read_image(image).array
+    measured = ["measure", "sub/lab.h5", "figures", "--dataset", "g/b", "--voxel-size-nm", "40,5,5"]
+    told = CliRunner().invoke(app, measured).output
+    start, *words = shlex.split(told.splitlines()[-1])
+    assert (start, words[:2]) == ("scsam", ["report", "sub/lab.h5:/g/b"])
+    done = CliRunner().invoke(app, [*words, "--image", "sub/lab.h5:/raw"])
+    assert done.output.splitlines()[-1] == "sub/lab_g_b_report.html"
+    with pytest.raises(InputError, match=r"met one of \S+lab\.h5:/g/b"):
+        labels_page("sub/lab.h5:/a", image, measured="figures")
+
+
+def test_the_recorded_data_set_is_that_of_an_image_without_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    image, path, _ = make_labels(tmp_path)
+    with h5py.File("cell.h5", "w") as file:
+        file["raw"], file["other"] = read_image(image).array, read_image(image).array[::-1]
+    recorded = {"model_sha256": "0" * 64, "source": {"path": "cell.h5", "dataset": "/raw"}}
+    monkeypatch.setattr("scsam_monai.report.labels_page.recorded_job", lambda path: recorded)
+    for name, value in {"segmentation_facts": {}, "labels_warnings": [], "predict_command": "scsam"}.items():
+        monkeypatch.setattr(f"scsam_monai.report.labels_page.{name}", lambda *_, value=value: value)
+    typed = (None, "cell.h5", "cell.h5:/raw", "cell.h5:/other")
+    shown = {name: labels_page(path, name).sheets[0].image for name in typed}
+    assert shown[None] == shown["cell.h5"] == shown["cell.h5:/raw"] != shown["cell.h5:/other"]
+
+
+def test_how_sure_is_of_the_classes_alone() -> None:
+    drawn = np.zeros((1, 8, 8), np.uint8)
+    grey, confidence = drawn.copy(), np.zeros_like(drawn)
+    drawn[:, :4], drawn[:, 4:6] = 255, 1
+    confidence[:, 4:6], confidence[:, 6:] = 204, 51
+
+    def sure(labels: np.ndarray) -> float | None:
+        maps = {Product.CONFIDENCE: ArrayVolume(confidence)}
+        legend = LabelLegend(NAMES, class_colours(3))
+        return label_sheets(ArrayVolume(grey), ArrayVolume(labels), maps, legend, (0, 1))[1]
+
+    assert sure(drawn) == pytest.approx(0.8)
+    assert sure(np.where(drawn == 1, 255, drawn).astype(np.uint8)) == pytest.approx(0.2)
+    assert sure(np.full_like(drawn, 255)) is None
+
+
+@pytest.mark.parametrize(
+    ("image", "dataset", "output", "advice"),
+    [
+        ("cell.h5:/raw", None, "found.ome.zarr", ""),
+        ("cell.h5", "/raw", "out/found.ome.zarr", " --image cell.h5"),
+        ("cell.h5:/raw", "/raw", "found.tif", " --image cell.h5:/raw"),
+        ("cell.h5", "/raw", "found.tif", " --image cell.h5 --dataset /raw"),
+    ],
+)
+def test_predict_advises_an_image_that_is_found(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    image: str,
+    dataset: str | None,
+    output: str,
+    advice: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("scsam_monai.cli.predicted._write_picture", lambda job, volume: None)
+    source = Source(str(tmp_path / image), dataset, (1, 8, 8), "uint8", "")
+    job = SimpleNamespace(products=(), source=source, output=str(tmp_path / output))
+    print_result(job, ArrayVolume(np.zeros((8, 8), np.uint8)), 1.0)
+    assert capsys.readouterr().err.splitlines()[-1] == f"  scsam report {output}{advice}"

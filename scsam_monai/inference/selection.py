@@ -33,7 +33,8 @@ class Asked(NamedTuple):
 class Selection:
     """What of the network's answer is written; the rest becomes background.
 
-    Its probability is then that of all classes that are not drawn. Profiles that are too small go last, and change no probability.
+    Its probability is then that of all classes that are not drawn. Profiles that are too small go last, and
+    change no probability.
 
     Attributes:
         drawn: ids of the classes that are drawn; the others compete for voxels all the same.

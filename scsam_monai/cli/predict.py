@@ -68,7 +68,7 @@ def predict(
     batch: Annotated[int, typer.Option(help="Windows computed at a time.")] = 4,
     probabilities: Annotated[bool, typer.Option(help="Also write class probabilities.")] = False,
     confidence: Annotated[
-        bool, typer.Option(help="Also write the probability of each voxel's label.")
+        bool, typer.Option(help="Also write the probability of each voxel's label; not after --smallest-nm2.")
     ] = False,
     empty_label: Annotated[
         int, typer.Option(help="Label of padding around the image: 0, background, or 255, unknown.")

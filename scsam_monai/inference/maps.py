@@ -99,11 +99,13 @@ class OnePlaneDrawing:
             labels = self.selection.apply(labels, sure)
         self._put(Product.LABELS, where, labels)
         if self.wanted & {Product.PROBABILITIES, Product.CONFIDENCE}:
-            probabilities = _as_bytes(torch.softmax(logits, dim=0))
+            probabilities = torch.softmax(logits, dim=0)
             if Product.CONFIDENCE in self.wanted:
-                self._put(Product.CONFIDENCE, where, probabilities.amax(dim=0))
+                self._put(
+                    Product.CONFIDENCE, where, _as_bytes(_sureness(self.selection, labels, probabilities))
+                )
             if Product.PROBABILITIES in self.wanted:
-                self._put(Product.PROBABILITIES, where, probabilities)
+                self._put(Product.PROBABILITIES, where, _as_bytes(probabilities))
 
     def products(self) -> dict[Product, np.ndarray]:
         """Return the block's maps."""
@@ -152,7 +154,8 @@ class ThreePlanesDrawing:
         labels = argmax_labels(self.total)
         maps = {Product.LABELS: self._selected(labels)}
         if Product.CONFIDENCE in self.wanted:
-            maps[Product.CONFIDENCE] = self._share(self.total.amax(dim=0))
+            sure = _sureness(self.selection, maps[Product.LABELS], self.total)
+            maps[Product.CONFIDENCE] = self._share(sure)
         if Product.PROBABILITIES in self.wanted:
             maps[Product.PROBABILITIES] = torch.stack([self._share(total) for total in self.total])
         if self.own is not None:
@@ -170,5 +173,10 @@ class ThreePlanesDrawing:
         return _as_bytes(total.float() / (3 * self.STEPS))
 
 
+def _sureness(selection: Selection | None, labels: Tensor, probabilities: Tensor) -> Tensor:
+    return probabilities.amax(dim=0) if selection is None else selection.sureness(labels, probabilities)
+
+
 def _as_bytes(probabilities: Tensor) -> Tensor:
-    return (probabilities * 255).round().to(torch.uint8)
+    # Sums of several classes may be rounded to a little more than 1.
+    return (probabilities * 255).round().clamp_(max=255).to(torch.uint8)

@@ -16,7 +16,7 @@ class Product(StrEnum):
     PROBABILITIES = "probabilities"
     """Of each class, (K', z, y, x); 255 is certain."""
     CONFIDENCE = "confidence"
-    """Probability of the class drawn, (z, y, x)."""
+    """Probability of the label, (z, y, x); the background of chosen classes has that of all others together."""
     DISAGREEMENT = "disagreement"
     """Number of planes, of three, that alone would have drawn another class, (z, y, x)."""
 

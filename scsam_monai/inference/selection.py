@@ -33,6 +33,9 @@ class Asked(NamedTuple):
 class Selection:
     """What of the network's answer is written; the rest becomes background.
 
+    Its probability is then that of all classes that are not drawn. Profiles that are too small go last, and
+    change no probability.
+
     Attributes:
         drawn: ids of the classes that are drawn; the others compete for voxels all the same.
         thresholds: for each class id, the probability below which a voxel of it is left out.
@@ -134,6 +137,20 @@ class Selection:
             least = torch.tensor(self.thresholds, dtype=confidence.dtype, device=labels.device)
             chosen = torch.where(confidence < least[labels.long()], torch.zeros_like(chosen), chosen)
         return chosen
+
+    def sureness(self, labels: Tensor, probabilities: Tensor) -> Tensor:
+        """Return the probability of each voxel's label; the background's is that of all that is not drawn.
+
+        Args:
+            labels: (...) uint8 class ids, as :meth:`apply` returns them.
+            probabilities: (K', ...) of all classes, or sums of them.
+
+        Returns:
+            (...) in the unit of ``probabilities``.
+        """
+        drawn = probabilities.gather(0, labels.long()[None])[0]
+        rest = sum(shares.float() for index, shares in enumerate(probabilities) if index not in self.drawn)
+        return drawn.float().where(labels > 0, rest)
 
     @property
     def asks_confidence(self) -> bool:

@@ -39,22 +39,47 @@ def logits() -> torch.Tensor:
 
 @pytest.mark.parametrize("kind", [OnePlaneDrawing, ThreePlanesDrawing])
 @pytest.mark.parametrize(
-    ("classes", "thresholds", "drawn"),
+    ("classes", "thresholds", "drawn", "sure"),
     [
-        (None, {"golgi": 0.7}, [2, 0, 1, 3]),
-        (["golgi", "er"], None, [2, 2, 1, 0]),
-        (["golgi"], {"": 0.7}, [2, 0, 0, 0]),
-        (None, {"": 0.7, "er": 0.5}, [2, 0, 1, 0]),
+        (None, {"golgi": 0.7}, [2, 0, 1, 3], [0.9, 0.2, 0.6, 0.6]),
+        (["golgi", "er"], None, [2, 2, 1, 0], [0.9, 0.6, 0.6, 0.8]),
+        (["golgi"], {"": 0.7}, [2, 0, 0, 0], [0.9, 0.4, 0.9, 0.9]),
+        (None, {"": 0.7, "er": 0.5}, [2, 0, 1, 0], [0.9, 0.2, 0.6, 0.2]),
+        (None, {"golgi": 0.1}, [2, 2, 1, 3], [0.9, 0.6, 0.6, 0.6]),
     ],
 )
-def test_the_rest_competes_but_is_not_drawn(kind, classes, thresholds, drawn) -> None:
+def test_the_rest_competes_but_is_not_drawn(kind, classes, thresholds, drawn, sure) -> None:
+    """The confidence is that of the label: of the background, what is not drawn has together."""
     selection = Selection.of(NAMES, classes, thresholds)
     drawing = kind((1, 1, 4), [Product.LABELS, Product.CONFIDENCE], selection)
     for plane in range(3 if kind is ThreePlanesDrawing else 1):
         drawing.add(WHOLE, logits(), plane)
     maps = drawing.products()
     assert maps[Product.LABELS].reshape(-1).tolist() == drawn
-    assert maps[Product.CONFIDENCE].reshape(-1).tolist() == pytest.approx([230, 153, 153, 153], abs=1)
+    assert maps[Product.CONFIDENCE].reshape(-1).tolist() == pytest.approx(np.array(sure) * 255, abs=1)
+
+
+@pytest.mark.parametrize("kind", [OnePlaneDrawing, ThreePlanesDrawing])
+def test_where_a_selection_changes_no_label_the_confidence_stays(kind) -> None:
+    seen = torch.randn((4, 1, 16, 16), generator=torch.Generator().manual_seed(0))
+    maps = []
+    for selection in (None, Selection.of(NAMES, NAMES[1:])):
+        drawing = kind((1, 16, 16), [Product.LABELS, Product.CONFIDENCE], selection)
+        for plane in range(3 if kind is ThreePlanesDrawing else 1):
+            drawing.add((slice(0, 1), slice(0, 16), slice(0, 16)), seen, plane)
+        maps.append(drawing.products())
+    np.testing.assert_array_equal(maps[0][Product.CONFIDENCE], maps[1][Product.CONFIDENCE])
+
+
+@pytest.mark.parametrize("kind", [OnePlaneDrawing, ThreePlanesDrawing])
+def test_the_background_of_many_classes_is_certain_at_most(kind) -> None:
+    names = ["background", *map(str, range(1, 256))]
+    drawing = kind((1, 1, 1), [Product.CONFIDENCE], Selection.of(names, ["1"]))
+    seen = torch.full((256, 1, 1, 1), 1.0)
+    seen[1] = -30.0
+    for plane in range(3 if kind is ThreePlanesDrawing else 1):
+        drawing.add((slice(0, 1),) * 3, seen, plane)
+    assert drawing.products()[Product.CONFIDENCE].item() == 255
 
 
 def test_nothing_asked_for_is_no_selection() -> None:

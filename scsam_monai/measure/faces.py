@@ -48,19 +48,14 @@ def faces_of_block(
     Yields:
         Faces of each axis, a limited number at a time.
     """
-    core = tuple(slice(width, -width) for width in halo)
     flat = np.ascontiguousarray(ids).reshape(-1)
     strides = np.array([int(np.prod(ids.shape[axis + 1 :])) for axis in range(ids.ndim)], np.int64)
-    own = ids[core]
+    own = _shifted(ids, halo, np.zeros(ids.ndim, np.int64))
     for axis in range(ids.ndim):
         for side in (1, -1):
-            step = np.zeros(ids.ndim, np.int64)
-            step[axis] = side
-            shifted = tuple(
-                slice(width + int(by), length - width + int(by))
-                for width, by, length in zip(halo, step, ids.shape, strict=True)
-            )
-            found = np.argwhere((own > 0) & (own != ids[shifted]) & (ids[shifted] >= 0))
+            step = _step(axis, side, ids.ndim)
+            beyond = _shifted(ids, halo, step)
+            found = np.argwhere((own > 0) & (own != beyond) & (beyond >= 0))
             for start in range(0, len(found), _AT_ONCE):
                 places = found[start : start + _AT_ONCE]
                 neighbourhood = _Neighbourhood(flat, strides, (places + halo) @ strides)
@@ -72,6 +67,47 @@ def faces_of_block(
                     np.rint(share * SHARE_UNIT).astype(np.int64),
                     2 * (places + np.asarray(origin)) + step,
                 )
+
+
+def cuts_of_block(
+    ids: np.ndarray, halo: Sequence[int], origin: Sequence[int], shape: Sequence[int]
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Where objects of a block may go on unseen: at the volume's edge, and beside unknown voxels.
+
+    Args:
+        ids: as for :func:`faces_of_block`.
+        halo: of ``ids``.
+        origin: of the block in the volume, without the halo.
+        shape: of the volume.
+
+    Yields:
+        Of each axis and side, the objects that are cut, (P,), and where, (P, D) half voxels like ``Faces.places``.
+    """
+    own = _shifted(ids, halo, np.zeros(ids.ndim, np.int64))
+    for axis in range(ids.ndim):
+        for side, edge in ((1, shape[axis] - 1), (-1, 0)):
+            step = _step(axis, side, ids.ndim)
+            unseen = _shifted(ids, halo, step) < 0
+            if 0 <= edge - origin[axis] < own.shape[axis]:
+                np.moveaxis(unseen, axis, 0)[edge - origin[axis]] = True
+            found = np.argwhere((own > 0) & unseen)
+            yield own[tuple(found.T)], 2 * (found + np.asarray(origin)) + step
+
+
+def _step(axis: int, side: int, ndim: int) -> np.ndarray:
+    step = np.zeros(ndim, np.int64)
+    step[axis] = side
+    return step
+
+
+def _shifted(ids: np.ndarray, halo: Sequence[int], step: np.ndarray) -> np.ndarray:
+    """What lies one step from each voxel of a block."""
+    return ids[
+        tuple(
+            slice(width + int(by), length - width + int(by))
+            for width, by, length in zip(halo, step, ids.shape, strict=True)
+        )
+    ]
 
 
 class _Neighbourhood:

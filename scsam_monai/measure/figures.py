@@ -89,7 +89,7 @@ FIGURES: dict[int, dict[str, Figure]] = {
 """By number of dimensions and column, what makes a figure of each object, (N,), from the sums."""
 
 WHOLE_ALONE = frozenset({"feret_min_nm", "sphericity", "circularity", "minor_axis_nm", "elongation"})
-"""Columns of shape that exist for objects alone that the edge of the volume does not cut."""
+"""Columns of shape that exist for objects alone that neither the edge of the volume nor unknown voxels cut."""
 
 
 def place_columns(sums: ObjectSums) -> dict[str, np.ndarray]:

@@ -88,14 +88,17 @@ class LabelReader:
             say_gaps_of_labels(self.path, self.volume)
         self.shape = self.volume.shape
         self.ndim = 2 if self.shape[0] == 1 else 3
-        self._names = self._named(class_names)
-        named = self._names if isinstance(class_names, Mapping) and ignore_label == IGNORE_LABEL else {}
+        given = _given(class_names)
+        self._names = self._stated() | given
+        try:
+            check_names(self._names)
+        except InputError:
+            self.close()
+            raise
+        named = given if isinstance(class_names, Mapping) and ignore_label == IGNORE_LABEL else {}
         self.ignore_label = ignore_label if named.get(ignore_label, UNKNOWN) == UNKNOWN else -1
 
-    def _named(self, given: Mapping[int, str] | Sequence[str] | None) -> dict[int, str]:
-        if given is not None:
-            pairs = given.items() if isinstance(given, Mapping) else enumerate(given)
-            return {int(class_id): plain_name(str(name)) for class_id, name in pairs}
+    def _stated(self) -> dict[int, str]:
         legend = read_legend(self.path) if self.path.exists() else None
         return {} if legend is None else dict(enumerate(legend.class_names))
 
@@ -180,6 +183,28 @@ class LabelReader:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _given(names: Mapping[int, str] | Sequence[str] | None) -> dict[int, str]:
+    pairs = names.items() if isinstance(names, Mapping) else enumerate(names or ())
+    return {int(class_id): plain_name(str(name)) for class_id, name in pairs}
+
+
+def check_names(names: Mapping[int, str]) -> None:
+    """Refuse one name for several classes.
+
+    Raises:
+        InputError: naming the first such.
+    """
+    first: dict[str, int] = {}
+    for class_id, name in names.items():
+        if first.setdefault(name, class_id) != class_id:
+            raise InputError(
+                "class names",
+                expected="a name of its own for each class",
+                met=f"{name} for {first[name]} and {class_id}",
+                remedy=f"name the classes apart, like --class {class_id}=NAME (in Python class_names)",
+            )
 
 
 def read_ids(volume: VolumeReader, region: Region) -> np.ndarray:

@@ -18,9 +18,9 @@ from scsam_monai.io.volume import ArrayVolume, VolumeReader, open_volume
 from scsam_monai.measure.calibration import calibrate
 from scsam_monai.measure.components import Cancel, CancelledError
 from scsam_monai.measure.face_files import FaceFiles
-from scsam_monai.measure.faces import Faces, faces_of_block
+from scsam_monai.measure.faces import Faces, cuts_of_block, faces_of_block
 from scsam_monai.measure.given_objects import ObjectIds, read_given
-from scsam_monai.measure.labels import BLOCK, LabelReader, Labels, Shape3, slices
+from scsam_monai.measure.labels import BLOCK, LabelReader, Labels, Shape3, check_names, slices
 from scsam_monai.measure.neighbours import nearest_classes, surface_within
 from scsam_monai.measure.objects import ObjectOptions, scratch, scratch_store, search
 from scsam_monai.measure.recorded import recorded_axes, recorded_sections
@@ -184,6 +184,7 @@ class _Run:
         work: Path,
     ) -> None:
         self.labels, self.ids, self.grey, self.sums, self.plan = labels, ids, grey, sums, plan
+        check_names({int(k): labels.class_name(int(k)) for k in np.unique(sums.table.class_ids)})
         self.class_of = np.concatenate([[0], sums.table.class_ids])
         self.classes: list[int] = np.unique(sums.table.class_ids).tolist()
         self.column = np.zeros(int(self.class_of.max()) + 1, np.int64)
@@ -214,7 +215,7 @@ class _Run:
             return
         self.sums.add_voxels(own, origin, None if self.grey is None else self.grey.read(region))
         if self.labels.ndim == 2:
-            ids, own = ids[0], own[0]
+            ids = ids[0]
         dims = self.labels.ndim
         kept = []
         for faces in faces_of_block(ids, halo[-dims:], origin[-dims:], self.calibration):
@@ -222,7 +223,8 @@ class _Run:
             self.sums.add_faces(faces, outer)
             self._share(faces, outer & (faces.outside > 0))
             kept.append((faces, outer))
-        self._widen_at_edges(own, origin[-dims:])
+        for owners, places in cuts_of_block(ids, halo[-dims:], origin[-dims:], self.labels.shape[-dims:]):
+            self.sums.add_cuts(owners, places)
         self.faces.write(number, self.class_of, kept)
 
     def _with_halo(self, region: Block, halo: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
@@ -244,19 +246,6 @@ class _Run:
         axis = faces.axis + 3 - self.labels.ndim
         columns = self.column[self.class_of[faces.outside[touching]]]
         np.add.at(self.shared, (faces.inside[touching] - 1, columns, axis), faces.share[touching])
-
-    def _widen_at_edges(self, own: np.ndarray, origin: Sequence[int]) -> None:
-        """Let objects that the volume's edge cuts reach to it."""
-        for axis, length in enumerate(self.labels.shape[-own.ndim :]):
-            for side, index in ((-1, 0), (1, own.shape[axis] - 1)):
-                if origin[axis] + index in (0, length - 1) and (origin[axis] + index == 0) == (side < 0):
-                    plane = np.moveaxis(own, axis, 0)[index]
-                    where = np.argwhere(plane > 0)
-                    if len(where):
-                        places = np.insert(where, axis, index, axis=1) + np.asarray(origin)
-                        step = np.zeros(own.ndim, np.int64)
-                        step[axis] = side
-                        self.sums.add_extent(plane[plane > 0], 2 * places + step)
 
     def results(
         self,
@@ -281,19 +270,8 @@ class _Run:
                     cancel,
                 )
         names = {class_id: self.labels.class_name(class_id) for class_id in self.classes}
-        _check_names(names)
-        rows = object_rows(self.sums, self.labels.shape, names, nearest, shared)
+        rows = object_rows(self.sums, names, nearest, shared)
         classes = class_rows(self.sums, names, self.census, outside, self.labels)
         contacts = contact_rows(self.sums, names, shared)
         unknown = self.labels.ignore_label if self.labels.ignore_label >= 0 else None
         return Measurements(rows, classes, contacts, self.labels.voxel_size_nm, self.labels.ndim, unknown)
-
-
-def _check_names(names: Mapping[int, str]) -> None:
-    if len(set(names.values())) < len(names):
-        raise InputError(
-            "class names",
-            expected="a name of its own for each class",
-            met=", ".join(names.values()),
-            remedy="name the classes apart",
-        )

@@ -35,7 +35,6 @@ class Census:
 
 def object_rows(
     sums: ObjectSums,
-    shape: Sequence[int],
     names: Mapping[int, str],
     nearest: np.ndarray,
     shared: Mapping[float, np.ndarray],
@@ -44,7 +43,6 @@ def object_rows(
 
     Args:
         sums: of the objects.
-        shape: (z, y, x) of the volume.
         names: by class id, in order.
         nearest: (N, classes) nm.
         shared: by distance, (N, classes, 3) surface near each class.
@@ -60,10 +58,8 @@ def object_rows(
     }
     if sums.grey is not None:
         columns["mean_intensity"] = sums.grey / table.voxels
-    cut = (table.low == 0) | (table.high == np.asarray(shape))
-    cut = cut[:, 3 - sums.ndim :].any(axis=1)
     for name in WHOLE_ALONE.intersection(columns):
-        columns[name] = np.where(cut, np.nan, columns[name])
+        columns[name] = np.where(sums.cut, np.nan, columns[name])
     areas = {distance: near / SHARE_UNIT @ sums.face_nm for distance, near in shared.items()}
     for column, (class_id, name) in enumerate(names.items()):
         columns[f"nearest_{name}_nm"] = nearest[:, column]
@@ -72,7 +68,7 @@ def object_rows(
             columns[f"contact_{name}_{distance:g}nm_{contact_unit(sums)}"] = np.where(
                 own, np.nan, area[:, column]
             )
-    columns["cut_by_the_edge"] = cut
+    columns["cut_by_the_edge"] = sums.cut
     return [
         dict(zip(columns, row, strict=True))
         for row in zip(*(values.tolist() for values in columns.values()), strict=True)

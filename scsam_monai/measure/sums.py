@@ -31,6 +31,7 @@ class ObjectSums:
     Attributes:
         surface: (N, 3) int64, faces along each axis in units of ``SHARE_UNIT``.
         outer: the same of faces whose other side is another class or none.
+        cut: (N,) bool, objects that the volume's edge or unknown voxels cut.
         grey: (N,) sums of grey values, or None without an image.
         grey_voxels: (N,) voxels that were summed.
     """
@@ -40,6 +41,7 @@ class ObjectSums:
         self.table, self.voxel_size_nm, self.ndim = table, voxel_size_nm, ndim
         self.surface = np.zeros((count, 3), np.int64)
         self.outer = np.zeros((count, 3), np.int64)
+        self.cut = np.zeros(count, bool)
         self._first = np.zeros((count, 3), np.int64)
         self._second = np.zeros((2, count, 3, 3), np.int64)
         self.grey: np.ndarray | None = None
@@ -102,15 +104,20 @@ class ObjectSums:
         names, owners = compact(faces.inside)
         self.surface[names - 1, axis] += _sum(owners, faces.share, len(names))
         self.outer[names - 1, axis] += _sum(owners[outer], faces.share[outer], len(names))
-        self.add_extent(faces.inside, faces.places)
+        self._add_extent(faces.inside, faces.places)
 
-    def add_extent(self, owners: np.ndarray, places: np.ndarray) -> None:
-        """Widen objects to places.
+    def add_cuts(self, owners: np.ndarray, places: np.ndarray) -> None:
+        """Take in where objects are cut: they reach that far, and may go on.
 
         Args:
             owners: (P,) places in the table from 1 on.
             places: (P, D) half voxels.
         """
+        self.cut[owners - 1] = True
+        self._add_extent(owners, places)
+
+    def _add_extent(self, owners: np.ndarray, places: np.ndarray) -> None:
+        """Widen objects to places."""
         for start in range(0, len(owners), _AT_ONCE):
             order = np.argsort(owners[start : start + _AT_ONCE], kind="stable")
             some = owners[start : start + _AT_ONCE][order]

@@ -245,6 +245,31 @@ def test_what_does_not_fit_is_refused() -> None:
         measure_labels(labels, voxel_size_nm=SIZE, class_names={1: "a", 2: "a", 3: "b"})
 
 
+@pytest.mark.parametrize("names", [{1: "a", 2: "a"}, {1: "class 2"}])
+def test_two_classes_of_one_name_are_refused_before_the_measuring(names: dict[int, str]) -> None:
+    labels, stages = np.array([[1, 0, 2]] * 3, np.uint8), []
+    with pytest.raises(InputError, match="for 1 and 2; name the classes apart"):
+        measure_labels(
+            labels,
+            voxel_size_nm=SIZE[1:],
+            class_names=names,
+            progress=lambda stage, done, total: stages.append(stage),
+        )
+    assert "measuring" not in stages
+
+
+def test_given_names_lie_over_those_that_labels_state(tmp_path: Path) -> None:
+    labels = np.zeros((4, 8, 8), np.uint8)
+    labels[:, 1:3, 1:3], labels[:, 5:7, 5:7] = 1, 2
+    legend = LabelLegend(("background", "granule", "mitochondrion"), class_colours(3))
+    create_labels(tmp_path / "l.ome.zarr", labels.shape, SIZE, legend)
+    LabelVolume(tmp_path / "l.ome.zarr").write([(0, 4), (0, 8), (0, 8)], labels)
+    found = find_objects(tmp_path / "l.ome.zarr", class_names={2: "nucleus"})
+    assert found.class_names == {1: "granule", 2: "nucleus"}
+    with pytest.raises(InputError, match="granule for 1 and 2"):
+        find_objects(tmp_path / "l.ome.zarr", class_names={2: "granule"})
+
+
 def test_no_objects_no_rows() -> None:
     measured = measure_labels(np.zeros((4, 5, 6), np.uint8), voxel_size_nm=SIZE)
     assert (measured.objects, measured.classes, measured.contacts) == ([], [], [])

@@ -94,6 +94,35 @@ def test_the_edge_of_the_volume_and_of_the_unknown_is_no_surface() -> None:
     (row,) = measure_labels(labels, voxel_size_nm=ISOTROPIC).objects
     assert row["surface_nm2"] == 0
     assert row["volume_nm3"] == 4000 * 1000
+    assert row["cut_by_the_edge"]
+
+
+WHOLE = ("sphericity", "circularity", "feret_min_nm", "minor_axis_nm", "elongation")
+
+
+@pytest.mark.parametrize("block", [None, (9, 17, 20)])
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_a_cube_inside_the_unknown_is_cut(ndim: int, block: tuple[int, int, int] | None) -> None:
+    labels = np.full((40,) * ndim, 255, np.uint8)
+    labels[(slice(10, 20),) * ndim] = 1
+    (row,) = measure_labels(labels, voxel_size_nm=ISOTROPIC[:ndim], block=block).objects
+    assert row["cut_by_the_edge"]
+    assert all(np.isnan(row[name]) for name in WHOLE if name in row)
+    (known,) = measure_labels(labels % 255, voxel_size_nm=ISOTROPIC[:ndim], block=block).objects
+    assert row["feret_max_nm"] == known["feret_max_nm"]
+
+
+@pytest.mark.parametrize("block", [None, (9, 17, 20)])
+def test_a_ball_beside_the_unknown_is_cut_as_at_the_edge(block: tuple[int, int, int] | None) -> None:
+    z, y, x = np.indices((40, 40, 40)) - 20
+    labels = (z**2 + y**2 + x**2 < 144).astype(np.uint8)
+    (at_the_edge,) = measure_labels(labels[:, :, :20], voxel_size_nm=ISOTROPIC, block=block).objects
+    labels[:, :, 20:] = 255
+    (row,) = measure_labels(labels, voxel_size_nm=ISOTROPIC, block=block).objects
+    assert row["cut_by_the_edge"]
+    assert all(np.isnan(row[name]) for name in WHOLE if name in row)
+    assert row["feret_max_nm"] == at_the_edge["feret_max_nm"]
+    assert row["surface_nm2"] == pytest.approx(at_the_edge["surface_nm2"], rel=0.05)
 
 
 def test_a_sheet_of_one_voxel_has_two_sides() -> None:

@@ -92,28 +92,35 @@ def write_ids(
             ):
                 raise CancelledError
             place.rename(target)
-        write_csv(table_beside(target), object_rows(found))
+        write_csv(table_beside(target), object_rows(found), object_columns(found.ndim))
 
 
 def object_rows(found: FoundObjects) -> list[dict[str, Any]]:
     """One row for each object: id, class, size and box."""
     voxel = float(np.prod(found.voxel_size_nm[-found.ndim :]))
-    measure = "volume_nm3" if found.ndim == 3 else "area_nm2"
     table = found.table
     whole = set(found.left_whole)
-    return [
-        {
-            "id": int(table.ids[row]),
-            "class_id": int(table.class_ids[row]),
-            "class": found.class_names[int(table.class_ids[row])],
-            "voxels": int(table.voxels[row]),
-            measure: float(table.voxels[row] * voxel),
-            **{f"box_{axis}0": int(table.low[row, k]) for k, axis in enumerate("zyx")},
-            **{f"box_{axis}1": int(table.high[row, k]) for k, axis in enumerate("zyx")},
-            "too_large_to_split": int(table.ids[row]) in whole,
-        }
+    rows = [
+        (
+            int(table.ids[row]),
+            int(table.class_ids[row]),
+            found.class_names[int(table.class_ids[row])],
+            int(table.voxels[row]),
+            float(table.voxels[row] * voxel),
+            *table.low[row].tolist(),
+            *table.high[row].tolist(),
+            int(table.ids[row]) in whole,
+        )
         for row in range(len(table))
     ]
+    return [dict(zip(object_columns(found.ndim), row, strict=True)) for row in rows]
+
+
+def object_columns(ndim: int) -> tuple[str, ...]:
+    """Of the table of objects."""
+    size = "volume_nm3" if ndim == 3 else "area_nm2"
+    box = (f"box_{axis}{end}" for end in "01" for axis in "zyx")
+    return ("id", "class_id", "class", "voxels", size, *box, "too_large_to_split")
 
 
 def _write_zarr(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from scsam_monai.data.items import BACKGROUND, UNKNOWN
 from scsam_monai.errors import InputError
 from scsam_monai.inference.blocks import Block, BlockPlan
 from scsam_monai.io.image import VoxelSize
@@ -24,9 +25,19 @@ from scsam_monai.measure.labels import BLOCK, LabelReader, Labels, Shape3, check
 from scsam_monai.measure.neighbours import nearest_classes, surface_within
 from scsam_monai.measure.objects import ObjectOptions, scratch, scratch_store, search
 from scsam_monai.measure.recorded import recorded_axes, recorded_sections
-from scsam_monai.measure.rows import Census, class_rows, contact_rows, object_rows
+from scsam_monai.measure.rows import (
+    Census,
+    class_columns,
+    class_rows,
+    contact_columns,
+    contact_rows,
+    object_columns,
+    object_rows,
+)
 from scsam_monai.measure.sums import ObjectSums
 from scsam_monai.progress import Progress, StageProgress, progress_of
+
+NO_CLASSES = (BACKGROUND, UNKNOWN)
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +51,7 @@ class Measurements:
         voxel_size_nm: (z, y, x).
         ndim: 2 for a single section, else 3.
         ignore_label: value of unknown voxels, None where it is a class of its own.
+        columns: of each table, by its name, also where it has no rows.
     """
 
     objects: list[dict[str, Any]]
@@ -48,6 +60,7 @@ class Measurements:
     voxel_size_nm: VoxelSize
     ndim: int
     ignore_label: int | None = None
+    columns: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 def measure_labels(
@@ -270,8 +283,22 @@ class _Run:
                     cancel,
                 )
         names = {class_id: self.labels.class_name(class_id) for class_id in self.classes}
-        rows = object_rows(self.sums, names, nearest, shared)
-        classes = class_rows(self.sums, names, self.census, outside, self.labels)
-        contacts = contact_rows(self.sums, names, shared)
-        unknown = self.labels.ignore_label if self.labels.ignore_label >= 0 else None
-        return Measurements(rows, classes, contacts, self.labels.voxel_size_nm, self.labels.ndim, unknown)
+        table = object_columns(self.sums, names, nearest, shared)
+        ndim, unknown = self.labels.ndim, self.labels.ignore_label
+        return Measurements(
+            object_rows(table),
+            class_rows(
+                self.sums, dict(sorted((self._named() | names).items())), self.census, outside, self.labels
+            ),
+            contact_rows(self.sums, names, shared),
+            self.labels.voxel_size_nm,
+            ndim,
+            unknown if unknown >= 0 else None,
+            {"objects": tuple(table), "classes": class_columns(ndim), "contacts": contact_columns(ndim)},
+        )
+
+    def _named(self) -> dict[int, str]:
+        """Classes that have a name, with objects or without."""
+        skip = (0, self.labels.ignore_label)
+        named = sorted(self.labels.names.items())
+        return {number: name for number, name in named if number not in skip and name not in NO_CLASSES}

@@ -50,10 +50,10 @@ def write_measurements(
     check_folder(folder, parquet=parquet)
     with write_errors(folder), atomic_folder(folder) as temporary:
         for name in TABLES:
-            rows = getattr(measured, name)
-            write_csv(temporary / f"{name}.csv", rows)
+            rows, columns = getattr(measured, name), measured.columns.get(name)
+            write_csv(temporary / f"{name}.csv", rows, columns)
             if parquet:
-                write_parquet(temporary / f"{name}.parquet", rows)
+                write_parquet(temporary / f"{name}.parquet", rows, columns)
         write_json(
             temporary / "measure.json",
             {

@@ -33,13 +33,13 @@ class Census:
                 self.voxels[class_id] = self.voxels.get(class_id, 0) + count
 
 
-def object_rows(
+def object_columns(
     sums: ObjectSums,
     names: Mapping[int, str],
     nearest: np.ndarray,
     shared: Mapping[float, np.ndarray],
-) -> list[dict[str, Any]]:
-    """One row for each object.
+) -> dict[str, np.ndarray]:
+    """The table of objects, by column, (N,).
 
     Args:
         sums: of the objects.
@@ -65,14 +65,25 @@ def object_rows(
         columns[f"nearest_{name}_nm"] = nearest[:, column]
         for distance, area in areas.items():
             own = table.class_ids == class_id
-            columns[f"contact_{name}_{distance:g}nm_{contact_unit(sums)}"] = np.where(
+            columns[f"contact_{name}_{distance:g}nm_{contact_unit(sums.ndim)}"] = np.where(
                 own, np.nan, area[:, column]
             )
     columns["cut_by_the_edge"] = sums.cut
+    return columns
+
+
+def object_rows(columns: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
+    """One row for each object."""
     return [
         dict(zip(columns, row, strict=True))
         for row in zip(*(values.tolist() for values in columns.values()), strict=True)
     ]
+
+
+def class_columns(ndim: int) -> tuple[str, ...]:
+    """Of the table of classes."""
+    sizes = ("volume_nm3", "surface_nm2") if ndim == 3 else ("area_nm2", "perimeter_nm")
+    return ("class_id", "class", "objects", "voxels", *sizes, "fraction_of_tissue", "fraction_of_cell")
 
 
 def class_rows(
@@ -91,8 +102,6 @@ def class_rows(
         outside: classes that are not part of the cell; None if nobody said.
         labels: for their voxel size.
     """
-    size_name = "volume_nm3" if sums.ndim == 3 else "area_nm2"
-    surface_name = "surface_nm2" if sums.ndim == 3 else "perimeter_nm"
     voxel = float(np.prod(labels.voxel_size_nm[-sums.ndim :]))
     cell = None
     if outside is not None:
@@ -102,26 +111,32 @@ def class_rows(
         own = sums.table.class_ids == class_id
         voxels = int(sums.table.voxels[own].sum())
         inside = cell is not None and outside is not None and class_id not in outside
-        rows.append(
-            {
-                "class_id": class_id,
-                "class": name,
-                "objects": int(own.sum()),
-                "voxels": voxels,
-                size_name: voxels * voxel,
-                surface_name: float(sums.outer[own].sum(axis=0) / SHARE_UNIT @ sums.face_nm),
-                "fraction_of_tissue": voxels / census.known if census.known else float("nan"),
-                "fraction_of_cell": voxels / cell if inside and cell else float("nan"),
-            }
+        row = (
+            class_id,
+            name,
+            int(own.sum()),
+            voxels,
+            voxels * voxel,
+            float(sums.outer[own].sum(axis=0) / SHARE_UNIT @ sums.face_nm),
+            voxels / census.known if census.known else float("nan"),
+            voxels / cell if inside and cell else float("nan"),
         )
+        rows.append(dict(zip(class_columns(sums.ndim), row, strict=True)))
     return rows
+
+
+def contact_columns(ndim: int) -> tuple[str, ...]:
+    """Of the table of contacts."""
+    contact = f"contact_{contact_unit(ndim)}"
+    return (
+        "class", "near_class", "within_nm", contact, "fraction_of_surface", "objects_in_contact", "objects"
+    )  # fmt: skip
 
 
 def contact_rows(
     sums: ObjectSums, names: Mapping[int, str], shared: Mapping[float, np.ndarray]
 ) -> list[dict[str, Any]]:
     """One row for each distance and ordered pair of classes: the part of the one's surface near the other."""
-    unit = contact_unit(sums)
     rows = []
     for distance, near in shared.items():
         for own, own_name in names.items():
@@ -132,20 +147,12 @@ def contact_rows(
                     continue
                 area = float(near[mine, column].sum(axis=0) / SHARE_UNIT @ sums.face_nm)
                 touching = near[mine, column].any(axis=1)
-                rows.append(
-                    {
-                        "class": own_name,
-                        "near_class": other_name,
-                        "within_nm": distance,
-                        f"contact_{unit}": area,
-                        "fraction_of_surface": area / surface if surface else float("nan"),
-                        "objects_in_contact": int(touching.sum()),
-                        "objects": int(mine.sum()),
-                    }
-                )
+                fraction = area / surface if surface else float("nan")
+                row = (own_name, other_name, distance, area, fraction, int(touching.sum()), int(mine.sum()))
+                rows.append(dict(zip(contact_columns(sums.ndim), row, strict=True)))
     return rows
 
 
-def contact_unit(sums: ObjectSums) -> str:
+def contact_unit(ndim: int) -> str:
     """Of a contact: an area, or in a single section a length."""
-    return "nm2" if sums.ndim == 3 else "nm"
+    return "nm2" if ndim == 3 else "nm"

@@ -104,6 +104,17 @@ def test_each_command_names_the_next_one_with_what_was_typed(folder: Path) -> No
     assert (folder / "labels_report.html").is_file()
 
 
+def test_tables_without_rows_have_columns(folder: Path) -> None:
+    write_stack("none.tif", np.zeros((4, 8, 8), np.uint8), SIZE)
+    scsam("objects", "none.tif", "ids.tif", "--class", "2=granule")
+    scsam("measure", "none.tif", "figures", "--class", "2=granule")
+    assert Path("ids_objects.csv").read_text().startswith("id,class_id,class,voxels,volume_nm3,box_z0,")
+    assert Path("figures/objects.csv").read_text().startswith("id,class_id,class,voxels,volume_nm3,surface")
+    assert Path("figures/contacts.csv").read_text().startswith("class,near_class,within_nm,contact_nm2,")
+    (row,) = rows(Path("figures/classes.csv"))
+    assert (row["class_id"], row["class"], row["objects"], row["volume_nm3"]) == ("2", "granule", "0", "0")
+
+
 def test_parquet_holds_the_same(folder: Path) -> None:
     parquet = pytest.importorskip(
         "pyarrow.parquet", reason="needs pyarrow: pip install 'scsam-monai[parquet]'"

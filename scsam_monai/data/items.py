@@ -20,6 +20,7 @@ IGNORE_LABEL = 255
 
 BACKGROUND = "background"
 UNKNOWN = "unknown"
+NO_CLASSES = (BACKGROUND, UNKNOWN)
 
 _KEYS = {"image", "label", "voxel_size_nm", "region", "annotated"}
 
@@ -32,7 +33,7 @@ def plain_name(name: str) -> str:
         ('background', 'unknown', 'Golgi')
     """
     lowered = name.strip().casefold()
-    return lowered if lowered in (BACKGROUND, UNKNOWN) else name.strip()
+    return lowered if lowered in NO_CLASSES else name.strip()
 
 
 def parse_labels(content: Mapping[str, Any], *, where: str | Path) -> dict[int, str]:

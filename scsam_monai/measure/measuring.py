@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from scsam_monai.data.items import BACKGROUND, UNKNOWN
+from scsam_monai.data.items import NO_CLASSES
 from scsam_monai.errors import InputError
 from scsam_monai.inference.blocks import Block, BlockPlan
 from scsam_monai.io.image import VoxelSize
@@ -36,8 +36,6 @@ from scsam_monai.measure.rows import (
 )
 from scsam_monai.measure.sums import ObjectSums
 from scsam_monai.progress import Progress, StageProgress, progress_of
-
-NO_CLASSES = (BACKGROUND, UNKNOWN)
 
 
 @dataclass(frozen=True, eq=False)
@@ -197,9 +195,10 @@ class _Run:
         work: Path,
     ) -> None:
         self.labels, self.ids, self.grey, self.sums, self.plan = labels, ids, grey, sums, plan
-        check_names({int(k): labels.class_name(int(k)) for k in np.unique(sums.table.class_ids)})
         self.class_of = np.concatenate([[0], sums.table.class_ids])
         self.classes: list[int] = np.unique(sums.table.class_ids).tolist()
+        self.names = {class_id: labels.class_name(class_id) for class_id in self.classes}
+        check_names(self.names)
         self.column = np.zeros(int(self.class_of.max()) + 1, np.int64)
         self.column[self.classes] = np.arange(len(self.classes))
         self.size = labels.voxel_size_nm[-labels.ndim :]
@@ -282,23 +281,24 @@ class _Run:
                     progress_of(f"contacts within {distance:g} nm", progress),
                     cancel,
                 )
-        names = {class_id: self.labels.class_name(class_id) for class_id in self.classes}
-        table = object_columns(self.sums, names, nearest, shared)
+        table = object_columns(self.sums, self.names, nearest, shared)
         ndim, unknown = self.labels.ndim, self.labels.ignore_label
         return Measurements(
             object_rows(table),
-            class_rows(
-                self.sums, dict(sorted((self._named() | names).items())), self.census, outside, self.labels
-            ),
-            contact_rows(self.sums, names, shared),
+            class_rows(self.sums, self._all_names(), self.census, outside, self.labels),
+            contact_rows(self.sums, self.names, shared),
             self.labels.voxel_size_nm,
             ndim,
             unknown if unknown >= 0 else None,
             {"objects": tuple(table), "classes": class_columns(ndim), "contacts": contact_columns(ndim)},
         )
 
-    def _named(self) -> dict[int, str]:
-        """Classes that have a name, with objects or without."""
+    def _all_names(self) -> dict[int, str]:
+        """Of the classes that have objects, and of those that are named without; by class id, in order."""
         skip = (0, self.labels.ignore_label)
-        named = sorted(self.labels.names.items())
-        return {number: name for number, name in named if number not in skip and name not in NO_CLASSES}
+        names = {
+            class_id: name
+            for class_id, name in self.labels.names.items()
+            if class_id not in skip and name not in NO_CLASSES
+        }
+        return dict(sorted((names | self.names).items()))

@@ -26,7 +26,6 @@ from scsam_monai.training.crops import BalancedCropDataset
 from scsam_monai.training.handlers.best import BestWeights
 from scsam_monai.training.handlers.checkpoint import parse_resume
 from scsam_monai.training.volumes import check_scales
-from scsam_monai.weights.build import load_weights
 from scsam_monai.weights.record import recorded_class_names
 
 logger = logging.getLogger(__name__)
@@ -96,9 +95,7 @@ def train_and_test(
             "no epoch was better than the start: %s holds the weights that the run started from, unchanged",
             best.path,
         )
-    if idist.get_world_size() > 1:
-        idist.barrier()  # the first process writes the weights that all load
-    load_weights(best.network, best.path)
+    best.load()
     if test_items:
         tester.run()
     release_run_dir(best.path.parent)

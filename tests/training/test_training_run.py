@@ -11,6 +11,7 @@ from torch import nn
 from scsam_monai.data.dataset import DatasetDescription
 from scsam_monai.errors import InputError
 from scsam_monai.filesystem.locks import lease
+from scsam_monai.training.handlers.best import BestWeights
 from scsam_monai.training.run import (
     check_class_names,
     check_recorded_classes,
@@ -113,6 +114,7 @@ def test_the_best_weights_are_scored_on_test_items_if_there_are_any(tmp_path, it
     done, network = [], nn.Linear(1, 1)
     best = SimpleNamespace(network=network, path=tmp_path / "model.pt", metric=0.5, epoch=1)
     best.keep_last = lambda: (done.append("kept"), torch.save(nn.Linear(1, 1).state_dict(), best.path))
+    best.load = lambda: BestWeights.load(best)
     step, score = (SimpleNamespace(run=lambda word=word: done.append(word)) for word in ("trained", "scored"))
     train_and_test(step, best, score, items)
     assert done == ["trained", "kept", *["scored"][: len(items)]]
@@ -127,6 +129,7 @@ def test_a_run_that_changed_nothing_says_so(tmp_path, caplog):
         best = SimpleNamespace(
             network=nn.Linear(1, 1), path=path, metric=metric, epoch=epoch, keep_last=lambda: None
         )
+        best.load = lambda best=best: BestWeights.load(best)
         train_and_test(nothing, best, nothing, [])
     assert "model.pt holds the weights that the run started from, unchanged" in caplog.text
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from scsam_monai.data.dataset import DESCRIPTION_NAME, load_dataset
 from scsam_monai.data.importers.splits import Sections
-from scsam_monai.data.items import BACKGROUND, IGNORE_LABEL, UNKNOWN, plain_name
+from scsam_monai.data.items import BACKGROUND, IGNORE_LABEL, NO_CLASSES, UNKNOWN, plain_name
 from scsam_monai.errors import InputError
 from scsam_monai.filesystem.atomic import atomic_path
 from scsam_monai.io.formats.mrc import as_imod_shows
@@ -57,7 +57,7 @@ class ValueMap:
             array([255,   0,   1,   1], dtype=uint8)
         """
         names = {str(key): plain_name(name) for key, name in names.items()}
-        classes = [name for name in dict.fromkeys(names.values()) if name not in (BACKGROUND, UNKNOWN)]
+        classes = [name for name in dict.fromkeys(names.values()) if name not in NO_CLASSES]
         spans = [(_span(key), name) for key, name in names.items() if key != OTHERS]
         if not classes or not all(names.values()) or any(span is None for span, _ in spans):
             raise InputError(

@@ -102,6 +102,10 @@ class BestWeights:
                 logger.warning(
                     "training made nothing better: %s holds the weights that it began with", self.path
                 )
+        self.load()
+
+    def load(self) -> None:
+        """Give the network the weights that are kept, in all processes."""
         if idist.get_world_size() > 1:
             idist.barrier()  # the first process writes the weights that all load
         load_weights(self.network, self.path)
